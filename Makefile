@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every target makes what it needs first: a virtual environment, ROS 2 and this package's build (scripts/bootstrap.py).
+
+SHELL := /bin/bash
+PYTHON ?= python3
+SOURCE ?= .build/photos
+ARGS ?=
+bootstrap := $(PYTHON) scripts/bootstrap.py
+environment := source .build/environment.sh
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint build lock clean
+
+help: ## show this list
+	@echo 'rmpe_ros: multi-person pose estimation for ROS 2. Targets:'
+	@sed -nE "s/^([a-z]+):[^#]*## (.*)/  make \1|\2/p" $(firstword $(MAKEFILE_LIST)) | column -t -s '|'
+
+demo: ## photos of people through the real nodes, results in out/; SOURCE=file, folder or webcam:0
+	@$(bootstrap) --with demo
+	@$(environment) && rmpe demo --source "$(SOURCE)" $(ARGS)
+
+test: ## what CI runs: ruff, mypy and all tests; ARGS='-k name -x' goes to pytest
+	@$(bootstrap) --with test,train,demo
+	@$(environment) && ruff check . && mypy && python -m pytest $(ARGS)
+
+lint: ## ruff and mypy only
+	@$(bootstrap) --only venv --with test
+	@source .venv/bin/activate && ruff check . && mypy
+
+build: ## the environment and the package, nothing else; then: source .build/environment.sh
+	@$(bootstrap)
+	@echo 'built; to use it in this shell: source .build/environment.sh'
+
+lock: ## pin requirements/*.in anew in requirements/*.txt (needs uv)
+	@$(PYTHON) scripts/lock.py
+
+clean: ## remove .venv and .build
+	@$(bootstrap) --clean

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Multi-person pose estimation for ROS 2 with RMPE (Fang et al., ICCV 2017).
+
+`import rmpe_ros` is cheap: the public names below are imported when first used, and neither
+rclpy nor torch is needed for any of them.
+"""
+
+from importlib import import_module
+from pkgutil import extend_path
+from typing import TYPE_CHECKING, Any
+
+# In a ROS 2 workspace the generated messages (`rmpe_ros.msg`) may live in another directory of the
+# same name on PYTHONPATH than this code (build space, symlink install): search all of them.
+__path__ = extend_path(__path__, __name__)
+
+__version__ = '0.1.0'
+
+_HOMES = {
+    'PosePipeline': 'pipeline',
+    'PersonDetector': 'detector',
+    'PoseEstimator': 'estimator',
+    'Poses': 'poses',
+    'PoseNmsParameters': 'pose_nms',
+    'Skeleton': 'skeletons',
+    'get_skeleton': 'skeletons',
+    'draw_poses': 'drawing',
+    'load_image': 'images',
+    'iter_images': 'images',
+    'find_model': 'models',
+}
+
+__all__ = [
+    'PersonDetector',
+    'PoseEstimator',
+    'PoseNmsParameters',
+    'PosePipeline',
+    'Poses',
+    'Skeleton',
+    '__version__',
+    'draw_poses',
+    'find_model',
+    'get_skeleton',
+    'iter_images',
+    'load_image',
+]
+
+if TYPE_CHECKING:
+    from rmpe_ros.detector import PersonDetector
+    from rmpe_ros.drawing import draw_poses
+    from rmpe_ros.estimator import PoseEstimator
+    from rmpe_ros.images import iter_images, load_image
+    from rmpe_ros.models import find_model
+    from rmpe_ros.pipeline import PosePipeline
+    from rmpe_ros.pose_nms import PoseNmsParameters
+    from rmpe_ros.poses import Poses
+    from rmpe_ros.skeletons import Skeleton, get_skeleton
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    value = getattr(import_module(f'{__name__}.{_HOMES[name]}'), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

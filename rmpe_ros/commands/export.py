@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`rmpe export pose|detector`: a trained checkpoint to an ONNX file by the contract (needs the
+[train] extra).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        'export',
+        help='make an ONNX model of a training run',
+        description='Exports the averaged (EMA) weights of a run, calibrates the keypoint scores '
+        'on validation data, compares the ONNX file with PyTorch, and writes it with metadata.',
+    )
+    parser.add_argument('task', choices=('pose', 'detector'))
+    parser.add_argument('checkpoint', type=Path, help='checkpoint.pt of `rmpe train`')
+    parser.add_argument('output', type=Path, help='the ONNX file to write')
+    parser.add_argument(
+        '--model', default='lite', help='which pose network the checkpoint is of (default: lite)'
+    )
+    parser.add_argument(
+        '--data',
+        type=Path,
+        help='YAML data file; its validation part calibrates the keypoint scores',
+    )
+    parser.add_argument(
+        '--data-root',
+        type=Path,
+        help="folder that the data file's paths are relative to (default: its own)",
+    )
+    parser.add_argument('--name', help='name the model says of itself (default: the file name)')
+    parser.add_argument(
+        '--long-side',
+        type=int,
+        default=416,
+        help="pixels of a detector's input: more find smaller people (default: %(default)s)",
+    )
+    parser.add_argument('--model-version', default='1')
+    parser.add_argument(
+        '--training-data', default='not stated', help='what it was trained on, for the metadata'
+    )
+    parser.add_argument(
+        '--license', default='not stated', help='licence of the weights, for the metadata'
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export one model; returns the exit code."""
+    try:
+        import torch
+
+        from rmpe_ros.networks.export import export_detector, export_pose, pose_parity
+        from rmpe_ros.networks.person_detector import PersonDetector
+        from rmpe_ros.training.data_config import read_data_config
+        from rmpe_ros.training.pose import PoseValidation, build_pose_network, calibrate_scores
+    except ImportError as error:
+        print(f'rmpe export needs {error.name}: pip install "rmpe_ros[train]"', file=sys.stderr)
+        return 1
+    metadata = {
+        'rmpe.name': args.name or args.output.stem,
+        'rmpe.version': args.model_version,
+        'rmpe.training_data': args.training_data,
+        'rmpe.license': args.license,
+    }
+    try:
+        state = torch.load(args.checkpoint, map_location='cpu', weights_only=True)['ema']
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        if args.task == 'detector':
+            detector = PersonDetector()
+            detector.load_state_dict(state)
+            export_detector(
+                detector.eval(), args.output, metadata=metadata, long_side=args.long_side
+            )
+            print(f'{args.output}: person detector')
+            return 0
+        sstn = any(name.startswith('localisation.') for name in state)
+        network = build_pose_network(args.model, sstn=sstn)
+        # The parallel SPPE is discarded at test (RMPE sec. 3.1).
+        network.load_state_dict({k: v for k, v in state.items() if not k.startswith('parallel.')})
+        network.eval()
+        calibration = (1.0, 0.0)
+        if args.data:
+            data = read_data_config(args.data, root=args.data_root)
+            validation = PoseValidation(
+                data.validation.annotations, data.validation.images, network.size
+            )
+            print(
+                'validation  '
+                + '  '.join(f'{name} {value:.4f}' for name, value in validation(network).items())
+            )
+            calibration = calibrate_scores(validation, network)
+            print(f'score = sigmoid({calibration[0]:.3f} logit(mass) + {calibration[1]:.3f})')
+        export_pose(network, args.output, calibration=calibration, metadata=metadata)
+        difference = pose_parity(network, args.output)
+        print(f'{args.output}: largest difference from PyTorch {difference:.1e} px')
+    except (ValueError, OSError, RuntimeError, KeyError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`PersonDetector`: an image to person boxes; letterbox, one network, loose box NMS.
+
+RMPE wants redundant boxes rather than missed people, so the box NMS is loose (IoU 0.6 and more):
+pose NMS removes what is left over (`pose_nms.py`).
+"""
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rmpe_ros.boxes import box_nms, boxes_with_area, clip_boxes
+from rmpe_ros.engines import Engine
+from rmpe_ros.models import ModelError, ModelInfo
+
+# Boxes that take part in box NMS; more than any image has people, and it bounds the time.
+_MOST_CANDIDATES = 300
+_PADDING = 114
+# Of a free input size, each side: a flatter picture would have fewer cells than the model's Q.
+_FEWEST_STEPS = 2
+
+
+class PersonDetector:
+    """Finds people with a detector model.
+
+    engine: a model of the contract: `image` uint8 [1, H, W, 3] RGB → `boxes` float32 [1, Q, 4]
+        (x1, y1, x2, y2 in edge pixels of that input) and `scores` [1, Q]. H and W are fixed, or
+        free and chosen for each image by the model's metadata (`ModelInfo.long_side`).
+    score_threshold, nms_iou: the model's own suggestions by default.
+    max_people: keep only so many boxes, the best ones.
+    Raises ModelError when the model is not such a detector.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        score_threshold: float | None = None,
+        nms_iou: float | None = None,
+        max_people: int | None = None,
+    ) -> None:
+        self.engine = engine
+        self.info = ModelInfo.from_metadata(engine.metadata, task='detector', model=engine.name)
+        self.score_threshold = (
+            self.info.score_threshold if score_threshold is None else score_threshold
+        )
+        self.nms_iou = self.info.nms_iou if nms_iou is None else nms_iou
+        self.max_people = max_people
+        shape = engine.inputs['image'].shape if 'image' in engine.inputs else ()
+        height, width = shape[1:3] if len(shape) == 4 else (None, None)
+        self._fixed_size = (
+            (height, width) if isinstance(height, int) and isinstance(width, int) else None
+        )
+        if len(shape) != 4 or (self._fixed_size is None and not self.info.long_side):
+            raise ModelError(
+                f'{engine.name}: a detector has an input image [1, H, W, 3] with fixed H and W, or '
+                'says rmpe.long_side in its metadata; '
+                f'it has {", ".join(f"{key} {value}" for key, value in engine.inputs.items())}'
+            )
+
+    def input_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of the network's input for an image of (height, width)."""
+        if self._fixed_size is not None:
+            return self._fixed_size
+        ratio = self.info.long_side / max(image_size)
+        step = self.info.size_step
+        height, width = (
+            step * max(_FEWEST_STEPS, math.ceil(round(side * ratio) / step)) for side in image_size
+        )
+        return height, width
+
+    def __call__(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """People in an image uint8 (H, W, 3) RGB, best first.
+
+        Returns boxes (N, 4) float32, x1, y1, x2, y2 in edge coordinates clipped to the image, and
+        scores (N,) float32 in [0, 1].
+        """
+        canvas, scale = letterbox(image, self.input_size(image.shape[:2]))
+        outputs = self.engine({'image': canvas[None]})
+        boxes, scores = outputs['boxes'][0], outputs['scores'][0]
+        # NaN compares false, so that a broken score is no candidate.
+        candidates = np.flatnonzero(scores >= self.score_threshold)
+        if len(candidates) > _MOST_CANDIDATES:
+            best = np.argpartition(-scores[candidates], _MOST_CANDIDATES)[:_MOST_CANDIDATES]
+            candidates = np.sort(candidates[best])
+        scores = np.clip(scores[candidates], 0, 1)
+        boxes = clip_boxes(boxes[candidates] / np.tile(scale, 2), image.shape[:2])
+        valid = boxes_with_area(boxes)
+        boxes, scores = boxes[valid], scores[valid]
+        keep = box_nms(boxes, scores, self.nms_iou)[: self.max_people]
+        return boxes[keep].astype(np.float32), scores[keep].astype(np.float32)
+
+
+def letterbox(
+    image: NDArray[np.uint8], size: tuple[int, int]
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Scale an image to fit into `size` (height, width), at the top left of a grey canvas.
+
+    Returns the canvas uint8 (height, width, 3) and the scale (x, y): canvas = image · scale, in
+    edge coordinates. The two differ only by rounding to whole pixels.
+    """
+    height, width = image.shape[:2]
+    ratio = min(size[0] / height, size[1] / width)
+    fitted = (max(1, round(height * ratio)), max(1, round(width * ratio)))
+    canvas = np.full((*size, 3), _PADDING, np.uint8)
+    interpolation = cv2.INTER_AREA if ratio < 1 else cv2.INTER_LINEAR
+    canvas[: fitted[0], : fitted[1]] = cv2.resize(image, fitted[::-1], interpolation=interpolation)
+    return canvas, np.array([fitted[1] / width, fitted[0] / height])

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs ONNX models with ONNX Runtime, by default on the CPU."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from rmpe_ros.engines import EngineError, TensorInfo, check_inputs
+
+_DTYPES = {
+    'tensor(float)': np.float32,
+    'tensor(float16)': np.float16,
+    'tensor(double)': np.float64,
+    'tensor(uint8)': np.uint8,
+    'tensor(int8)': np.int8,
+    'tensor(int32)': np.int32,
+    'tensor(int64)': np.int64,
+    'tensor(bool)': np.bool_,
+}
+
+
+class OnnxRuntimeEngine:
+    """An `Engine` on ONNX Runtime.
+
+    model: a file, or the bytes of one.
+    threads: how many compute one model; all physical cores that the process may use by default.
+        They spin while a model runs, which makes it faster, and sleep as soon as it is done, so
+        that neither the other model of a pipeline nor the rest of a robot loses cores to waiting.
+    providers: ONNX Runtime's execution providers, in order of preference.
+    Raises EngineError when the model cannot be loaded or a provider is not there.
+    """
+
+    preferred_batch = 8
+    reason = ''
+    state = ''
+
+    def __init__(
+        self,
+        model: Path | str | bytes,
+        *,
+        threads: int | None = None,
+        providers: Sequence[str] = ('CPUExecutionProvider',),
+    ) -> None:
+        self.name = 'model' if isinstance(model, bytes) else Path(model).name
+        if threads is not None and threads < 1:
+            raise EngineError(f'threads must be 1 or more, got {threads}')
+        available = onnxruntime.get_available_providers()
+        for provider in set(providers) - set(available):
+            raise EngineError(
+                f'ONNX Runtime has no {provider} here, only {", ".join(available)}; '
+                'a GPU needs another build of it (for example pip install onnxruntime-gpu)'
+            )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or physical_cores()
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        options.add_session_config_entry('session.force_spinning_stop', '1')
+        data = read_model(model)
+        try:
+            session = onnxruntime.InferenceSession(data, options, providers=list(providers))
+        except Exception as error:
+            # ONNX Runtime raises a dozen unrelated classes here, all of which mean the same to us.
+            raise EngineError(
+                f'{self.name} cannot be loaded: it is damaged, no ONNX model, or newer than '
+                f'ONNX Runtime {onnxruntime.__version__}; download or export it again '
+                f'({_first_line(error)})'
+            ) from error
+        if session.get_providers()[0] != next(iter(providers)):
+            # It only prints a warning when, for example, CUDA's libraries are of another version.
+            raise EngineError(
+                f'{self.name}: ONNX Runtime {onnxruntime.__version__} cannot start '
+                f'{next(iter(providers))} here and would fall back to '
+                f'{session.get_providers()[0]}; check that CUDA and cuDNN are of the versions that '
+                'this build of it wants'
+            )
+        device = session.get_providers()[0].removesuffix('ExecutionProvider')
+        self.backend = f'ONNX Runtime {onnxruntime.__version__} on {device}'
+        self._session: onnxruntime.InferenceSession | None = session
+        self.inputs = {info.name: _tensor_info(info) for info in session.get_inputs()}
+        self.outputs = {info.name: _tensor_info(info) for info in session.get_outputs()}
+        self.metadata: dict[str, str] = dict(session.get_modelmeta().custom_metadata_map)
+
+    def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Run the model on all its inputs. Raises EngineError for other names, types or shapes."""
+        if self._session is None:
+            raise EngineError(f'{self.name} has been closed; open it again to run it')
+        check_inputs(self.name, self.inputs, inputs)
+        try:
+            arrays = self._session.run(None, dict(inputs))
+        except Exception as error:
+            shapes = ', '.join(f'{name} {list(array.shape)}' for name, array in inputs.items())
+            raise EngineError(f'{self.name} failed on {shapes}: {_first_line(error)}') from error
+        return dict(zip(self.outputs, arrays, strict=True))
+
+    def close(self) -> None:
+        """Free the model's memory."""
+        self._session = None
+
+
+def physical_cores() -> int:
+    """How many physical cores this process may use: its CPU affinity and cgroup quota count.
+
+    Two hyper-threads of a core share its arithmetic units, so that more threads only get in each
+    other's way.
+    """
+    if not hasattr(os, 'sched_getaffinity'):
+        return os.cpu_count() or 1
+    cpus = os.sched_getaffinity(0)
+    siblings = {
+        _read(Path(f'/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list')) or str(cpu)
+        for cpu in cpus
+    }
+    quota, _, period = _read(Path('/sys/fs/cgroup/cpu.max')).partition(' ')
+    if quota.isdigit() and period.isdigit():
+        return max(1, min(len(siblings), round(int(quota) / int(period))))
+    return max(1, len(siblings))
+
+
+def _read(path: Path) -> str:
+    """A small system file's text; empty where the system has none."""
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ''
+
+
+def read_model(model: Path | str | bytes) -> bytes:
+    """The bytes of an ONNX file. Raises EngineError when it cannot be one."""
+    if isinstance(model, bytes):
+        return model
+    try:
+        data = Path(model).read_bytes()
+    except OSError as error:
+        raise EngineError(f'model {model} cannot be read: {error.strerror}') from error
+    if not data:
+        raise EngineError(f'model {model} is an empty file; download or export it again')
+    if data.startswith(b'version https://git-lfs'):
+        raise EngineError(f'model {model} is only a Git LFS pointer; run: git lfs pull')
+    return data
+
+
+def _tensor_info(info: Any) -> TensorInfo:
+    if info.type not in _DTYPES:
+        raise EngineError(f'{info.name!r} is a {info.type}, which is not supported')
+    return TensorInfo(tuple(info.shape), np.dtype(_DTYPES[info.type]))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition('\n')[0] or type(error).__name__

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`PoseEstimator`: person boxes to keypoints, through one SSTN-SPPE network (RMPE sec. 3.1)."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rmpe_ros.boxes import crop_people, crop_transforms, grow_boxes, map_points
+from rmpe_ros.engines import Engine
+from rmpe_ros.models import ModelError, ModelInfo
+from rmpe_ros.skeletons import Skeleton
+
+
+class PoseEstimator:
+    """Estimates the pose of the person in each box.
+
+    engine: a model of the contract: `crops` uint8 [N, h, w, 3] RGB with fixed h and w →
+        `keypoints` float32 [N, K, 3] (x, y in pixel-centre coordinates of the crop, score).
+    batch: how many crops go through the network at a time; the model's own where that is fixed,
+        what suits the engine by default.
+    Raises ModelError when the model is not such a pose network.
+    """
+
+    def __init__(self, engine: Engine, *, batch: int | None = None) -> None:
+        if batch is not None and batch < 1:
+            raise ValueError(f'batch must be 1 or more, got {batch}')
+        self.engine = engine
+        self.info = ModelInfo.from_metadata(engine.metadata, task='pose', model=engine.name)
+        if self.info.skeleton is None:
+            raise ModelError(f'{engine.name} does not say its skeleton (metadata rmpe.skeleton)')
+        self.skeleton: Skeleton = self.info.skeleton
+        shape = engine.inputs['crops'].shape if 'crops' in engine.inputs else ()
+        size, height, width = shape[:3] if len(shape) == 4 else (None, None, None)
+        if not isinstance(height, int) or not isinstance(width, int):
+            raise ModelError(
+                f'{engine.name}: a pose model has an input crops [N, h, w, 3] with fixed h and w; '
+                f'it has {", ".join(f"{key} {value}" for key, value in engine.inputs.items())}'
+            )
+        self.crop_size = (height, width)
+        self._batch = size if isinstance(size, int) else batch
+        self._fixed_batch = isinstance(size, int)
+
+    @property
+    def batch(self) -> int:
+        """How many crops go through the network at a time."""
+        return self._batch or self.engine.preferred_batch
+
+    def __call__(
+        self, image: NDArray[np.uint8], boxes: NDArray[np.floating]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Poses in boxes (N, 4), edge coordinates, of an image uint8 (H, W, 3) RGB.
+
+        Returns keypoints (N, K, 2) float32 in pixels of the image and scores (N, K) in [0, 1].
+        Raises ValueError for boxes that are not finite or have no extent.
+        """
+        crops, transforms = self.crop(image, boxes)
+        return self.estimate(crops, transforms)
+
+    def crop(
+        self, image: NDArray[np.uint8], boxes: NDArray[np.floating]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+        """First half of a call: the grown boxes' crops (N, h, w, 3), and crop → image (N, 2, 3)."""
+        transforms = crop_transforms(grow_boxes(boxes, self.info.box_growth), self.crop_size)
+        return crop_people(image, transforms, self.crop_size), transforms
+
+    def estimate(
+        self, crops: NDArray[np.uint8], transforms: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Second half of a call: crops and their maps to keypoints and scores in the image.
+
+        A keypoint for which the network gives NaN is at (0, 0) with score 0.
+        """
+        output = np.zeros((len(crops), self.skeleton.num_keypoints, 3), np.float32)
+        batch = self.batch
+        for start in range(0, len(crops), batch):
+            chunk = crops[start : start + batch]
+            people = len(chunk)
+            if self._fixed_batch and people < batch:
+                filler = np.zeros((batch - people, *chunk.shape[1:]), np.uint8)
+                chunk = np.concatenate([chunk, filler])
+            output[start : start + people] = self._run(chunk)[:people]
+        keypoints = map_points(output[..., :2], transforms).astype(np.float32)
+        scores = np.clip(output[..., 2], 0, 1)
+        broken = ~(np.isfinite(keypoints).all(axis=-1) & np.isfinite(scores))
+        keypoints[broken], scores[broken] = 0, 0
+        return keypoints, scores
+
+    def _run(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        keypoints = self.engine({'crops': crops})['keypoints']
+        expected = (len(crops), self.skeleton.num_keypoints, 3)
+        if keypoints.shape != expected:
+            raise ModelError(
+                f'{self.engine.name}: output keypoints has shape {keypoints.shape}, but its '
+                f'skeleton {self.skeleton.name} needs {expected}'
+            )
+        return keypoints

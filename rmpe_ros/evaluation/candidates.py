@@ -1,0 +1,359 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Redundant poses of labelled pictures, found once, and their AP after any pose NMS at once.
+
+What no parameter changes is computed once: the OKS of all poses against all truths, and the offsets
+of all pairs of poses. The AP is pycocotools' own (a test compares them).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Mapping
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rmpe_ros.boxes import box_iou, box_nms
+from rmpe_ros.evaluation.coco import MOST_PEOPLE
+from rmpe_ros.evaluation.found_people import FoundPeople
+from rmpe_ros.evaluation.labels import Labels
+from rmpe_ros.pose_nms import PoseNmsParameters, oks_nms
+from rmpe_ros.skeletons import COCO17
+
+Mask = NDArray[np.bool_]
+
+_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+_RECALLS = np.linspace(0, 1, 101)
+_LEAST_OVERLAP = 0.2
+_SAME_PERSON = 0.3
+_LEAST_UNIT = np.float32(1e-6)
+
+
+class Candidates:
+    """M poses of some pictures, from best to worst within each picture.
+
+    labels: COCO's layout. found: picture id → poses, one per box. In pictures where not everyone is
+    labelled, a pose whose box overlaps no labelled person's may be right without a label: it takes
+    part in NMS, but does not count.
+    """
+
+    def __init__(self, labels: Labels, found: Mapping[int, FoundPeople]) -> None:
+        self.labels = labels
+        joints = labels.skeleton.num_keypoints
+        self.ids = sorted(image.id for image in labels.images)
+        parts = [found[image] for image in self.ids]
+        orders = [np.argsort(-part.scores, kind='stable') for part in parts]
+        counts = [len(order) for order in orders]
+        self.starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.intp)
+        self.keypoints = np.concatenate(
+            [
+                np.zeros((0, joints, 2)),
+                *(p.keypoints[o] for p, o in zip(parts, orders, strict=True)),
+            ]
+        )
+        self.keypoint_scores = np.concatenate(
+            [np.zeros((0, joints))]
+            + [p.keypoint_scores[o] for p, o in zip(parts, orders, strict=True)]
+        )
+        self.boxes = np.concatenate(
+            [np.zeros((0, 4)), *(p.boxes[o] for p, o in zip(parts, orders, strict=True))]
+        )
+        self.scores = np.concatenate(
+            [np.zeros(0), *(p.scores[o] for p, o in zip(parts, orders, strict=True))]
+        )
+        # The detector's score of the box, which is what box NMS goes by.
+        self.box_scores = self.scores / np.maximum(self.keypoint_scores.mean(axis=1), 1e-12)
+        self.counts = np.ones(len(self.scores), bool)
+        people_of = labels.people_of()
+        complete = {image.id: image.complete for image in labels.images}
+        for picture, image in enumerate(self.ids):
+            if not complete[image]:
+                part = self._slice(picture)
+                overlap = box_iou(self.boxes[part], labels.boxes[people_of[image]])
+                self.counts[part] = overlap.max(axis=1, initial=0) >= _LEAST_OVERLAP
+        # Whose box each pose's overlaps most, -1 nobody's: for the duplicates.
+        self.person = np.full(len(self.scores), -1)
+        for picture, image in enumerate(self.ids):
+            part = self._slice(picture)
+            people = people_of[image][labels.counted[people_of[image]]]
+            overlap = box_iou(self.boxes[part], labels.boxes[people])
+            if len(people):
+                near = overlap.max(axis=1, initial=0) >= _SAME_PERSON
+                self.person[part] = np.where(near, people[overlap.argmax(axis=1)], -1)
+        self._truth = [
+            _Truth(labels, people, self.keypoints[self._slice(n)])
+            for n, people in enumerate(people_of[image] for image in self.ids)
+        ]
+        self.people = sum(int((~truth.ignored).sum()) for truth in self._truth)
+        self._known: dict[bytes, float] = {}
+        self._matches: dict[tuple[int, bytes], _Match] = {}
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def _slice(self, picture: int) -> slice:
+        return slice(int(self.starts[picture]), int(self.starts[picture + 1]))
+
+    def after_box_nms(self, iou: float) -> Mask:
+        """(M,) candidates that box NMS leaves."""
+        kept = np.zeros(len(self), bool)
+        for picture in range(len(self.ids)):
+            part = self._slice(picture)
+            chosen = box_nms(self.boxes[part], self.box_scores[part], iou)
+            kept[part.start + chosen] = True
+        return kept
+
+    def after_oks_nms(self, among: Mask, threshold: float) -> Mask:
+        """(M,) candidates of `among` that OKS NMS leaves."""
+        kept = np.zeros(len(self), bool)
+        for picture in range(len(self.ids)):
+            part = self._slice(picture)
+            index = part.start + np.flatnonzero(among[part])
+            chosen = oks_nms(
+                self.keypoints[index],
+                self.keypoint_scores[index],
+                self.boxes[index],
+                self.scores[index],
+                self.labels.skeleton.sigmas,
+                threshold=threshold,
+            )
+            kept[index[chosen]] = True
+        return kept
+
+    def average_precision(self, kept: Mask) -> float:
+        """OKS AP of the candidates in `kept`; NaN without anybody to find."""
+        if self.people == 0:
+            return float('nan')
+        counted = kept & self.counts
+        # Over wide stretches parameters change nothing: the same poses have the same AP.
+        key = hashlib.blake2b(counted.tobytes(), digest_size=16).digest()
+        if key not in self._known:
+            self._known[key] = self._average_precision(counted)
+        return self._known[key]
+
+    def duplicates(self, kept: Mask, min_score: float) -> float:
+        """Poses too many a person found, on average, of those in `kept` with `min_score`.
+
+        AP hardly minds them, as they rank low; whoever draws or counts people does.
+        """
+        people = self.person[kept & (self.scores >= min_score) & (self.person >= 0)]
+        found = len(np.unique(people))
+        return len(people) / found - 1 if found else 0.0
+
+    def _average_precision(self, counted: Mask) -> float:
+        matches = []
+        for picture in range(len(self.ids)):
+            mask = counted[self._slice(picture)]
+            key = (picture, mask.tobytes())
+            if key not in self._matches:
+                self._matches[key] = self._truth[picture].match(np.flatnonzero(mask))
+            matches.append(self._matches[key])
+        ranks = np.concatenate(
+            [self.starts[n] + match.ranks for n, match in enumerate(matches)]
+        ).astype(np.intp)
+        order = np.argsort(-self.scores[ranks], kind='stable')
+        right = np.concatenate([match.right for match in matches], axis=1)[:, order]
+        wrong = np.concatenate([match.wrong for match in matches], axis=1)[:, order]
+        return _mean_precision(right, wrong, self.people)
+
+
+class PoseNmsScenes:
+    """Pose NMS (Eqs. 8-10) over all pictures at a time, for many parameters.
+
+    Only the candidates in `among` take part. Gives what `pose_nms.parametric_pose_nms` gives.
+    """
+
+    def __init__(self, candidates: Candidates, among: Mask, variant: str = 'paper') -> None:
+        self.candidates, self.among, self.variant = candidates, among, variant
+        reference, other, rank = _pairs(candidates.starts, among)
+        # All pairs of the best pose of each picture first, then of the second best, and so on.
+        order = np.argsort(rank, kind='stable')
+        self.reference, self.other = reference[order], other[order]
+        self.blocks = np.searchsorted(rank[order], np.arange(rank.max(initial=-1) + 2))
+        points = candidates.keypoints.astype(np.float32)
+        sides = np.maximum(candidates.boxes[:, 2:] - candidates.boxes[:, :2], 0).astype(np.float32)
+        unit = np.maximum(sides.max(axis=1, initial=0) * np.float32(0.1), _LEAST_UNIT)
+        offsets = points[self.other] - points[self.reference]
+        self.squared = (offsets**2).sum(axis=2) / unit[self.reference, None] ** 2
+        if variant == 'paper':
+            half = np.float32(0.05) * sides[self.reference, None]
+            self.near = (np.abs(offsets) <= half).all(axis=2)
+        else:
+            self.near = self.squared <= 1
+        self.joints = points.shape[1]
+        self._k_sim = lru_cache(64)(self._compute_k_sim)
+        self._h_sim = lru_cache(64)(self._compute_h_sim)
+
+    def keep(self, parameters: PoseNmsParameters) -> Mask:
+        """(M,) candidates that pose NMS with these parameters leaves."""
+        if parameters.variant != self.variant:
+            raise ValueError(f'these scenes are for the variant {self.variant!r}')
+        similarity = self._k_sim(parameters.sigma1) + np.float32(parameters.lambda_) * self._h_sim(
+            parameters.sigma2
+        )
+        redundant = similarity > parameters.eta_for(self.joints)
+        alive = self.among.copy()
+        for start, end in zip(self.blocks[:-1], self.blocks[1:], strict=True):
+            pairs = start + np.flatnonzero(redundant[start:end])
+            alive[self.other[pairs[alive[self.reference[pairs]]]]] = False
+        return alive
+
+    def average_precision(self, parameters: PoseNmsParameters) -> float:
+        """OKS AP after pose NMS with these parameters."""
+        return self.candidates.average_precision(self.keep(parameters))
+
+    def _compute_k_sim(self, sigma1: float) -> NDArray[np.float32]:
+        scores = self.candidates.keypoint_scores.astype(np.float32)
+        certainty = np.tanh(scores / np.float32(sigma1))
+        both = certainty[self.reference] * certainty[self.other]
+        return np.asarray((both * self.near).sum(axis=1), np.float32)
+
+    def _compute_h_sim(self, sigma2: float) -> NDArray[np.float32]:
+        distance = self.squared if self.variant == 'paper' else np.sqrt(self.squared)
+        return np.asarray(np.exp(-distance / np.float32(sigma2)).sum(axis=1), np.float32)
+
+
+def save_candidates(path: Path, found: Mapping[int, FoundPeople], key: str) -> None:
+    """Keep poses in an .npz file; `key` says what they were made with."""
+    from rmpe_ros.files import write_file
+
+    ids = list(found)
+    arrays = {
+        name: np.concatenate([getattr(found[image], name) for image in ids])
+        for name in ('keypoints', 'keypoint_scores', 'boxes', 'scores')
+    }
+    stream = io.BytesIO()
+    counts = [len(found[image].scores) for image in ids]
+    np.savez_compressed(stream, key=key, ids=ids, counts=counts, **arrays)  # type: ignore[arg-type]
+    write_file(path, stream.getvalue())
+
+
+def load_candidates(path: Path, key: str) -> dict[int, FoundPeople] | None:
+    """Poses that `save_candidates` kept; None when there are none, or they were made otherwise."""
+    try:
+        with np.load(path) as data:
+            if str(data['key']) != key:
+                return None
+            ends = np.cumsum(data['counts'])[:-1]
+            parts = [
+                np.split(data[name], ends)
+                for name in ('keypoints', 'keypoint_scores', 'boxes', 'scores')
+            ]
+            return {
+                int(image): FoundPeople(*arrays)
+                for image, *arrays in zip(data['ids'], *parts, strict=True)
+            }
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
+
+
+class _Match:
+    """Of one picture: (D,) indices of the poses compared, (T, D) which are right, which wrong."""
+
+    def __init__(self, ranks: NDArray[np.intp], right: Mask, wrong: Mask) -> None:
+        self.ranks, self.right, self.wrong = ranks, right, wrong
+
+
+class _Truth:
+    """Labelled people of one picture and all candidates' OKS with them, as COCOeval has it."""
+
+    def __init__(
+        self, labels: Labels, people: NDArray[np.intp], keypoints: NDArray[np.float64]
+    ) -> None:
+        count = COCO17.num_keypoints
+        labelled = labels.labelled[people][:, :count]
+        crowd = labels.crowd[people]
+        ignored = crowd | ~labelled.any(axis=1)
+        # People that count come first: COCOeval prefers them.
+        order = np.argsort(ignored, kind='stable')
+        people, labelled = people[order], labelled[order]
+        self.ignored, self.crowd = ignored[order], crowd[order]
+        self.oks = np.stack(
+            [np.zeros(len(keypoints))]
+            + [
+                _coco_oks(
+                    keypoints[:, :count],
+                    labels.keypoints[person, :count],
+                    known,
+                    labels.boxes[person],
+                    labels.areas[person],
+                )
+                for person, known in zip(people, labelled, strict=True)
+            ],
+            axis=1,
+        )[:, 1:]
+
+    def match(self, ranks: NDArray[np.intp]) -> _Match:
+        """COCOeval.evaluateImg for all thresholds of OKS at a time."""
+        ranks = ranks[:MOST_PEOPLE]
+        limits = np.minimum(_THRESHOLDS, 1 - 1e-10)[:, None]
+        taken = np.zeros((len(limits), len(self.ignored)), bool)
+        matched = np.zeros((len(limits), len(ranks)), bool)
+        ignored = matched.copy()
+        rows = np.arange(len(limits))
+        if len(self.ignored):
+            for column, rank in enumerate(ranks):
+                oks = self.oks[rank]
+                free = (oks >= limits) & (~taken | self.crowd)
+                # Somebody who counts before anybody ignored; of equal ones the last.
+                value = np.where(free, oks + 2.0 * ~self.ignored, -1.0)
+                best = value.shape[1] - 1 - value[:, ::-1].argmax(axis=1)
+                hit = free[rows, best]
+                matched[:, column] = hit
+                ignored[:, column] = hit & self.ignored[best]
+                taken[rows[hit], best[hit]] = True
+        return _Match(ranks, matched & ~ignored, ~matched & ~ignored)
+
+
+def _coco_oks(
+    keypoints: NDArray[np.float64],
+    joints: NDArray[np.float64],
+    labelled: Mask,
+    box: NDArray[np.float64],
+    area: float,
+) -> NDArray[np.float64]:
+    """OKS (D,) of poses (D, 17, 2) with one labelled person; with one who has no labelled joint the
+    distance is that to the box of twice the size, as COCOeval.computeOks has it.
+    """
+    variance = (2 * np.array(COCO17.sigmas)) ** 2
+    offsets = keypoints - joints
+    if not labelled.any():
+        sides = box[2:] - box[:2]
+        low, high = box[:2] - sides, box[:2] + 2 * sides
+        offsets = np.maximum(low - keypoints, 0) + np.maximum(keypoints - high, 0)
+    similarity = np.exp(-(offsets**2).sum(axis=2) / variance / (area + np.spacing(1)) / 2)
+    return np.asarray(
+        (similarity[:, labelled] if labelled.any() else similarity).mean(axis=1), np.float64
+    )
+
+
+def _mean_precision(right: Mask, wrong: Mask, people: int) -> float:
+    """COCOeval.accumulate: mean over thresholds and 101 recalls of the interpolated precision."""
+    hits, misses = np.cumsum(right, axis=1), np.cumsum(wrong, axis=1)
+    total = 0.0
+    for hit, miss in zip(hits.astype(np.float64), misses, strict=True):
+        precision = hit / (hit + miss + np.spacing(1))
+        precision = np.maximum.accumulate(precision[::-1])[::-1]
+        at = np.searchsorted(hit / people, _RECALLS, side='left')
+        total += float(precision[at[at < len(precision)]].sum())
+    return total / (len(_RECALLS) * len(hits))
+
+
+def _pairs(
+    starts: NDArray[np.intp], among: Mask
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """Reference, other, and the reference's rank, of all pairs of better and worse of a picture."""
+    references, others, ranks = [], [], []
+    for start, end in pairwise(starts):
+        index = start + np.flatnonzero(among[start:end])
+        better, worse = np.triu_indices(len(index), 1)
+        references.append(index[better])
+        others.append(index[worse])
+        ranks.append(better)
+    empty = [np.zeros(0, np.intp)]
+    return tuple(np.concatenate(each or empty) for each in (references, others, ranks))  # type: ignore[return-value]

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""People found in labelled pictures: by our pipeline, or in somebody's COCO-results file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rmpe_ros.boxes import boxes_with_area, clip_boxes
+from rmpe_ros.evaluation.labels import Labels, LabelsError, boxes_around, read_json
+from rmpe_ros.images import load_image
+from rmpe_ros.poses import Poses
+from rmpe_ros.skeletons import COCO17
+
+if TYPE_CHECKING:
+    from rmpe_ros.pipeline import PosePipeline
+
+
+@dataclass(frozen=True, eq=False)
+class FoundPeople:
+    """M people found in one picture, with the joints of the labels' skeleton.
+
+    keypoints: (M, K, 2) pixels; keypoint_scores: (M, K); boxes: (M, 4) edge pixels; scores: (M,).
+    truth: (M,) indices of the labelled people whose boxes these poses were found in, None where
+    people had to be found first. detections: (D, 4) and detection_scores (D,): the detector's
+    boxes, from before the poses.
+    """
+
+    keypoints: NDArray[np.float64]
+    keypoint_scores: NDArray[np.float64]
+    boxes: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    truth: NDArray[np.intp] | None = None
+    detections: NDArray[np.float64] | None = None
+    detection_scores: NDArray[np.float64] | None = None
+
+    @staticmethod
+    def from_poses(
+        poses: Poses,
+        detections: NDArray[np.floating] | None = None,
+        detection_scores: NDArray[np.floating] | None = None,
+        *,
+        truth: NDArray[np.intp] | None = None,
+    ) -> FoundPeople:
+        """The people of `poses`, which have the labels' skeleton."""
+        return FoundPeople(
+            poses.keypoints.astype(np.float64),
+            poses.keypoint_scores.astype(np.float64),
+            poses.boxes.astype(np.float64),
+            poses.scores.astype(np.float64),
+            truth,
+            None if detections is None else detections.astype(np.float64),
+            None if detection_scores is None else detection_scores.astype(np.float64),
+        )
+
+    @property
+    def box_scores(self) -> NDArray[np.float64]:
+        """(M,) the detector's scores of the boxes; `scores` are these times the mean joint's."""
+        return np.asarray(self.scores / np.maximum(self.keypoint_scores.mean(axis=1), 1e-12))
+
+    def __getitem__(self, people: NDArray[np.intp]) -> FoundPeople:
+        """Those of the people only; the detections stay."""
+        return replace(
+            self,
+            keypoints=self.keypoints[people],
+            keypoint_scores=self.keypoint_scores[people],
+            boxes=self.boxes[people],
+            scores=self.scores[people],
+            truth=None if self.truth is None else self.truth[people],
+        )
+
+    def to_coco_results(self, image_id: int) -> list[dict[str, Any]]:
+        """COCO-results entries with the first 17 joints (of a skeleton that starts with COCO's)."""
+        count = COCO17.num_keypoints
+        triples = np.concatenate([self.keypoints, self.keypoint_scores[..., None]], axis=2)
+        sides = self.boxes[:, 2:] - self.boxes[:, :2]
+        extents = np.concatenate([self.boxes[:, :2], sides], axis=1)
+        return [
+            {
+                'image_id': image_id,
+                'category_id': 1,
+                'keypoints': triple[:count].ravel().tolist(),
+                'score': float(score),
+                'bbox': extent.tolist(),
+            }
+            for triple, score, extent in zip(triples, self.scores, extents, strict=True)
+        ]
+
+    def detector_results(self, image_id: int) -> list[dict[str, Any]]:
+        """COCO-results entries of the detector's boxes."""
+        if self.detections is None or self.detection_scores is None:
+            return []
+        return [
+            {
+                'image_id': image_id,
+                'category_id': 1,
+                'bbox': [x1, y1, x2 - x1, y2 - y1],
+                'score': score,
+            }
+            for (x1, y1, x2, y2), score in zip(
+                self.detections.tolist(), self.detection_scores.tolist(), strict=True
+            )
+        ]
+
+
+def find_people(
+    labels: Labels,
+    paths: Mapping[int, Path],
+    pipeline: PosePipeline,
+    *,
+    gt_boxes: bool = False,
+    progress: Callable[[], None] = lambda: None,
+) -> dict[int, FoundPeople]:
+    """Run the pipeline over the pictures: picture id → people found.
+
+    gt_boxes: take the labelled people's boxes instead of the detector's, and keep each one's pose.
+    Raises ImageError for a picture that cannot be read.
+    """
+    found = {}
+    people_of = labels.people_of()
+    for image in labels.images:
+        picture = load_image(paths[image.id])
+        if gt_boxes:
+            people = people_of[image.id]
+            found[image.id] = _in_true_boxes(
+                labels, people[labels.counted[people]], picture, pipeline
+            )
+        else:
+            boxes, scores = pipeline.detector(picture)
+            poses = pipeline(picture, boxes=boxes, box_scores=scores)
+            found[image.id] = FoundPeople.from_poses(
+                poses.to_skeleton(labels.skeleton), boxes, scores
+            )
+        progress()
+    return found
+
+
+def read_results(path: Path, labels: Labels) -> dict[int, FoundPeople]:
+    """People of a COCO-results file (image_id, keypoints x, y, score, and score; bbox if any).
+
+    Entries for pictures that are not among the labels are an error, as in pycocotools: they would
+    go unnoticed otherwise. Raises LabelsError.
+    """
+    entries = read_json(path)
+    expected = 'expected a list of {"image_id", "keypoints": [x, y, score, ...], "score"}'
+    if not isinstance(entries, list):
+        raise LabelsError(f'{path} is no COCO results file; {expected}')
+    joints = labels.skeleton.num_keypoints
+    grouped: dict[int, list[Any]] = {image.id: [] for image in labels.images}
+    for entry in entries:
+        try:
+            triples = np.array(entry['keypoints'], np.float64).reshape(-1, 3)
+            image, score, box = entry['image_id'], float(entry['score']), entry.get('bbox')
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise LabelsError(
+                f'{path}: an entry is no pose ({type(error).__name__} {error}); {expected}'
+            ) from error
+        if image not in grouped:
+            raise LabelsError(
+                f'{path} has poses for image_id {image!r}, which the annotations do not have; '
+                'are they of the same data set?'
+            )
+        # COCO's 17 joints are the first of body19.
+        if len(triples) not in (joints, COCO17.num_keypoints) or len(triples) > joints:
+            raise LabelsError(
+                f'{path}: a pose has {len(triples)} joints, the annotations have '
+                f'{labels.skeleton.name} with {joints}'
+            )
+        padded = np.zeros((joints, 3))
+        padded[: len(triples)] = triples
+        grouped[image].append((padded, score, box))
+    return {image: _group(group, joints) for image, group in grouped.items()}
+
+
+def _in_true_boxes(
+    labels: Labels, people: NDArray[np.intp], picture: NDArray[np.uint8], pipeline: PosePipeline
+) -> FoundPeople:
+    boxes = clip_boxes(labels.boxes[people], picture.shape[:2])
+    inside = boxes_with_area(boxes)
+    boxes, people = boxes[inside], people[inside]
+    keypoints, scores = pipeline.estimator(picture, boxes)
+    poses = Poses(
+        pipeline.skeleton, keypoints, scores, boxes.astype(np.float32), scores.mean(axis=1)
+    )
+    return FoundPeople.from_poses(poses.to_skeleton(labels.skeleton), truth=people)
+
+
+def _group(group: list[Any], joints: int) -> FoundPeople:
+    triples = np.array([each[0] for each in group]).reshape(-1, joints, 3)
+    seen = (triples[..., :2] != 0).any(axis=2)
+    boxes = boxes_around(triples[..., :2], seen, margin=0.0)
+    for index, (_, _, box) in enumerate(group):
+        if box is not None and len(box) == 4:
+            x, y, width, height = box
+            boxes[index] = x, y, x + width, y + height
+    scores = np.array([each[1] for each in group], np.float64)
+    return FoundPeople(triples[..., :2], triples[..., 2], boxes, scores)

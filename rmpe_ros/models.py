@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finds the shipped ONNX models, and reads what a model says about itself."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rmpe_ros.skeletons import Skeleton
+
+SHIPPED_MODELS = ('detector', 'lite')
+DEFAULT_DETECTOR = 'detector'
+DEFAULT_POSE = 'lite'
+
+
+class ModelError(ValueError):
+    """A model cannot be found, or does not keep the contract; says what to do about it."""
+
+
+def find_model(name_or_path: str | Path) -> Path:
+    """The file of a shipped model ('detector', 'lite') or of an explicit path.
+
+    Shipped models are looked for in the folders of `model_folders`, in that order.
+    Raises ModelError listing the names and the folders that were searched.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.is_file():
+        return path
+    if path.suffix == '.onnx' or path.name != str(name_or_path):
+        raise ModelError(f'model file {path} does not exist')
+    folders = model_folders()
+    for folder in folders:
+        candidate = folder / f'{path.name}.onnx'
+        if candidate.is_file():
+            return candidate
+    raise ModelError(
+        f'there is no model {str(name_or_path)!r}; give the path of an .onnx file or one of '
+        f'{", ".join(SHIPPED_MODELS)} (searched: {", ".join(map(str, folders))}; '
+        'the environment variable RMPE_MODELS adds a folder)'
+    )
+
+
+def model_folders() -> list[Path]:
+    """Where shipped models may lie: $RMPE_MODELS, the wheel, the source tree, the ROS installs."""
+    package = Path(__file__).resolve().parent
+    prefixes = [Path(each) for each in os.environ.get('AMENT_PREFIX_PATH', '').split(':') if each]
+    # An ament install has its Python in <prefix>/lib/pythonX.Y/site-packages/rmpe_ros or the like.
+    installs = [
+        prefix / 'share' / 'rmpe_ros' / 'models' for prefix in (*package.parents, *prefixes)
+    ]
+    return [
+        *(Path(each) for each in os.environ.get('RMPE_MODELS', '').split(os.pathsep) if each),
+        package / 'share' / 'models',
+        package.parent / 'models',
+        *(folder for folder in installs if folder.is_dir()),
+    ]
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model says about itself in its ONNX metadata (keys `rmpe.*`).
+
+    task: 'detector' or 'pose'. skeleton: of a pose model. box_growth: by how much boxes are
+    enlarged before cropping (0.3 = 30 %). score_threshold and nms_iou: a detector's suggestions.
+    long_side, size_step: how a detector whose input size is free wants images: longer side scaled
+    to long_side pixels (0 where it does not say), both padded to multiples of size_step.
+    """
+
+    task: str
+    name: str
+    version: str
+    skeleton: Skeleton | None
+    box_growth: float
+    training_data: str
+    license: str
+    score_threshold: float
+    nms_iou: float
+    long_side: int
+    size_step: int
+
+    @staticmethod
+    def from_metadata(metadata: Mapping[str, str], *, task: str, model: str) -> 'ModelInfo':
+        """Read the metadata of `model` (its name, for messages), which is to do `task`.
+
+        Raises ModelError when the model does not keep this package's contract or does another task.
+        """
+        if metadata.get('rmpe.format') != '1':
+            raise ModelError(
+                f'{model} does not say that it keeps the contract of rmpe_ros (metadata '
+                f'rmpe.format is {metadata.get("rmpe.format")!r}, expected "1"); export the '
+                'network to the contract first'
+            )
+        if metadata.get('rmpe.task') != task:
+            raise ModelError(
+                f'{model} is a {metadata.get("rmpe.task")} model, but a {task} model is needed '
+                'here; were the two swapped?'
+            )
+        if metadata.get('rmpe.color', 'RGB') != 'RGB':
+            raise ModelError(
+                f'{model} wants {metadata["rmpe.color"]} images; only RGB is supported'
+            )
+        try:
+            text = metadata.get('rmpe.skeleton')
+            info = ModelInfo(
+                task=task,
+                name=metadata.get('rmpe.name', model),
+                version=metadata.get('rmpe.version', ''),
+                skeleton=Skeleton.from_json(text) if text else None,
+                box_growth=float(metadata.get('rmpe.box_growth', 0.3)),
+                training_data=metadata.get('rmpe.training_data', ''),
+                license=metadata.get('rmpe.license', ''),
+                score_threshold=float(metadata.get('rmpe.score_threshold', 0.3)),
+                nms_iou=float(metadata.get('rmpe.nms_iou', 0.6)),
+                long_side=int(metadata.get('rmpe.long_side', 0)),
+                size_step=int(metadata.get('rmpe.size_step', 32)),
+            )
+        except ValueError as error:
+            raise ModelError(f'{model} has unreadable metadata: {error}') from error
+        if info.size_step < 1 or info.long_side < 0:
+            raise ModelError(
+                f'{model} has unusable metadata: rmpe.size_step {info.size_step} and '
+                f'rmpe.long_side {info.long_side}; expected 1 or more, and 0 or more pixels'
+            )
+        return info

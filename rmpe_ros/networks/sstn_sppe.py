@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SSTN-SPPE: a symmetric spatial transformer around a single-person pose estimator (RMPE, sec. 3.1,
+Figs. 3-4).
+
+    crop ── STN(θ) ──► transformed crop ── SPPE ──► heatmaps ── SDTN(γ = θ⁻¹) ──► heatmaps of the
+    crop
+                              └─ parallel SPPE (frozen, training only) ──► centre-located heatmaps
+
+At test time the SDTN maps the few points found, not the heatmaps: with θ itself, which takes target
+to source.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rmpe_ros.networks.decode import decode_heatmaps, spatial_softmax
+from rmpe_ros.networks.stn import LocalisationNetwork, invert_affine, map_points, transform
+
+
+@dataclass
+class SstnOutput:
+    """What one training step needs.
+
+    theta: (N, 2, 3). logits: per supervised stage (N, K, h, w) in the transformed frame, before the
+    SDTN. parallel: the parallel branch's logits, or None without one.
+    """
+
+    theta: Tensor
+    logits: list[Tensor]
+    parallel: Tensor | None
+
+
+class SstnSppe(nn.Module):
+    """STN → SPPE → SDTN over crops in [-1, 1].
+
+    sppe: any network (N, 3, H, W) → list of heatmap logits. size: (H, W). sstn: without it θ is the
+    identity and this is a plain SPPE, the paper's ablation.
+    """
+
+    def __init__(self, sppe: nn.Module, size: tuple[int, int], *, sstn: bool = True):
+        super().__init__()
+        self.sppe = sppe
+        self.size = size
+        self.localisation = LocalisationNetwork(size) if sstn else None
+        self.parallel: ParallelSppe | None = None
+
+    def attach_parallel(self) -> None:
+        """Give training its parallel branch: a frozen copy of the SPPE as it is now."""
+        self.parallel = ParallelSppe(self.sppe)
+
+    def forward(self, crops: Tensor) -> SstnOutput:
+        if self.localisation is None:
+            identity = torch.eye(2, 3, device=crops.device).expand(crops.shape[0], 2, 3)
+            return SstnOutput(identity, self.sppe(crops), None)
+        theta = self.localisation(crops)
+        transformed = transform(crops.float(), theta)
+        parallel = (
+            self.parallel(transformed) if self.parallel is not None and self.training else None
+        )
+        return SstnOutput(theta, self.sppe(transformed), parallel)
+
+    def predict(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Keypoints in crop pixels (N, K, 2), peak mass (N, K) and θ (N, 2, 3)."""
+        output = self(crops)
+        points, mass = decode_heatmaps(output.logits[-1], self.size)
+        return map_points(points, output.theta, self.size), mass, output.theta
+
+
+class ParallelSppe(nn.Module):
+    """The training-only branch that keeps the STN honest: it shares the STN, has no SDTN, and never
+    learns.
+
+    Every parameter is frozen and every layer stays in evaluation mode, batch norm included (the
+    released Torch code froze convolutions only). Gradients pass through it to θ.
+    """
+
+    def __init__(self, sppe: nn.Module):
+        super().__init__()
+        self.sppe = copy.deepcopy(sppe).eval()
+        self.sppe.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> ParallelSppe:
+        super().train(mode)
+        self.sppe.eval()
+        return self
+
+    def forward(self, transformed: Tensor) -> Tensor:
+        return self.sppe(transformed)[-1]
+
+
+def detransform_heatmaps(logits: Tensor, theta: Tensor) -> Tensor:
+    """The SDTN on heatmaps: probabilities of the transformed crop resampled into the crop's own
+    frame by γ.
+
+    logits: (N, K, h, w). Returns probabilities of the same shape, zero where the transformed crop
+    does not reach.
+    """
+    gamma = invert_affine(theta)
+    # |det γ| keeps the maps densities: a stretched peak keeps its mass.
+    density = torch.linalg.det(gamma[:, :, :2]).abs().reshape(-1, 1, 1, 1)
+    return transform(spatial_softmax(logits), gamma) * density

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training targets and losses on heatmaps: where the joint is, as a distribution over the crop."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+SIGMA = 1.5  # heatmap cells
+
+
+def gaussian_targets(
+    joints: Tensor, size: tuple[int, int], cells: tuple[int, int], sigma: float = SIGMA
+) -> Tensor:
+    """Distributions (N, K, h, w), each summing to 1, around joints (N, K, 2) in pixels of a
+    (height, width) crop.
+    """
+    (height, width), (rows, columns) = size, cells
+    x = (joints[..., 0] + 0.5) * (columns / width) - 0.5
+    y = (joints[..., 1] + 0.5) * (rows / height) - 0.5
+    along_x = torch.exp(
+        -((torch.arange(columns, device=joints.device) - x.unsqueeze(-1)) ** 2) / (2 * sigma**2)
+    )
+    along_y = torch.exp(
+        -((torch.arange(rows, device=joints.device) - y.unsqueeze(-1)) ** 2) / (2 * sigma**2)
+    )
+    along_x = along_x / along_x.sum(-1, keepdim=True).clamp_min(1e-6)
+    along_y = along_y / along_y.sum(-1, keepdim=True).clamp_min(1e-6)
+    return along_y.unsqueeze(-1) * along_x.unsqueeze(-2)
+
+
+def weighted_mean(per_joint: Tensor, weights: Tensor) -> Tensor:
+    """Mean of (N, K) values over joints that carry loss."""
+    return (per_joint * weights).sum() / weights.sum().clamp_min(1.0)
+
+
+def heatmap_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """Spatial cross-entropy of logits (N, K, h, w) against distributions; weights (N, K). It leaves
+    the plateau that squared error on heatmaps sits on when there is little data.
+    """
+    log_probability = torch.log_softmax(logits.float().flatten(2), dim=2)
+    return weighted_mean(-(target.flatten(2) * log_probability).sum(2), weights)
+
+
+def probability_cross_entropy(probability: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """The same for maps that are probabilities already, such as the SDTN's; what left the map costs
+    as much as 1e-6.
+    """
+    return weighted_mean(-(target * torch.log(probability.clamp_min(1e-6))).sum((2, 3)), weights)

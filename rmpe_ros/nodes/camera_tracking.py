@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Track numbers for the people of one camera of `pose_node`, by its stamps and parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from std_msgs.msg import Header
+
+from rmpe_ros.messages import NANOSECONDS, stamp_nanoseconds
+from rmpe_ros.one_euro import OneEuroParameters
+from rmpe_ros.poses import Poses
+from rmpe_ros.tracking import PoseTracker, TrackingParameters
+
+
+class CameraTracking:
+    """Follows people from image to image. Images of another frame_id or size show other people."""
+
+    def __init__(self) -> None:
+        self._tracker = PoseTracker()
+        self._source: tuple[Any, ...] = ()
+
+    def follow(
+        self,
+        poses: Poses,
+        header: Header,
+        *,
+        image_size: tuple[int, int],
+        settings: Mapping[str, Any],
+    ) -> Poses:
+        """The people with their track_ids, as the parameters `tracking.*` ask for."""
+        if not settings['tracking.enabled']:
+            self._tracker.reset()
+            return poses
+        source = header.frame_id, image_size
+        if source != self._source:
+            self._tracker.reset()
+            self._source = source
+        self._tracker.parameters = TrackingParameters(
+            max_age=settings['tracking.max_age'],
+            smoothing=OneEuroParameters() if settings['tracking.smoothing'] else None,
+        )
+        return self._tracker.update(poses, stamp_nanoseconds(header) / NANOSECONDS)

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`hri_bridge_node`: the tracked people as bodies of REP 155 (ROS4HRI), where hri_msgs exists."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import DurabilityPolicy, QoSProfile
+
+from rmpe_ros.messages import NANOSECONDS, stamp_nanoseconds
+from rmpe_ros.msg import PersonPoseArray, SkeletonInfo
+from rmpe_ros.nodes.hri_bodies import Body, bodies, check_joint_order
+from rmpe_ros.nodes.messages import message_to_poses, message_to_skeleton
+from rmpe_ros.nodes.node_process import run_node
+from rmpe_ros.nodes.parameter_tables import HRI_BRIDGE_NODE
+from rmpe_ros.nodes.parameters import declare_parameters
+from rmpe_ros.skeletons import SKELETONS, Skeleton
+
+_WARNING_PERIOD = 5.0
+
+
+class HriBridgeNode(Node):
+    """Subscribes `poses`, `skeleton`.
+
+    Publishes `/humans/bodies/tracked` and, for each id in it, `/humans/bodies/<id>/roi` and
+    `/humans/bodies/<id>/skeleton2d`. Raises ValueError where hri_msgs is not installed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__('hri_bridge_node')
+        self.exit_code: int | None = None
+        self._settings = declare_parameters(self, HRI_BRIDGE_NODE)
+        try:
+            import hri_msgs.msg as hri
+        except ImportError as error:
+            raise ValueError(
+                'hri_bridge_node needs hri_msgs: install ros-$ROS_DISTRO-hri-msgs'
+            ) from error
+        check_joint_order(hri.Skeleton2D)
+        self._hri = hri
+        self._skeletons: dict[str, Skeleton] = dict(SKELETONS)
+        self._bodies: dict[str, _BodyTopics] = {}
+        self._tracked = self.create_publisher(hri.IdsList, '/humans/bodies/tracked', 1)
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.create_subscription(SkeletonInfo, 'skeleton', self._on_skeleton, latched)
+        poses = self.create_subscription(PersonPoseArray, 'poses', self._on_poses, 5)
+        self.get_logger().info(f'ready: poses from {poses.topic_name}')
+
+    def stop(self) -> None:
+        """Tell listeners that nobody is tracked any more."""
+        self._tracked.publish(self._hri.IdsList())
+
+    def _on_skeleton(self, message: SkeletonInfo) -> None:
+        try:
+            self._skeletons[message.name] = message_to_skeleton(message)
+        except ValueError as error:
+            self._warn(f'skeleton {message.name!r} cannot be used: {error}')
+
+    def _on_poses(self, message: PersonPoseArray) -> None:
+        try:
+            skeleton = self._skeletons[message.skeleton]
+            people = message_to_poses(message, skeleton)
+            found = bodies(people, image_size=(message.image_height, message.image_width))
+        except KeyError:
+            self._warn(f'skeleton {message.skeleton!r} is not published on topic skeleton')
+            return
+        except ValueError as error:
+            self._warn(str(error))
+            return
+        if len(found) < len(message.people):
+            self._warn(
+                f'{len(message.people) - len(found)} people without track_id are left out; '
+                'see parameter tracking.enabled of pose_node'
+            )
+        stamp = stamp_nanoseconds(message.header)
+        for body in found:
+            if body.body_id not in self._bodies:
+                self._bodies[body.body_id] = _BodyTopics(self, body.body_id, self._hri)
+            self._bodies[body.body_id].publish(body, message.header, stamp)
+        self._forget(stamp)
+        ids = [body.body_id for body in found]
+        self._tracked.publish(self._hri.IdsList(header=message.header, ids=ids))
+
+    def _forget(self, stamp: int) -> None:
+        """Remove the topics of bodies that were not seen for a while, or when time jumps back."""
+        longest = self._settings['forget_after'] * NANOSECONDS
+        for body_id, topics in list(self._bodies.items()):
+            if not 0 <= stamp - topics.seen <= longest:
+                topics.remove()
+                del self._bodies[body_id]
+
+    def _warn(self, text: str) -> None:
+        self.get_logger().warning(text, throttle_duration_sec=_WARNING_PERIOD)
+
+
+class _BodyTopics:
+    """The namespace of one body."""
+
+    def __init__(self, node: Node, body_id: str, hri: Any) -> None:
+        space = f'/humans/bodies/{body_id}'
+        self.seen = 0
+        self._node, self._hri = node, hri
+        self._roi: Publisher = node.create_publisher(
+            hri.NormalizedRegionOfInterest2D, f'{space}/roi', 1
+        )
+        self._skeleton: Publisher = node.create_publisher(hri.Skeleton2D, f'{space}/skeleton2d', 1)
+
+    def publish(self, body: Body, header: Any, stamp: int) -> None:
+        hri = self._hri
+        self.seen = stamp
+        xmin, ymin, xmax, ymax = body.region
+        self._roi.publish(
+            hri.NormalizedRegionOfInterest2D(
+                header=header, xmin=xmin, ymin=ymin, xmax=xmax, ymax=ymax, c=body.score
+            )
+        )
+        joints = [
+            hri.NormalizedPointOfInterest2D(x=x, y=y, c=score)
+            for x, y, score in body.joints.tolist()
+        ]
+        self._skeleton.publish(hri.Skeleton2D(header=header, skeleton=joints))
+
+    def remove(self) -> None:
+        for publisher in (self._roi, self._skeleton):
+            self._node.destroy_publisher(publisher)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Entry point; returns the process exit code."""
+    return run_node(HriBridgeNode, 'hri_bridge_node', args)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`lift_node`: gives joints a position in space, from a depth image registered to the colour."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.time import Time
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from std_msgs.msg import Header
+
+from rmpe_ros.camera import PinholeCamera
+from rmpe_ros.lifting import DepthImage, LiftingParameters, lift_poses, transform_points
+from rmpe_ros.messages import stamp_nanoseconds
+from rmpe_ros.msg import PersonPoseArray, SkeletonInfo
+from rmpe_ros.nodes.joint_cloud import joint_cloud
+from rmpe_ros.nodes.messages import message_to_poses, message_to_skeleton
+from rmpe_ros.nodes.nearest_stamp import NearestStamp
+from rmpe_ros.nodes.node_process import run_node
+from rmpe_ros.nodes.parameter_tables import LIFT_NODE
+from rmpe_ros.nodes.parameters import declare_parameters
+from rmpe_ros.skeletons import SKELETONS, Skeleton
+
+_WARNING_PERIOD = 5.0
+
+
+class LiftNode(Node):
+    """Subscribes `poses`, `depth`, `camera_info`, `skeleton`.
+
+    Publishes `poses_3d`, the same messages with positions, and `poses_3d/points`, a cloud of the
+    joints; works only for those who listen. Raises ValueError when it cannot start.
+    """
+
+    def __init__(self) -> None:
+        super().__init__('lift_node')
+        self.exit_code: int | None = None
+        self._settings = declare_parameters(self, LIFT_NODE, self._change)
+        self._lifting = _lifting_parameters(self._settings)
+        self._frames = _FrameLookup(self) if self._settings['target_frame'] else None
+        self._pairs: NearestStamp[PersonPoseArray, Image] = NearestStamp(
+            self._settings['buffer_size'], int(self._settings['slop'] * 1e9)
+        )
+        self._skeletons: dict[str, Skeleton] = dict(SKELETONS)
+        self._camera: PinholeCamera | None = None
+        self._lifted = self._told_unmatched = 0
+        self._poses = self.create_publisher(PersonPoseArray, 'poses_3d', 5)
+        self._points = self.create_publisher(PointCloud2, 'poses_3d/points', 5)
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.create_subscription(SkeletonInfo, 'skeleton', self._on_skeleton, latched)
+        self.create_subscription(
+            CameraInfo, 'camera_info', self._on_camera, qos_profile_sensor_data
+        )
+        self.create_subscription(PersonPoseArray, 'poses', self._on_poses, 10)
+        depth = self.create_subscription(
+            Image,
+            'depth',
+            self._on_depth,
+            QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+        self.get_logger().info(f'ready: depth from {depth.topic_name}')
+
+    def stop(self) -> None:
+        self.get_logger().info(
+            f'stopped after {self._lifted} messages, {self._pairs.unmatched} without depth'
+        )
+
+    def _on_poses(self, message: PersonPoseArray) -> None:
+        if self._somebody_listens():
+            self._lift_all(self._pairs.put_left(stamp_nanoseconds(message.header), message))
+
+    def _on_depth(self, message: Image) -> None:
+        if self._somebody_listens():
+            self._lift_all(self._pairs.put_right(stamp_nanoseconds(message.header), message))
+
+    def _on_skeleton(self, message: SkeletonInfo) -> None:
+        try:
+            self._skeletons[message.name] = message_to_skeleton(message)
+        except ValueError as error:
+            self._warn(f'skeleton {message.name!r} cannot be used: {error}')
+
+    def _on_camera(self, message: CameraInfo) -> None:
+        try:
+            self._camera = PinholeCamera.from_message(
+                message, rectified=self._settings['rectified']
+            )
+        except ValueError as error:
+            self._warn(str(error))
+
+    def _somebody_listens(self) -> bool:
+        return any(each.get_subscription_count() > 0 for each in (self._poses, self._points))
+
+    def _lift_all(self, pairs: list[tuple[PersonPoseArray, Image]]) -> None:
+        if self._pairs.unmatched > self._told_unmatched and not pairs:
+            self._warn(
+                f'{self._pairs.unmatched} poses without a depth image within '
+                f'{self._settings["slop"]:g} s; is `depth` of the same camera? see parameter slop'
+            )
+            self._told_unmatched = self._pairs.unmatched
+        for poses, depth in pairs:
+            try:
+                self._lift(poses, depth)
+            except ValueError as error:
+                self._warn(str(error))
+
+    def _lift(self, message: PersonPoseArray, depth: Image) -> None:
+        if self._camera is None:
+            self._warn('no camera_info of a calibrated camera yet: positions are unknown')
+            return
+        skeleton = self._skeletons.get(message.skeleton)
+        if skeleton is None:
+            self._warn(f'skeleton {message.skeleton!r} is not published on topic skeleton')
+            return
+        poses = message_to_poses(message, skeleton)
+        positions = lift_poses(
+            poses,
+            DepthImage.from_message(depth),
+            self._camera,
+            image_size=(message.image_height, message.image_width),
+            parameters=self._lifting,
+        )
+        if self._frames is not None:
+            positions = self._frames.transform(
+                positions, message.header, self._settings['target_frame']
+            )
+            message.header.frame_id = self._settings['target_frame']
+        set_positions(message, positions)
+        self._lifted += 1
+        self._poses.publish(message)
+        if self._points.get_subscription_count() > 0:
+            self._points.publish(joint_cloud(positions, poses, message.header))
+
+    def _change(self, settings: Any) -> None:
+        self._lifting = _lifting_parameters(settings)
+
+    def _warn(self, text: str) -> None:
+        self.get_logger().warning(text, throttle_duration_sec=_WARNING_PERIOD)
+
+
+class _FrameLookup:
+    """TF, where tf2_ros is installed; raises ValueError where it is not."""
+
+    def __init__(self, node: Node) -> None:
+        try:
+            import tf2_ros
+        except ImportError as error:
+            raise ValueError(
+                'target_frame needs tf2_ros: install ros-$ROS_DISTRO-tf2-ros-py, or leave '
+                'target_frame empty to get positions in the optical frame of the camera'
+            ) from error
+        self._error: type[Exception] = tf2_ros.TransformException
+        self._buffer = tf2_ros.Buffer()
+        # TF comes in the same thread, so waiting for it would be in vain: poses are later anyway.
+        self._listener = tf2_ros.TransformListener(self._buffer, node)
+
+    def transform(
+        self, points: NDArray[np.float64], header: Header, target: str
+    ) -> NDArray[np.float64]:
+        """Points of `header` in the frame `target`; ValueError when TF does not know the way."""
+        try:
+            found = self._buffer.lookup_transform(
+                target, header.frame_id, Time.from_msg(header.stamp)
+            ).transform
+        except self._error as error:
+            raise ValueError(f'no TF from {header.frame_id!r} to {target!r}: {error}') from error
+        move, turn = found.translation, found.rotation
+        return transform_points(points, (move.x, move.y, move.z), (turn.x, turn.y, turn.z, turn.w))
+
+
+def set_positions(message: PersonPoseArray, positions: NDArray[np.float64]) -> None:
+    """Write positions (N, K, 3) into the message, in place."""
+    for person, points in zip(message.people, positions.tolist(), strict=True):
+        for keypoint, (x, y, z) in zip(person.keypoints, points, strict=True):
+            keypoint.position.x, keypoint.position.y, keypoint.position.z = x, y, z
+
+
+def _lifting_parameters(settings: Any) -> LiftingParameters:
+    names = ('min_score', 'window', 'min_valid', 'reach')
+    return LiftingParameters(**{name: settings[name] for name in names})
+
+
+def main(args: list[str] | None = None) -> int:
+    """Entry point; returns the process exit code."""
+    return run_node(LiftNode, 'lift_node', args)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run one node as a process: clean start, clean stop on SIGINT and SIGTERM, an honest exit code."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from types import FrameType
+from typing import Protocol
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.logging import get_logger
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+# How long a signal or the end of the work may go unnoticed, in seconds.
+_WAKE_UP = 0.2
+
+
+class RunnableNode(Protocol):
+    """What `run_node` needs besides being a `Node`."""
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while the node wants to go on; a process exit code when its work has ended."""
+
+    def stop(self) -> None:
+        """End threads and free what the node holds; publishers still work."""
+
+
+def run_node(make_node: Callable[[], Node], name: str, args: list[str] | None = None) -> int:
+    """Initialise ROS, run the node that `make_node` gives, and return the exit code.
+
+    0 after SIGINT, SIGTERM or when the node has finished its work; 1, with one line that says why,
+    when the node could not start (ValueError, OSError).
+    """
+    stopping = False
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        nonlocal stopping
+        stopping = True
+
+    # rclpy's own handlers invalidate the context at once; with ours the frame at hand is still
+    # published and the last words still reach /rosout. A second signal changes nothing.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    except (RuntimeError, ValueError) as error:
+        get_logger(name).fatal(f'{name} cannot start: {error}')
+        return 1
+    try:
+        try:
+            node = make_node()
+        except (ValueError, OSError) as error:
+            get_logger(name).fatal(f'{name} cannot start: {error}')
+            return 1
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        try:
+            while not stopping and node.exit_code is None:
+                executor.spin_once(timeout_sec=_WAKE_UP)
+        finally:
+            node.stop()
+            executor.shutdown()
+            exit_code = node.exit_code or 0
+            node.destroy_node()
+        return exit_code
+    finally:
+        rclpy.try_shutdown()

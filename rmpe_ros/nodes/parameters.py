@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a node parameter is, how it is declared, checked and changed while the node runs.
+
+The parameters themselves are in `parameter_tables.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
+    from rclpy.node import Node
+
+Value = bool | int | float | str | list[str]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a node.
+
+    default: also decides the type: bool, int, double, string or string[] (an empty list has no type
+    in ROS, so [''] stands for none); minimum, maximum: inclusive, for numbers; choices: for
+    strings; dynamic: it may change while the node runs.
+    """
+
+    name: str
+    default: Value
+    meaning: str
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+    dynamic: bool = False
+
+    @property
+    def type_name(self) -> str:
+        names = {bool: 'bool', int: 'int', float: 'double', str: 'string', list: 'string[]'}
+        return names[type(self.default)]
+
+    @property
+    def limits(self) -> str:
+        """The allowed values in words, empty when every value of the type is allowed."""
+        if self.choices:
+            return ', '.join(self.choices)
+        if self.minimum is None and self.maximum is None:
+            return ''
+        low = '' if self.minimum is None else f'{self.minimum:g}'
+        high = '' if self.maximum is None else f'{self.maximum:g}'
+        return f'{low} … {high}'.strip()
+
+    def problem(self, value: Any) -> str | None:
+        """Why `value` is refused, or None when it is fine."""
+        if type(value) is not type(self.default):
+            example = {
+                'bool': 'true', 'int': '1', 'double': '1.0', 'string': 'text', 'string[]': '[a, b]'
+            }  # fmt: skip
+            return (
+                f'{self.name} must be a {self.type_name} such as {example[self.type_name]}, '
+                f'got {value!r}'
+            )
+        if self.choices and value not in self.choices:
+            return f'{self.name} must be one of {self.limits}, got {value!r}'
+        if isinstance(value, int | float):
+            low = -math.inf if self.minimum is None else self.minimum
+            high = math.inf if self.maximum is None else self.maximum
+            if not (math.isfinite(value) and low <= value <= high):
+                return f'{self.name} must be in {self.limits or "finite numbers"}, got {value:g}'
+        return None
+
+
+def declare_parameters(
+    node: Node,
+    table: Iterable[Parameter],
+    on_change: Callable[[Mapping[str, Any]], None] | None = None,
+) -> dict[str, Any]:
+    """Declare `table` on `node` with descriptors and return the values by name.
+
+    on_change: called with all values after dynamic ones changed; what it raises as ValueError
+    refuses the change. Raises ValueError when a value given at start is not allowed.
+    """
+    from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+
+    by_name = {parameter.name: parameter for parameter in table}
+    values: dict[str, Any] = {}
+    for name, parameter in by_name.items():
+        try:
+            value: Any = node.declare_parameter(name, parameter.default, describe(parameter)).value
+        except (InvalidParameterTypeException, InvalidParameterValueException) as error:
+            given = node._parameter_overrides.get(name)  # the exceptions do not hold the value
+            problem = parameter.problem(given.value) if given is not None else None
+            raise ValueError(problem or str(error)) from error
+        problem = parameter.problem(value)
+        if problem:
+            raise ValueError(problem)
+        values[name] = value
+
+    def change(parameters: list[Any]) -> SetParametersResult:
+        from rcl_interfaces.msg import SetParametersResult
+
+        changed = {each.name: each.value for each in parameters if each.name in by_name}
+        for name, value in changed.items():
+            problem = by_name[name].problem(value)
+            if problem:
+                return SetParametersResult(successful=False, reason=problem)
+        if changed and on_change is not None:
+            try:
+                on_change({**values, **changed})
+            except ValueError as error:
+                return SetParametersResult(successful=False, reason=str(error))
+        values.update(changed)
+        return SetParametersResult(successful=True)
+
+    node.add_on_set_parameters_callback(change)
+    return values
+
+
+def describe(parameter: Parameter) -> ParameterDescriptor:
+    """The descriptor that `ros2 param describe` shows, with the range that rclpy enforces."""
+    from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+
+    descriptor = ParameterDescriptor(
+        description=parameter.meaning,
+        read_only=not parameter.dynamic,
+        additional_constraints=f'one of {parameter.limits}' if parameter.choices else '',
+    )
+    if parameter.minimum is None and parameter.maximum is None:
+        return descriptor
+    if parameter.type_name == 'int':
+        descriptor.integer_range = [
+            IntegerRange(
+                from_value=int(-(2**63) if parameter.minimum is None else parameter.minimum),
+                to_value=int(2**63 - 1 if parameter.maximum is None else parameter.maximum),
+                step=1,
+            )
+        ]
+    else:
+        descriptor.floating_point_range = [
+            FloatingPointRange(
+                from_value=-math.inf if parameter.minimum is None else float(parameter.minimum),
+                to_value=math.inf if parameter.maximum is None else float(parameter.maximum),
+            )
+        ]
+    return descriptor

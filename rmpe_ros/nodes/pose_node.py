@@ -1,0 +1,380 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`pose_node`: images of one or several cameras in, everybody's pose out.
+
+A managed (lifecycle) node with one worker thread; the freshest frame of each camera wins.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from concurrent.futures import CancelledError
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.clock import Clock, ClockType
+from rclpy.time import Time
+from rclpy.timer import Timer
+from std_srvs.srv import SetBool
+
+from rmpe_ros.msg import PersonPoseArray
+from rmpe_ros.nodes.camera_topics import CameraTopics, camera_names
+from rmpe_ros.nodes.debug_topics import DebugTopics
+from rmpe_ros.nodes.diagnostics import (
+    IDLE,
+    REPLACED,
+    TOO_OLD,
+    camera_status,
+    make_status,
+    resident_megabytes,
+    silence,
+)
+from rmpe_ros.nodes.diagnostics_publisher import DiagnosticsPublisher
+from rmpe_ros.nodes.frame_worker import FrameWorker
+from rmpe_ros.nodes.image_subscription import ImageMessage, read_image
+from rmpe_ros.nodes.managed_node import ManagedNode
+from rmpe_ros.nodes.messages import ImageConversionError, poses_to_message
+from rmpe_ros.nodes.node_pipeline import apply_settings, open_pipeline, return_memory
+from rmpe_ros.nodes.node_process import run_node
+from rmpe_ros.nodes.parameter_tables import POSE_NODE
+from rmpe_ros.nodes.parameters import declare_parameters
+from rmpe_ros.pipeline import PosePipeline
+from rmpe_ros.poses import Poses
+from rmpe_ros.srv import EstimatePoses
+
+_WATCH_PERIOD = 1.0
+_WARNING_PERIOD = 5.0
+_SILENCE_REMINDER = 30.0
+_SERVICE_TIMEOUT = 30.0
+# Latencies beyond this come from stamps of another clock (a bag without /clock), not from delay.
+_CREDIBLE_LATENCY_MS = 60_000.0
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An image message and when it came (`time.monotonic()`)."""
+
+    message: ImageMessage
+    came: float
+
+
+class PoseNode(ManagedNode):
+    """For each camera `image_raw` → `poses` and `skeleton`; for all of them `/diagnostics`.
+
+    Services `~/enable` and `~/estimate_poses`; times of each frame on `~/debug/*_ms`.
+    Raises ValueError (ModelError, EngineError, bad parameters) when it cannot start.
+    """
+
+    def __init__(self) -> None:
+        super().__init__('pose_node')
+        self._settings = declare_parameters(self, POSE_NODE, self._change)
+        self._pipeline: PosePipeline | None = None
+        self._worker: FrameWorker[Frame] | None = None
+        self._working_timers: list[Timer] = []  # rclpy's own list is self._timers
+        self._model = ''
+        self._enabled = True
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        compressed = self._settings['compressed']
+        self._cameras = [
+            CameraTopics(self, name, compressed=compressed)
+            for name in camera_names(self._settings['cameras'])
+        ]
+        self._debug = DebugTopics(self)
+        self.create_service(SetBool, '~/enable', self._enable)
+        self.create_service(EstimatePoses, '~/estimate_poses', self._estimate_one)
+        statuses = {
+            camera.name or 'frames': partial(self._camera_status, camera)
+            for camera in self._cameras
+        }
+        self._diagnostics = DiagnosticsPublisher(self, {**statuses, 'node': self._node_status})
+        if self._settings['autostart']:
+            self.start()
+        else:
+            self.get_logger().info('unconfigured: waits for the lifecycle transition configure')
+
+    # The four transitions, in this order.
+
+    def configure(self) -> None:
+        pipeline = self._pipeline = open_pipeline(self._settings)
+        detector, pose = pipeline.detector.info, pipeline.estimator.info
+        self._model = f'{detector.name} {detector.version} + {pose.name} {pose.version}'
+        for camera in self._cameras:
+            camera.advertise(pipeline.skeleton)
+
+    def activate(self) -> None:
+        self._worker = FrameWorker(self._process, self._on_error, name='pose_worker')
+        self._worker.start()
+        self._working_timers = [self.create_timer(_WATCH_PERIOD, self._watch, clock=self._steady)]
+        if self._settings['log_period'] > 0:
+            self._working_timers.append(
+                self.create_timer(self._settings['log_period'], self._log_state, clock=self._steady)
+            )
+        self._listen()
+        topics = ', '.join(camera.topic for camera in self._cameras)
+        paused = '' if self._enabled else ' once ~/enable is called'
+        self.get_logger().info(f'ready: {self._model}, images from {topics}{paused}')
+        for name, text in self._pipeline.engines.items() if self._pipeline else ():
+            self.get_logger().info(f'{name} runs on {text}')
+
+    def deactivate(self) -> None:
+        for camera in self._cameras:
+            camera.unsubscribe()
+        for timer in self._working_timers:
+            self.destroy_timer(timer)
+        self._working_timers = []
+        worker, self._worker = self._worker, None
+        if worker is None:
+            return
+        if not worker.stop():
+            raise RuntimeError('the worker did not finish its frame in time')
+        self.get_logger().info(f'stopped: {self._sentence()}')
+
+    def cleanup(self) -> None:
+        for camera in self._cameras:
+            camera.retire()
+        pipeline, self._pipeline = self._pipeline, None
+        if pipeline is not None:
+            pipeline.close()
+            del pipeline
+            return_memory()
+
+    # The way of a frame.
+
+    def _listen(self) -> None:
+        """Subscribe to the cameras when the node is to work, and only then."""
+        for index, camera in enumerate(self._cameras):
+            if self._enabled and self._worker is not None:
+                camera.subscribe(partial(self._on_image, index, camera))
+            else:
+                camera.unsubscribe()
+
+    def _on_image(self, index: int, camera: CameraTopics, message: ImageMessage) -> None:
+        now = time.monotonic()
+        camera.statistics.image_came(now)
+        if self._settings['idle_without_subscribers'] and not (
+            camera.has_audience() or self._debug.has_audience()
+        ):
+            camera.statistics.image_dropped(IDLE)
+        elif self._worker is not None and self._worker.put(Frame(message, now), index) is not None:
+            camera.statistics.image_dropped(REPLACED)
+
+    def _process(self, frames: dict[int, Frame]) -> None:
+        """The freshest frames of all cameras that have one, through one pipeline."""
+        begun = time.monotonic()
+        taken: list[tuple[CameraTopics, Frame]] = []
+        images: list[np.ndarray] = []
+        for index, frame in frames.items():
+            image = self._readable(self._cameras[index], frame.message)
+            if image is not None:
+                taken.append((self._cameras[index], frame))
+                images.append(image)
+        pipeline = self._pipeline
+        assert pipeline is not None, 'the worker runs only between configure and cleanup'
+        if not taken:
+            return
+        try:
+            found = pipeline.batch(images)
+        except Exception as error:
+            for camera, _ in taken:
+                self._fail(camera, error)
+            return
+        for (camera, frame), image, poses in zip(taken, images, found, strict=True):
+            times = {**pipeline.timings, 'queue': (begun - frame.came) * 1e3}
+            try:
+                self._answer(camera, frame.message, poses, image.shape[:2], times)
+            except Exception as error:
+                self._fail(camera, error)
+
+    def _readable(self, camera: CameraTopics, message: ImageMessage) -> np.ndarray | None:
+        """The image, or None when it is not to be looked at, which is counted and told."""
+        max_age = self._settings['max_age']
+        if max_age > 0:
+            age = self._milliseconds_since(message) / 1e3
+            if age > max_age:
+                camera.statistics.image_dropped(TOO_OLD)
+                self.get_logger().warning(
+                    f'images on {camera.topic} are dropped: stamped {age:.1f} s ago, max_age is '
+                    f'{max_age:g} s (a bag needs /clock and use_sim_time)',
+                    throttle_duration_sec=_WARNING_PERIOD,
+                )
+                return None
+        try:
+            return read_image(message)
+        except ImageConversionError as error:
+            camera.statistics.bad_image(str(error))
+            self.get_logger().warning(
+                f'image on {camera.topic} cannot be used: {error}',
+                throttle_duration_sec=_WARNING_PERIOD,
+            )
+            return None
+
+    def _answer(
+        self,
+        camera: CameraTopics,
+        image: ImageMessage,
+        poses: Poses,
+        image_size: tuple[int, ...],
+        times: dict[str, float],
+    ) -> None:
+        """Publish the poses of one image of one camera; times in milliseconds."""
+        height, width = image_size
+        poses = camera.tracking.follow(
+            poses, image.header, image_size=(height, width), settings=self._settings
+        )
+        camera.publish(
+            poses_to_message(poses, image.header, image_size=(height, width), timings=times)
+        )
+        latency = self._milliseconds_since(image)
+        if 0 <= latency <= _CREDIBLE_LATENCY_MS:
+            times['latency'] = latency
+        camera.statistics.frame_done(time.monotonic(), people=len(poses), milliseconds=times)
+        self._debug.publish(times)
+
+    def _milliseconds_since(self, message: ImageMessage) -> float:
+        """Milliseconds of the node's clock since the image's stamp."""
+        stamp = Time.from_msg(message.header.stamp, clock_type=self.get_clock().clock_type)
+        return (self.get_clock().now() - stamp).nanoseconds / 1e6
+
+    def _fail(self, camera: CameraTopics, error: Exception) -> None:
+        camera.statistics.frame_failed(f'{type(error).__name__}: {error}')
+        self._on_error(error)
+
+    def _on_error(self, error: Exception) -> None:
+        self.get_logger().error(
+            f'a frame failed: {type(error).__name__}: {error}',
+            throttle_duration_sec=_WARNING_PERIOD,
+        )
+
+    # Services.
+
+    def _enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        self._enabled = request.data
+        self._listen()
+        response.success = True
+        response.message = 'enabled' if request.data else 'disabled: images are not subscribed to'
+        if self.state != 'active':
+            response.message += f'; the node is {self.state}, it works once it is active'
+        return response
+
+    def _estimate_one(
+        self, request: EstimatePoses.Request, response: EstimatePoses.Response
+    ) -> EstimatePoses.Response:
+        """Between two frames of the worker; parameters and other services wait as long."""
+        response.poses.header = request.image.header
+        if self._worker is None:
+            response.message = f'pose_node is {self.state}; activate it first'
+            return response
+        try:
+            image = read_image(request.image)
+            job = self._worker.submit(partial(self._estimate, image, request.image))
+            response.poses = job.result(_SERVICE_TIMEOUT)
+        except ImageConversionError as error:
+            response.message = f'the image cannot be used: {error}'
+        except (CancelledError, FutureTimeout):
+            response.message = f'no result within {_SERVICE_TIMEOUT:.0f} s; see the log'
+        except Exception as error:
+            response.message = f'{type(error).__name__}: {error}'
+            self._on_error(error)
+        else:
+            response.success = True
+            count = len(response.poses.people)
+            response.message = '1 person' if count == 1 else f'{count} people'
+        return response
+
+    def _estimate(self, image: np.ndarray, message: ImageMessage) -> PersonPoseArray:
+        assert self._pipeline is not None, 'the worker runs only between configure and cleanup'
+        poses = self._pipeline(image)
+        height, width = image.shape[:2]
+        return poses_to_message(
+            poses, message.header, image_size=(height, width), timings=self._pipeline.timings
+        )
+
+    # Parameters, diagnostics, log.
+
+    def _change(self, settings: Mapping[str, Any]) -> None:
+        if self._pipeline is not None:
+            apply_settings(self._pipeline, settings)
+
+    def _silence(self, camera: CameraTopics) -> str:
+        """Why no image comes, when one should."""
+        if not camera.listening:
+            return ''
+        now = time.monotonic()
+        return silence(
+            camera.statistics.snapshot(now),
+            camera.topic,
+            since=now - camera.listening_since,
+            image_timeout=self._settings['image_timeout'],
+            publishers=self.count_publishers(camera.topic),
+        )
+
+    def _watch(self) -> None:
+        """Say in the log when a camera is silent, and again as long as it stays so."""
+        now = time.monotonic()
+        for camera in self._cameras:
+            trouble = self._silence(camera)
+            if not trouble:
+                camera.told_silence = None
+            elif camera.told_silence is None or now > camera.told_silence + _SILENCE_REMINDER:
+                camera.told_silence = now
+                self.get_logger().warning(trouble)
+
+    def _camera_status(self, camera: CameraTopics) -> DiagnosticStatus:
+        snapshot = camera.statistics.snapshot(time.monotonic())
+        errors = snapshot.bad + snapshot.failed
+        trouble = snapshot.last_error if errors > camera.told_errors else ''
+        camera.told_errors = errors
+        trouble = trouble or self._silence(camera)
+        if trouble and snapshot.image_age is None:
+            trouble = camera.mismatch or trouble
+        return camera_status(
+            snapshot, topic=camera.topic, state=self._state(), model=self._model, trouble=trouble
+        )
+
+    def _node_status(self) -> DiagnosticStatus:
+        memory = resident_megabytes()
+        engines = {} if self._pipeline is None else self._pipeline.engines
+        unready = '' if self._pipeline is None else self._pipeline.engine_state
+        values = {
+            'state': self.state,
+            'enabled': self._enabled,
+            'cameras': len(self._cameras),
+            'model': self._model,
+            'engine': '; '.join(f'{name}: {text}' for name, text in engines.items()),
+            'memory_mb': '' if memory is None else f'{memory:.0f}',
+        }
+        name = self.get_fully_qualified_name()
+        level = DiagnosticStatus.WARN if unready else DiagnosticStatus.OK
+        summary = f'{self._state()}; {unready}' if unready else self._state()
+        return make_status(level, summary, values, hardware_id=name)
+
+    def _state(self) -> str:
+        paused = self.state == 'active' and not self._enabled
+        return 'disabled by ~/enable' if paused else self.state
+
+    def _sentence(self) -> str:
+        now = time.monotonic()
+        sentences = [
+            (f'{camera.name}: ' if camera.name else '') + camera.statistics.snapshot(now).sentence()
+            for camera in self._cameras
+        ]
+        return ' | '.join(sentences)
+
+    def _log_state(self) -> None:
+        snapshots = [camera.statistics.snapshot(time.monotonic()) for camera in self._cameras]
+        if any(each.frames or each.bad or each.failed for each in snapshots):
+            self.get_logger().info(self._sentence())
+
+
+def main(args: list[str] | None = None) -> int:
+    """Entry point; returns the process exit code."""
+    return run_node(PoseNode, 'pose_node', args)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`PosePipeline`: an image to the poses of everybody in it; the way of a frame, without ROS."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rmpe_ros.boxes import boxes_with_area, clip_boxes
+from rmpe_ros.detector import PersonDetector
+from rmpe_ros.engines import Engine, open_engine
+from rmpe_ros.estimator import PoseEstimator
+from rmpe_ros.models import DEFAULT_DETECTOR, DEFAULT_POSE, find_model
+from rmpe_ros.pose_nms import PoseNmsParameters, merge_poses, suppress_poses
+from rmpe_ros.poses import Poses
+from rmpe_ros.skeletons import Skeleton
+
+STAGES = ('detect', 'crop', 'estimate', 'nms')
+DEFAULT_MIN_SCORE = 0.1
+DEFAULT_POSE_NMS = PoseNmsParameters()
+
+
+class PosePipeline:
+    """Detects people, estimates each one's pose, and removes poses of the same person.
+
+    detector, pose: name of a shipped model, path of an .onnx file, or a ready `PersonDetector` /
+        `PoseEstimator`; the shipped defaults when left out.
+    pose_nms: None keeps all poses, one per detected box.
+    min_score: people below it are left out. A person's score is the detector's score of the box
+        times the mean keypoint score, in [0, 1].
+    max_people: look at no more than so many boxes, the best ones; bounds the time of a frame.
+    threads: for each model; all physical cores by default. backend, precision,
+        serve_while_building: what runs the models, see `engines.selection.open_engine`.
+    Raises ModelError or EngineError when a model cannot be found, loaded or used here.
+
+    Not thread-safe: use one pipeline per thread. `with PosePipeline() as pipeline:` closes it.
+    """
+
+    timings: dict[str, float]
+    """Milliseconds that the stages of the last call took: detect, crop, estimate, nms, total."""
+
+    def __init__(
+        self,
+        detector: str | Path | PersonDetector | None = None,
+        pose: str | Path | PoseEstimator | None = None,
+        *,
+        pose_nms: PoseNmsParameters | None = DEFAULT_POSE_NMS,
+        min_score: float = DEFAULT_MIN_SCORE,
+        max_people: int | None = None,
+        threads: int | None = None,
+        backend: str = 'auto',
+        precision: str = 'fp32',
+        serve_while_building: bool | None = None,
+    ) -> None:
+        if not 0 <= min_score <= 1:
+            raise ValueError(f'min_score must be in [0, 1], got {min_score}')
+        if max_people is not None and max_people < 1:
+            raise ValueError(f'max_people must be 1 or more, got {max_people}')
+        self.pose_nms = pose_nms
+        self.min_score = min_score
+        self.max_people = max_people
+        self.timings = dict.fromkeys((*STAGES, 'total'), 0.0)
+        self._opened: list[Engine] = []
+
+        def engine(model: str | Path) -> Engine:
+            self._opened.append(
+                open_engine(
+                    find_model(model),
+                    backend,
+                    threads=threads,
+                    precision=precision,
+                    serve_while_building=serve_while_building,
+                )
+            )
+            return self._opened[-1]
+
+        if not isinstance(detector, PersonDetector):
+            detector = PersonDetector(engine(detector or DEFAULT_DETECTOR))
+        if not isinstance(pose, PoseEstimator):
+            pose = PoseEstimator(engine(pose or DEFAULT_POSE))
+        self.detector = detector
+        self.estimator = pose
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """The skeleton of the poses, as the pose model says."""
+        return self.estimator.skeleton
+
+    @property
+    def engines(self) -> dict[str, str]:
+        """What runs each model now, and why nothing better does, as text by the model's name.
+
+        An engine that is still being built says how far it is.
+        """
+        return {
+            engine.name: f'{engine.backend} (passed over: {engine.reason})'
+            if engine.reason
+            else engine.backend
+            for engine in (self.detector.engine, self.estimator.engine)
+        }
+
+    @property
+    def engine_state(self) -> str:
+        """Empty when the models run on the engines that were wanted, see `Engine.state`."""
+        engines = self.detector.engine, self.estimator.engine
+        return '; '.join(f'{each.name}: {each.state}' for each in engines if each.state)
+
+    def __call__(
+        self,
+        image: NDArray[np.uint8],
+        *,
+        boxes: NDArray[np.floating] | None = None,
+        box_scores: NDArray[np.floating] | None = None,
+    ) -> Poses:
+        """Poses of the people in an image uint8 (H, W, 3) RGB, best first.
+
+        boxes: (N, 4) x1, y1, x2, y2 in edge coordinates: take these people instead of detecting
+            (with box_scores (N,), 1 by default). Boxes that are not finite or have no area in the
+            image are left out.
+        The boxes of the result are the detector's, clipped to the image.
+        Raises ValueError for anything else than such an image.
+        """
+        check_image(image)
+        clock = _Clock()
+        if boxes is None:
+            boxes, box_scores = self.detector(image)
+        else:
+            boxes, box_scores = _given_boxes(boxes, box_scores, image.shape[:2])
+        boxes, box_scores = boxes[: self.max_people], box_scores[: self.max_people]
+        clock.lap('detect')
+
+        crops, transforms = self.estimator.crop(image, boxes)
+        clock.lap('crop')
+        keypoints, keypoint_scores = self.estimator.estimate(crops, transforms)
+        clock.lap('estimate')
+        poses = self._select(keypoints, keypoint_scores, boxes, box_scores)
+        clock.lap('nms')
+        self.timings = clock.finish()
+        return poses
+
+    def batch(self, images: Sequence[NDArray[np.uint8]]) -> list[Poses]:
+        """Poses in each of several images, of any sizes, as a call for each one would give.
+
+        The crops of all images go through the pose network together, which pays for several
+        cameras. `timings` are those of all images. Raises ValueError as a call does.
+        """
+        for image in images:
+            check_image(image)
+        clock = _Clock()
+        found, crops, transforms = [], [], []
+        for image in images:
+            boxes, box_scores = self.detector(image)
+            found.append((boxes[: self.max_people], box_scores[: self.max_people]))
+            clock.lap('detect')
+            some_crops, some_transforms = self.estimator.crop(image, found[-1][0])
+            crops.append(some_crops)
+            transforms.append(some_transforms)
+            clock.lap('crop')
+        result = []
+        if found:
+            keypoints, keypoint_scores = self.estimator.estimate(
+                np.concatenate(crops), np.concatenate(transforms)
+            )
+            clock.lap('estimate')
+            ends = np.cumsum([len(boxes) for boxes, _ in found])[:-1]
+            estimated = zip(np.split(keypoints, ends), np.split(keypoint_scores, ends), strict=True)
+            result = [
+                self._select(*poses, *people)
+                for poses, people in zip(estimated, found, strict=True)
+            ]
+            clock.lap('nms')
+        self.timings = {**dict.fromkeys(STAGES, 0.0), **clock.finish()}
+        return result
+
+    def _select(
+        self,
+        keypoints: NDArray[np.float32],
+        keypoint_scores: NDArray[np.float32],
+        boxes: NDArray[np.float32],
+        box_scores: NDArray[np.float32],
+    ) -> Poses:
+        """The poses of one image that are to be told, best first: pose NMS and min_score."""
+        scores = box_scores * keypoint_scores.mean(axis=1)
+        kept = np.argsort(-scores, kind='stable')
+        if self.pose_nms is not None:
+            arrays = keypoints, keypoint_scores, boxes
+            kept, representative = suppress_poses(*arrays, scores, self.pose_nms)
+            if self.pose_nms.merge:
+                keypoints[kept], keypoint_scores[kept] = merge_poses(*arrays, kept, representative)
+        kept = kept[scores[kept] >= self.min_score]
+        return Poses(
+            self.skeleton, keypoints[kept], keypoint_scores[kept], boxes[kept], scores[kept]
+        )
+
+    def close(self) -> None:
+        """Free the models that this pipeline has opened itself."""
+        for engine in self._opened:
+            engine.close()
+
+    def __enter__(self) -> 'PosePipeline':
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def check_image(image: NDArray[np.uint8]) -> None:
+    """Raise ValueError unless `image` is uint8 (H, W, 3) with at least one pixel."""
+    if not isinstance(image, np.ndarray):
+        raise ValueError(
+            f'an image is a numpy array uint8 (H, W, 3) RGB, got {type(image).__name__}'
+        )
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        advice = ''
+        if image.ndim == 2:
+            advice = '; a grey image becomes RGB with cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)'
+        elif image.dtype != np.uint8 and image.ndim == 3:
+            advice = '; scale its values to 0-255 and convert with .astype(numpy.uint8)'
+        raise ValueError(
+            f'an image is uint8 (H, W, 3) RGB, got {image.dtype} {image.shape}{advice}'
+        )
+
+
+def _given_boxes(
+    boxes: NDArray[np.floating],
+    scores: NDArray[np.floating] | None,
+    image_size: tuple[int, int],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    boxes = clip_boxes(np.asarray(boxes, np.float64).reshape(-1, 4), image_size)
+    scores = np.ones(len(boxes)) if scores is None else np.asarray(scores)
+    if scores.shape != (len(boxes),):
+        raise ValueError(f'{len(boxes)} boxes need as many box_scores, got shape {scores.shape}')
+    valid = boxes_with_area(boxes)
+    return boxes[valid].astype(np.float32), np.clip(scores[valid], 0, 1).astype(np.float32)
+
+
+class _Clock:
+    """Milliseconds between laps, summed by stage."""
+
+    def __init__(self) -> None:
+        self._start = self._last = perf_counter()
+        self._laps: dict[str, float] = {}
+
+    def lap(self, stage: str) -> None:
+        now = perf_counter()
+        self._laps[stage] = self._laps.get(stage, 0.0) + (now - self._last) * 1e3
+        self._last = now
+
+    def finish(self) -> dict[str, float]:
+        return {**self._laps, 'total': (self._last - self._start) * 1e3}

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small ONNX models that keep the contract and compute their answers from the image's pixels."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from rmpe_ros.skeletons import BODY19, Skeleton
+
+DETECTOR_SIZE = (96, 128)
+CROP_SIZE = (64, 48)
+BACKGROUND = 20
+
+
+def keypoint_offsets(skeleton: Skeleton) -> np.ndarray:
+    """(K, 2) where the test pose model puts keypoint k, in crop pixels from the bright middle."""
+    index = np.arange(skeleton.num_keypoints)
+    return np.stack([index % 5 - 2, index // 5 - 1], axis=1).astype(np.float32) * 3
+
+
+def make_detector(path: Path, **metadata: str) -> Path:
+    """A detector of bright blobs: one box around the pixels > 128 of each quadrant of its input.
+
+    Its score is the quadrant's brightest pixel / 255. Each box comes a second time, half a pixel
+    larger and a tenth less sure: the redundant box that box NMS is for.
+    """
+    height, width = DETECTOR_SIZE
+    constants = {
+        'threshold': np.float32(128),
+        'zero': np.float32(0),
+        'far': np.float32(1e4),
+        'x': np.arange(width // 2, dtype=np.float32).reshape(1, 1, 1, 1, -1),
+        'y': np.arange(height // 2, dtype=np.float32).reshape(1, 1, 1, -1, 1),
+        'one': np.float32(1),
+        'scale': np.float32(255),
+        'split': np.array([1, 2, height // 2, 2, width // 2], np.int64),
+        'list': np.array([1, 4, 1], np.int64),
+        'shape': np.array([1, 4], np.int64),
+        'origin': np.array(
+            [[[x, y, x, y] for y in (0, height // 2) for x in (0, width // 2)]], np.float32
+        ),
+        'larger': np.array([-0.5, -0.5, 0.5, 0.5], np.float32),
+        'less': np.float32(0.9),
+    }
+    node = helper.make_node
+    nodes = [
+        node('Cast', ['image'], ['float'], to=TensorProto.FLOAT),
+        node('ReduceMean', ['float'], ['grey'], axes=[3], keepdims=0),
+        node('Reshape', ['grey', 'split'], ['rows']),
+        # (1, 2 rows of quadrants, 2 columns, height, width)
+        node('Transpose', ['rows'], ['cells'], perm=[0, 1, 3, 2, 4]),
+        node('Greater', ['cells', 'threshold'], ['bright']),
+    ]
+    for axis in ('x', 'y'):
+        nodes += [
+            node('Where', ['bright', axis, 'far'], [f'{axis}_low']),
+            node('ReduceMin', [f'{axis}_low'], [f'{axis}1'], axes=[3, 4], keepdims=0),
+            node('Add', [axis, 'one'], [f'{axis}_end']),
+            node('Where', ['bright', f'{axis}_end', 'zero'], [f'{axis}_high']),
+            node('ReduceMax', [f'{axis}_high'], [f'{axis}2'], axes=[3, 4], keepdims=0),
+        ]
+    nodes += [
+        *(node('Reshape', [each, 'list'], [each + '_list']) for each in ('x1', 'y1', 'x2', 'y2')),
+        node('Concat', ['x1_list', 'y1_list', 'x2_list', 'y2_list'], ['local'], axis=2),
+        node('Add', ['local', 'origin'], ['once']),
+        node('Add', ['once', 'larger'], ['again']),
+        node('Concat', ['once', 'again'], ['boxes'], axis=1),
+        node('ReduceMax', ['cells'], ['peak'], axes=[3, 4], keepdims=0),
+        node('Reshape', ['peak', 'shape'], ['peaks']),
+        node('Div', ['peaks', 'scale'], ['sure']),
+        node('Mul', ['sure', 'less'], ['unsure']),
+        node('Concat', ['sure', 'unsure'], ['scores'], axis=1),
+    ]
+    return save_model(
+        path,
+        nodes,
+        constants,
+        inputs={'image': (TensorProto.UINT8, [1, height, width, 3])},
+        outputs={'boxes': (TensorProto.FLOAT, [1, 8, 4]), 'scores': (TensorProto.FLOAT, [1, 8])},
+        metadata={
+            'rmpe.format': '1',
+            'rmpe.task': 'detector',
+            'rmpe.name': 'blobs',
+            'rmpe.version': '0',
+            'rmpe.score_threshold': '0.6',
+            'rmpe.nms_iou': '0.6',
+            **metadata,
+        },
+    )
+
+
+def make_pose(
+    path: Path, skeleton: Skeleton = BODY19, *, batch: int | str = 'N', **metadata: str
+) -> Path:
+    """A pose model: keypoint k lies `keypoint_offsets` from the centre of the crop's brightness.
+
+    Only what is brighter than BACKGROUND counts. Its scores are the crop's brightest pixel / 255.
+    """
+    height, width = CROP_SIZE
+    constants = {
+        'background': np.float32(BACKGROUND),
+        'tiny': np.float32(1e-6),
+        'x': np.arange(width, dtype=np.float32).reshape(1, 1, -1),
+        'y': np.arange(height, dtype=np.float32).reshape(1, -1, 1),
+        'scale': np.float32(255),
+        'offsets': keypoint_offsets(skeleton)[None],
+        'ones': np.ones((1, skeleton.num_keypoints, 1), np.float32),
+        'identity': np.array([[[1, 0, 0], [0, 1, 0]]], np.float32),
+        'column': np.array([-1, 1, 1], np.int64),
+    }
+    node = helper.make_node
+    nodes = [
+        node('Cast', ['crops'], ['float'], to=TensorProto.FLOAT),
+        node('ReduceMean', ['float'], ['grey'], axes=[3], keepdims=0),
+        node('Sub', ['grey', 'background'], ['above']),
+        node('Relu', ['above'], ['weight']),
+        node('Constant', [], ['area_axes'], value_ints=[1, 2]),
+        node('ReduceSum', ['weight', 'area_axes'], ['area'], keepdims=0),
+        node('Add', ['area', 'tiny'], ['positive']),
+    ]
+    for axis in ('x', 'y'):
+        nodes += [
+            node('Mul', ['weight', axis], [f'{axis}_weighted']),
+            node('ReduceSum', [f'{axis}_weighted', 'area_axes'], [f'{axis}_sum'], keepdims=0),
+            node('Div', [f'{axis}_sum', 'positive'], [f'{axis}_mean']),
+            node('Reshape', [f'{axis}_mean', 'column'], [f'{axis}_middle']),
+        ]
+    nodes += [
+        node('Concat', ['x_middle', 'y_middle'], ['middle'], axis=2),
+        node('Add', ['middle', 'offsets'], ['points']),
+        node('ReduceMax', ['grey'], ['peak'], axes=[1, 2], keepdims=0),
+        node('Reshape', ['peak', 'column'], ['peaks']),
+        node('Div', ['peaks', 'scale'], ['sure']),
+        node('Mul', ['sure', 'ones'], ['scores']),
+        node('Concat', ['points', 'scores'], ['keypoints'], axis=2),
+        node('Mul', ['sure', 'tiny'], ['nothing']),
+        node('Add', ['nothing', 'identity'], ['theta']),
+    ]
+    return save_model(
+        path,
+        nodes,
+        constants,
+        inputs={'crops': (TensorProto.UINT8, [batch, height, width, 3])},
+        outputs={
+            'keypoints': (TensorProto.FLOAT, [batch, skeleton.num_keypoints, 3]),
+            'theta': (TensorProto.FLOAT, [batch, 2, 3]),
+        },
+        metadata={
+            'rmpe.format': '1',
+            'rmpe.task': 'pose',
+            'rmpe.name': 'middle',
+            'rmpe.version': '0',
+            'rmpe.skeleton': skeleton.to_json(),
+            'rmpe.box_growth': '0.3',
+            **metadata,
+        },
+    )
+
+
+def save_model(
+    path: Path,
+    nodes: list[onnx.NodeProto],
+    constants: dict[str, np.ndarray],
+    *,
+    inputs: dict[str, tuple[int, list]],
+    outputs: dict[str, tuple[int, list]],
+    metadata: dict[str, str],
+) -> Path:
+    """Put an ONNX graph together, check it and write it to `path`."""
+    graph = helper.make_graph(
+        nodes,
+        'test',
+        [helper.make_tensor_value_info(name, *info) for name, info in inputs.items()],
+        [helper.make_tensor_value_info(name, *info) for name, info in outputs.items()],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
+    helper.set_model_props(model, metadata)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture(scope='session')
+def models_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with test models under the names of the shipped ones: for RMPE_MODELS."""
+    folder = tmp_path_factory.mktemp('models')
+    make_detector(folder / 'detector.onnx')
+    make_pose(folder / 'lite.onnx')
+    make_pose(folder / 'standard.onnx')
+    return folder
+
+
+@pytest.fixture(scope='session')
+def detector_model(models_folder: Path) -> Path:
+    """The test detector of `make_detector`."""
+    return models_folder / 'detector.onnx'
+
+
+@pytest.fixture(scope='session')
+def pose_model(models_folder: Path) -> Path:
+    """The test pose model of `make_pose` for body19."""
+    return models_folder / 'lite.onnx'
+
+
+@pytest.fixture
+def make_pose_model(tmp_path: Path) -> Callable[..., Path]:
+    """Makes other test pose models; `told` is the skeleton in the metadata, None for none."""
+
+    def make(
+        skeleton: Skeleton,
+        *,
+        batch: int | str = 'N',
+        growth: str = '0.3',
+        told: Skeleton | str | None = 'the same',
+    ) -> Path:
+        said = skeleton if isinstance(told, str) else told
+        return make_pose(
+            tmp_path / f'{skeleton.name}-{batch}.onnx',
+            skeleton,
+            batch=batch,
+            **{'rmpe.box_growth': growth, 'rmpe.skeleton': said.to_json() if said else ''},
+        )
+
+    return make
+
+
+# Two bright "people" as x1, y1, x2, y2 in `two_people`, and how bright they are.
+PEOPLE = {(50, 60, 100, 210): 255, (400, 250, 500, 450): 204}
+
+
+@pytest.fixture
+def two_people() -> np.ndarray:
+    """A dark 640x480 picture with the two rectangles of PEOPLE."""
+    image = np.full((480, 640, 3), BACKGROUND, np.uint8)
+    for (x1, y1, x2, y2), brightness in PEOPLE.items():
+        image[y1:y2, x1:x2] = brightness
+    return image

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ONNX Runtime engine on real little models: results, and errors that help."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+
+from rmpe_ros.engines import EngineError, TensorInfo, open_engine
+from rmpe_ros.engines.onnxruntime import OnnxRuntimeEngine, physical_cores
+
+
+def adder() -> bytes:
+    """total = a (N, 3) + b (3), both float32."""
+    graph = helper.make_graph(
+        [helper.make_node('Add', ['a', 'b'], ['total'])],
+        'adder',
+        [
+            helper.make_tensor_value_info('a', TensorProto.FLOAT, ['N', 3]),
+            helper.make_tensor_value_info('b', TensorProto.FLOAT, [3]),
+        ],
+        [helper.make_tensor_value_info('total', TensorProto.FLOAT, ['N', 3])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
+    helper.set_model_props(model, {'rmpe.name': 'adder'})
+    return bytes(model.SerializeToString())
+
+
+A = np.arange(6, dtype=np.float32).reshape(2, 3)
+B = np.array([10, 20, 30], np.float32)
+
+
+@pytest.mark.parametrize('form', ['bytes', 'path', 'str'])
+def test_runs_a_model_given_as(form: str, tmp_path: Path) -> None:
+    path = tmp_path / 'adder.onnx'
+    path.write_bytes(adder())
+    model = {'bytes': adder(), 'path': path, 'str': str(path)}[form]
+    engine = OnnxRuntimeEngine(model, threads=1)
+    result = engine({'a': A, 'b': B})
+    assert list(result) == ['total']
+    np.testing.assert_array_equal(result['total'], A + B)
+    assert engine.name == ('model' if form == 'bytes' else 'adder.onnx')
+
+
+def test_says_what_it_takes_and_gives() -> None:
+    engine = open_engine(adder())
+    assert engine.inputs == {
+        'a': TensorInfo(('N', 3), np.dtype(np.float32)),
+        'b': TensorInfo((3,), np.dtype(np.float32)),
+    }
+    assert engine.outputs == {'total': TensorInfo(('N', 3), np.dtype(np.float32))}
+    assert engine.metadata == {'rmpe.name': 'adder'}
+    assert str(engine.inputs['a']) == 'float32 [N, 3]'
+
+
+def test_takes_arrays_that_are_not_contiguous() -> None:
+    wide = np.arange(12, dtype=np.float32).reshape(2, 6)[:, ::2]
+    np.testing.assert_array_equal(open_engine(adder())({'a': wide, 'b': B})['total'], wide + B)
+
+
+@pytest.mark.parametrize(
+    ('inputs', 'message'),
+    [
+        ({'a': A}, "input 'b' (float32 [3]) is missing"),
+        ({'a': A, 'b': B, 'c': B}, "no input 'c'; the model takes a, b"),
+        ({'a': A[:, :2], 'b': B}, "input 'a' must be float32 [N, 3], got float32 [2, 2]"),
+        ({'a': A[0], 'b': B}, "input 'a' must be float32 [N, 3], got float32 [3]"),
+        ({'a': A.astype(np.uint8), 'b': B}, "input 'a' must be float32 [N, 3], got uint8 [2, 3]"),
+    ],
+)
+def test_wrong_inputs_are_named(inputs: dict[str, np.ndarray], message: str) -> None:
+    with pytest.raises(EngineError) as caught:
+        open_engine(adder())(inputs)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (None, 'No such file'),
+        (b'', 'empty file'),
+        (b'this is not a model', 'damaged'),
+        (adder()[:-40], 'damaged'),
+        (b'version https://git-lfs.github.com/spec/v1\noid sha256:12', 'git lfs pull'),
+    ],
+)
+def test_files_that_are_no_models(content: bytes | None, message: str, tmp_path: Path) -> None:
+    path = tmp_path / 'broken.onnx'
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(EngineError, match=message) as caught:
+        open_engine(path)
+    assert 'broken.onnx' in str(caught.value)
+
+
+def test_a_failure_inside_the_graph_names_the_shapes() -> None:
+    """A reshape that cannot be done is only found when the model runs."""
+    graph = helper.make_graph(
+        [helper.make_node('Reshape', ['a', 'shape'], ['square'])],
+        'square',
+        [helper.make_tensor_value_info('a', TensorProto.FLOAT, ['N'])],
+        [helper.make_tensor_value_info('square', TensorProto.FLOAT, [2, 2])],
+        [helper.make_tensor('shape', TensorProto.INT64, [2], [2, 2])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
+    engine = open_engine(model.SerializeToString())
+    assert engine({'a': np.zeros(4, np.float32)})['square'].shape == (2, 2)
+    with pytest.raises(EngineError, match=r'failed on a \[5\]'):
+        engine({'a': np.zeros(5, np.float32)})
+
+
+def test_options_that_cannot_be() -> None:
+    with pytest.raises(EngineError, match='no GreenProvider here'):
+        OnnxRuntimeEngine(adder(), providers=['GreenProvider'])
+    with pytest.raises(EngineError, match='threads must be 1 or more'):
+        OnnxRuntimeEngine(adder(), threads=0)
+    with pytest.raises(EngineError, match="unknown backend 'abacus'"):
+        open_engine(adder(), 'abacus')
+
+
+def test_closed_engine_says_so() -> None:
+    engine = open_engine(adder())
+    engine.close()
+    engine.close()
+    with pytest.raises(EngineError, match='closed'):
+        engine({'a': A, 'b': B})
+
+
+def test_physical_cores_are_some_of_the_cpus() -> None:
+    import os
+
+    assert 1 <= physical_cores() <= (os.cpu_count() or 1)

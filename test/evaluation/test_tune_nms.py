@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tuning: its fast AP and NMS are pycocotools' and the pipeline's, and it finds what there is."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip('pycocotools')
+
+from rmpe_ros.evaluation.candidates import (
+    Candidates,
+    PoseNmsScenes,
+    load_candidates,
+    save_candidates,
+)
+from rmpe_ros.evaluation.coco import coco_api, evaluate_keypoints
+from rmpe_ros.evaluation.found_people import FoundPeople
+from rmpe_ros.evaluation.labels import LabelledImage, Labels
+from rmpe_ros.evaluation.tune_nms import Goal, compare, cross_validate, pick_cell, tune
+from rmpe_ros.pose_nms import RELEASED_COCO, PoseNmsParameters, parametric_pose_nms
+from rmpe_ros.skeletons import BODY19
+
+JOINTS = BODY19.num_keypoints
+
+
+def scenes(seed: int, images: int = 40, *, complete: bool = True) -> tuple[Labels, dict]:
+    """Pictures of 0 to 4 people of 60 x 150 px, each found 1 to 5 times, and false alarms."""
+    rng = np.random.default_rng(seed)
+    rows, found = [], {}
+    for image in range(images):
+        poses = []
+        for _ in range(rng.integers(0, 5)):
+            body = rng.uniform([0, 0], [60, 150], (JOINTS, 2)) + rng.uniform(0, 250, 2)
+            labelled = rng.random(JOINTS) < rng.choice([0.9, 0.9, 0.0])
+            rows.append((image, body, labelled, rng.random() < 0.1))
+            best = rng.uniform(0.4, 0.9)
+            for again in range(rng.integers(1, 6)):
+                spread = rng.choice([1.0, 3.0, 8.0])
+                poses.append((body + rng.normal(0, spread, body.shape), best * 0.9**again))
+        for _ in range(rng.integers(0, 3)):
+            body = rng.uniform([0, 0], [60, 150], (JOINTS, 2)) + rng.uniform(0, 250, 2)
+            poses.append((body, rng.uniform(0.1, 0.7)))
+        keypoints = np.array([p[0] for p in poses]).reshape(-1, JOINTS, 2)
+        scores = np.clip(
+            np.array([p[1] for p in poses])[:, None] + rng.normal(0, 0.1, (len(poses), JOINTS)),
+            0.01,
+            1,
+        ).reshape(-1, JOINTS)
+        boxes = np.concatenate([keypoints.min(axis=1), keypoints.max(axis=1)], axis=1)
+        found[image] = FoundPeople(keypoints, scores, boxes, scores.mean(axis=1))
+    keypoints = np.array([row[1] for row in rows])
+    labelled = np.array([row[2] for row in rows])
+    boxes = np.concatenate([keypoints.min(axis=1), keypoints.max(axis=1)], axis=1)
+    labels = Labels(
+        'coco',
+        BODY19,
+        tuple(LabelledImage(i, f'{i}.jpg', 'ab'[i % 2], complete) for i in range(images)),
+        np.array([row[0] for row in rows], np.int64),
+        boxes,
+        keypoints,
+        labelled,
+        np.full(len(rows), 5000.0),
+        np.array([row[3] for row in rows]),
+        np.full(len(rows), np.nan),
+    )
+    return labels, found
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_ap_is_that_of_pycocotools(seed: int) -> None:
+    labels, found = scenes(seed)
+    candidates = Candidates(labels, found)
+    rng = np.random.default_rng(seed)
+    truth = coco_api(labels.to_coco())
+    for share in (1.0, 0.6):
+        kept = rng.random(len(candidates)) < share
+        results = []
+        for n, image in enumerate(candidates.ids):
+            chosen = candidates.starts[n] + np.flatnonzero(
+                kept[candidates.starts[n] : candidates.starts[n + 1]]
+            )
+            part = FoundPeople(
+                candidates.keypoints[chosen],
+                candidates.keypoint_scores[chosen],
+                candidates.boxes[chosen],
+                candidates.scores[chosen],
+            )
+            results += part.to_coco_results(image)
+        expected = evaluate_keypoints(truth, results)['AP']
+        assert 0.05 < expected < 0.95
+        assert candidates.average_precision(kept) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize('variant', ['paper', 'released'])
+def test_nms_is_that_of_the_pipeline(variant: str) -> None:
+    labels, found = scenes(11)
+    candidates = Candidates(labels, found)
+    among = candidates.after_box_nms(0.8)
+    assert 0 < among.sum() < len(candidates)
+    fast = PoseNmsScenes(candidates, among, variant)
+    rng = np.random.default_rng(0)
+    seen = set()
+    for _ in range(20):
+        parameters = PoseNmsParameters(
+            float(rng.uniform(0.05, 1)),
+            float(rng.uniform(0.3, 8)),
+            float(rng.uniform(0, 4)),
+            float(rng.uniform(1, 60)),
+            variant=variant,  # type: ignore[arg-type]
+        )
+        expected = np.zeros(len(candidates), bool)
+        for start, end in zip(candidates.starts[:-1], candidates.starts[1:], strict=True):
+            index = start + np.flatnonzero(among[start:end])
+            expected[
+                index[
+                    parametric_pose_nms(
+                        candidates.keypoints[index],
+                        candidates.keypoint_scores[index],
+                        candidates.boxes[index],
+                        candidates.scores[index],
+                        parameters,
+                    )
+                ]
+            ] = True
+        np.testing.assert_array_equal(fast.keep(parameters), expected)
+        seen.add(int(expected.sum()))
+    assert len(seen) > 5
+
+
+def test_tuning_gains_on_scenes_with_duplicates() -> None:
+    candidates = Candidates(*scenes(5, 30))
+    everything = np.ones(len(candidates), bool)
+    fast = PoseNmsScenes(candidates, everything)
+    # Nothing is similar enough to be eliminated.
+    useless = PoseNmsParameters(0.3, 2.65, 1.0, 80.0)
+    tuning = tune(fast, useless)
+    assert tuning.value_start == candidates.average_precision(everything)
+    assert tuning.value > tuning.value_start + 0.02
+    assert tuning.value == fast.average_precision(tuning.parameters)
+    assert tuning.value >= max(plane.values.max() for plane in tuning.planes) - 1e-4
+    assert cross_validate(candidates, everything, useless) > tuning.value_start
+    # The same again: the search has no randomness.
+    assert tune(fast, useless).parameters == tuning.parameters
+
+
+def test_a_limit_on_duplicates_is_kept_to() -> None:
+    candidates = Candidates(*scenes(5, 30))
+    fast = PoseNmsScenes(candidates, np.ones(len(candidates), bool))
+    start = PoseNmsParameters(0.3, 2.65, 1.0, 80.0)
+
+    def duplicates(parameters: PoseNmsParameters) -> float:
+        return candidates.duplicates(fast.keep(parameters), 0.1)
+
+    free = tune(fast, start)
+    limited = tune(fast, start, Goal(most_duplicates=0.02))
+    assert duplicates(start) > duplicates(free.parameters) > 0.03
+    assert duplicates(limited.parameters) <= 0.021
+    assert limited.value <= free.value
+
+
+def test_duplicates_are_poses_too_many() -> None:
+    labels, _ = scenes(5, 4)
+    person = int(np.flatnonzero(labels.counted)[0])
+    image = int(labels.image_ids[person])
+    alone = Labels(
+        'coco', BODY19, labels.images[image : image + 1],
+        *(getattr(labels, name)[person : person + 1] for name in (
+            'image_ids', 'boxes', 'keypoints', 'labelled', 'areas', 'crowd', 'head_sizes')),
+    )  # fmt: skip
+    keypoints = np.repeat(labels.keypoints[person][None], 4, axis=0)
+    keypoints[3] += 500
+    boxes = np.concatenate([keypoints.min(axis=1), keypoints.max(axis=1)], axis=1)
+    scores = np.array([0.9, 0.5, 0.05, 0.8])
+    poses = FoundPeople(keypoints, np.repeat(scores[:, None], JOINTS, axis=1), boxes, scores)
+    candidates = Candidates(alone, {image: poses})
+    everything = np.ones(4, bool)
+    # The third is below 0.1, the fourth elsewhere.
+    assert candidates.duplicates(everything, 0.1) == 1
+    assert candidates.duplicates(everything, 0.01) == 2
+    assert candidates.duplicates(np.zeros(4, bool), 0.1) == 0
+
+
+def test_in_incomplete_pictures_poses_elsewhere_do_not_count() -> None:
+    labels, found = scenes(8)
+    strict = Candidates(labels, found)
+    lenient = Candidates(*scenes(8, complete=False))
+    everything = np.ones(len(strict), bool)
+    assert lenient.counts.sum() < len(lenient) == strict.counts.sum()
+    assert lenient.average_precision(everything) > strict.average_precision(everything)
+
+
+def test_of_equal_cells_the_middle_is_picked() -> None:
+    ap = np.zeros((9, 11))
+    ap[3:8, 4:9] = 0.5
+    assert pick_cell(ap) == (5, 6)
+    ap[0, 0] = 0.6
+    assert pick_cell(ap) == (0, 0)
+
+
+def test_table_has_all_ways_of_nms() -> None:
+    candidates = Candidates(*scenes(2, 15))
+    table = compare(candidates, RELEASED_COCO, [0.5, 0.9])
+    assert [row[0].split(',')[0].split(' at')[0] for row in table[1:]] == [
+        'poses before pose NMS', 'box NMS only', 'OKS NMS', 'OKS NMS', 'OKS NMS',
+        'released constants', 'released constants', 'these',
+    ]  # fmt: skip
+    # "These" were the released ones here, in their own form.
+    assert table[-1][1:] == table[-2][1:]
+    assert int(table[1][1]) < int(table[1][2]) <= len(candidates)
+
+
+def test_candidates_are_kept_for_what_they_were_made_with(tmp_path: Path) -> None:
+    _, found = scenes(1, 6)
+    path = tmp_path / 'candidates.npz'
+    assert load_candidates(path, 'a') is None
+    save_candidates(path, found, 'a')
+    again = load_candidates(path, 'a')
+    assert again is not None and list(again) == list(found)
+    for image, part in found.items():
+        np.testing.assert_array_equal(again[image].keypoints, part.keypoints)
+        np.testing.assert_array_equal(again[image].scores, part.scores)
+    assert load_candidates(path, 'b') is None
+    path.write_bytes(path.read_bytes()[:100])
+    assert load_candidates(path, 'a') is None

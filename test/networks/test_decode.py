@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decoding finds the joint that the target was made from, between the cells too."""
+
+import pytest
+
+torch = pytest.importorskip('torch')
+
+from rmpe_ros.networks.decode import decode_heatmaps
+from rmpe_ros.networks.targets import gaussian_targets, heatmap_cross_entropy
+
+SIZE, CELLS = (256, 192), (64, 48)
+
+
+def test_decoding_a_target_gives_the_joint():
+    joints = (
+        torch.rand(5, 19, 2, generator=torch.Generator().manual_seed(0))
+        * torch.tensor([160.0, 220.0])
+        + 16
+    )
+    points, mass = decode_heatmaps(torch.log(gaussian_targets(joints, SIZE, CELLS) + 1e-12), SIZE)
+    assert (points - joints).abs().max() < 1.0
+    assert mass.min() > 0.7
+
+
+def test_an_undecided_map_has_little_mass():
+    _, mass = decode_heatmaps(torch.zeros(1, 1, *CELLS), SIZE)
+    assert mass.item() <= 25 / (64 * 48) + 1e-6
+
+
+def test_top_left_cell_is_at_its_own_centre():
+    logits = torch.full((1, 1, *CELLS), -50.0)
+    logits[0, 0, 0, 0] = 50.0
+    points, _ = decode_heatmaps(logits, SIZE)
+    assert points[0, 0].tolist() == pytest.approx([1.5, 1.5])  # the middle of pixels 0 to 3
+
+
+def test_targets_are_distributions_even_at_the_edge():
+    joints = torch.tensor([[[0.0, 0.0], [191.0, 255.0], [90.0, 100.0]]])
+    assert gaussian_targets(joints, SIZE, CELLS).sum((2, 3)).flatten().tolist() == pytest.approx(
+        [1, 1, 1], abs=1e-5
+    )
+
+
+def test_joints_without_weight_carry_no_loss():
+    logits = torch.zeros(1, 2, 8, 6, requires_grad=True)
+    target = gaussian_targets(torch.tensor([[[3.0, 3.0], [20.0, 20.0]]]), (32, 24), (8, 6))
+    heatmap_cross_entropy(logits, target, torch.tensor([[1.0, 0.0]])).backward()
+    assert logits.grad[0, 0].abs().max() > 0
+    assert logits.grad[0, 1].abs().max() == 0

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exported graphs keep the contracts and compute what PyTorch computes."""
+
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip('torch')
+pytest.importorskip('onnxsim')
+
+from rmpe_ros.detector import PersonDetector as DetectorStage
+from rmpe_ros.engines import open_engine
+from rmpe_ros.estimator import PoseEstimator
+from rmpe_ros.networks.export import (
+    PoseGraph,
+    example_crops,
+    export_detector,
+    export_pose,
+    fit_score_calibration,
+    pose_parity,
+)
+from rmpe_ros.networks.mobile import MobileSppe
+from rmpe_ros.networks.person_detector import DetectorGraph, PersonDetector
+from rmpe_ros.networks.sstn_sppe import SstnSppe
+from rmpe_ros.skeletons import BODY19
+
+METADATA = {
+    'rmpe.name': 'tiny',
+    'rmpe.version': '1',
+    'rmpe.training_data': 'none',
+    'rmpe.license': 'none',
+}
+
+
+@pytest.fixture(scope='module')
+def pose_network():
+    torch.manual_seed(0)
+    network = SstnSppe(MobileSppe(19, width=0.35, last=64), (64, 32)).eval()
+    torch.nn.init.normal_(network.localisation.theta.weight, std=0.5)  # far from the identity
+    return network
+
+
+def test_pose_graph_keeps_the_contract_and_parity(pose_network, tmp_path):
+    path = tmp_path / 'tiny.onnx'
+    export_pose(pose_network, path, calibration=(1.3, 0.2), metadata=METADATA)
+    assert pose_parity(pose_network, path) < 1e-3
+    engine = open_engine(path)
+    assert json.loads(engine.metadata['rmpe.skeleton'])['keypoints'] == list(BODY19.keypoints)
+    assert PoseEstimator(engine).skeleton == BODY19
+    crops = example_crops(pose_network, 5, seed=2)
+    outputs = engine({'crops': crops.numpy()})
+    with torch.no_grad():
+        keypoints, theta = PoseGraph(pose_network, (1.3, 0.2))(crops)
+    assert (theta - torch.eye(2, 3)).abs().max() > 0.05
+    assert np.abs(outputs['theta'] - theta.numpy()).max() < 1e-5
+    assert np.abs(outputs['keypoints'][..., 2] - keypoints[..., 2].numpy()).max() < 1e-4
+    assert ((outputs['keypoints'][..., 2] >= 0) & (outputs['keypoints'][..., 2] <= 1)).all()
+    one = engine({'crops': crops[:1].numpy()})
+    assert np.allclose(one['keypoints'], outputs['keypoints'][:1], atol=1e-3)
+
+
+def test_pose_graph_without_sstn_has_a_dynamic_batch_too(tmp_path):
+    torch.manual_seed(0)
+    network = SstnSppe(MobileSppe(19, width=0.35, last=64), (64, 32), sstn=False).eval()
+    export_pose(network, tmp_path / 'plain.onnx', calibration=(1.0, 0.0), metadata=METADATA)
+    assert pose_parity(network, tmp_path / 'plain.onnx', count=3) < 1e-3
+
+
+def test_detector_graph_keeps_the_contract(tmp_path):
+    torch.manual_seed(0)
+    network = PersonDetector(width=4, channels=8).eval()
+    path = tmp_path / 'detector.onnx'
+    export_detector(network, path, metadata=METADATA, long_side=96, queries=126)
+    engine = open_engine(path)
+    for height, width in ((64, 96), (96, 64)):
+        image = torch.randint(0, 256, (1, height, width, 3), dtype=torch.uint8)
+        outputs = engine({'image': image.numpy()})
+        with torch.no_grad():
+            boxes, scores = DetectorGraph(network, 126)(image)
+        assert outputs['boxes'].shape == (1, 126, 4) and outputs['scores'].shape == (1, 126)
+        assert np.abs(outputs['scores'] - scores.numpy()).max() < 1e-4
+        # All 126 cells are asked for: those with all but equal scores may change places.
+        apart = np.abs(outputs['boxes'][0][:, None] - boxes[0].numpy()[None]).max(axis=2)
+        assert max(apart.min(axis=0).max(), apart.min(axis=1).max()) < 0.05
+        assert (np.diff(outputs['scores'][0]) <= 1e-6).all()
+    stage = DetectorStage(engine)
+    assert stage.input_size((480, 640)) == (96, 96)  # 72 rows, padded to a multiple of 32
+    assert stage.input_size((360, 640)) == (64, 96)
+    assert stage.input_size((640, 320)) == (96, 64)
+
+
+def test_a_failed_export_leaves_nothing_behind(pose_network, tmp_path):
+    (tmp_path / 'old.onnx').write_bytes(b'old')
+    with pytest.raises(TypeError):
+        export_pose(
+            pose_network, tmp_path / 'old.onnx', calibration=(1.0, 0.0), metadata={'rmpe.name': 3}
+        )
+    assert (tmp_path / 'old.onnx').read_bytes() == b'old'
+
+
+def test_calibration_recovers_the_logistic_that_made_the_data():
+    rng = np.random.default_rng(0)
+    mass = rng.uniform(0.01, 0.99, 40_000)
+    logit = np.log(mass / (1 - mass))
+    correct = rng.random(40_000) < 1 / (1 + np.exp(-(1.7 * logit - 0.4)))
+    slope, offset = fit_score_calibration(mass, correct)
+    assert (slope, offset) == (pytest.approx(1.7, abs=0.08), pytest.approx(-0.4, abs=0.05))

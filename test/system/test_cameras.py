@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One pose_node for several cameras."""
+
+import time
+
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rmpe_ros.msg import PersonPoseArray, SkeletonInfo
+from sensor_msgs.msg import Image
+
+from rmpe_ros.nodes.messages import rgb_to_image
+from rmpe_ros.nodes.stamp_matcher import header_key
+
+from .conftest import PATIENCE, new_header
+from .made_models import slow_detector
+
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+CAMERAS = ('-p', 'cameras:=[fast, slow]')
+
+
+def test_each_camera_has_its_own_topics(peer, start_node, two_people):
+    start_node(
+        'pose_node', *CAMERAS, '-r', '__node:=pair', '-r', '__ns:=/robot',
+        '-r', 'slow/image_raw:=/driver/image',
+    )  # fmt: skip
+    one_person = two_people.copy()
+    one_person[:, :320] = 0
+    pictures = {'fast': two_people, 'slow': one_person}
+    topics = {'fast': '/robot/fast/image_raw', 'slow': '/driver/image'}
+    cameras = {name: peer.node.create_publisher(Image, topic, 5) for name, topic in topics.items()}
+    answers = {name: peer.collect(PersonPoseArray, f'/robot/{name}/poses') for name in topics}
+    skeletons = {
+        name: peer.collect(SkeletonInfo, f'/robot/{name}/skeleton', LATCHED) for name in topics
+    }
+    diagnostics = peer.collect(DiagnosticArray, '/diagnostics')
+    for people, name in ((2, 'fast'), (1, 'slow'), (2, 'fast')):
+        message = rgb_to_image(pictures[name], new_header(name))
+        answer = peer.ask(cameras[name], message, answers[name])
+        assert len(answer.people) == people
+        assert answer.header == message.header
+    assert all(each.header.frame_id == name for name in topics for each in answers[name])
+    peer.wait_for(lambda: all(skeletons.values()), 'both skeletons')
+
+    def told():
+        statuses = {name: peer.diagnostic(diagnostics, f'robot/pair: {name}') for name in topics}
+        done = [values.get('frames', '0') for values in statuses.values()]
+        return statuses if min(map(int, done)) >= 1 else None
+
+    assert peer.wait_for(told, 'diagnostics of both')['slow']['people'] == '1'
+    assert peer.diagnostic(diagnostics, 'robot/pair: node')['cameras'] == '2'
+
+
+def test_a_flooding_camera_does_not_keep_the_other_from_its_turn(
+    peer, start_node, detector_model, tmp_path
+):
+    detector = slow_detector(detector_model, tmp_path / 'slow.onnx')
+    start_node('pose_node', *CAMERAS, '-r', '__ns:=/fair', detector=str(detector))
+    fast = peer.node.create_publisher(Image, '/fair/fast/image_raw', 5)
+    slow = peer.node.create_publisher(Image, '/fair/slow/image_raw', 5)
+    answers = peer.collect(PersonPoseArray, '/fair/fast/poses', 100)
+    rare_answers = peer.collect(PersonPoseArray, '/fair/slow/poses', 100)
+    for publisher in (fast, slow):
+        peer.wait_for(publisher.get_subscription_count, publisher.topic_name)
+    picture = np.full((60, 80, 3), 20, np.uint8)
+    sent = 0
+
+    def flood(condition, what, again=lambda: None):
+        """Ten images of the fast camera for each look at `condition`."""
+        nonlocal sent
+        deadline, repeat = time.monotonic() + PATIENCE, time.monotonic() + 10.0
+        while not condition():
+            assert time.monotonic() < deadline, what
+            if time.monotonic() > repeat:  # best effort: it may have been lost
+                repeat = time.monotonic() + 10.0
+                again()
+            fast.publish(rgb_to_image(picture, new_header('fast')))
+            sent += 1
+            peer.spin_for(0.005)
+
+    flood(lambda: len(answers) > 2, 'the flood is answered')
+    for _ in range(3):
+        message = rgb_to_image(picture, new_header('slow'))
+        key, before = header_key(message.header), len(answers)
+        slow.publish(message)
+        flood(
+            lambda key=key: any(header_key(each.header) == key for each in rare_answers),
+            'the slow camera is answered',
+            lambda message=message: slow.publish(message),
+        )
+        # The frame being worked on, the one with ours, and some for a busy machine.
+        assert len(answers) - before <= 6
+    before = len(answers)
+    flood(lambda: len(answers) > before, 'the flood is answered still')
+    assert len(answers) < sent, 'the flood was more than the node can do'
+    keys = [header_key(each.header) for each in answers]
+    assert keys == sorted(set(keys))
+
+
+@pytest.mark.parametrize(
+    ('cameras', 'reason'),
+    [
+        ('[left, left]', 'cameras must have different names, got left twice'),
+        ('[not a name]', "camera 'not a name' cannot be part of a topic name"),
+        ('front', 'cameras must be a string[]'),
+    ],
+)
+def test_impossible_cameras_are_refused(start_node, cameras, reason):
+    node = start_node('pose_node', '-p', f'cameras:={cameras}', ready=False)
+    assert node.wait(PATIENCE) == 1
+    (line,) = [line for line in node.log_text().splitlines() if '[FATAL]' in line]
+    assert reason in line
+    assert 'Traceback' not in node.log_text()

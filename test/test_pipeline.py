@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole way of a frame, from pixels to poses after NMS, with models that look at the pixels."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rmpe_ros import PosePipeline
+from rmpe_ros.detector import PersonDetector
+from rmpe_ros.engines import EngineError, open_engine
+from rmpe_ros.estimator import PoseEstimator
+from rmpe_ros.models import ModelError
+from rmpe_ros.pipeline import DEFAULT_POSE_NMS
+from rmpe_ros.skeletons import BODY19
+
+BOXES = np.array([[50, 60, 100, 210], [400, 250, 500, 450]], float)
+
+
+@pytest.fixture
+def pipeline(detector_model: Path, pose_model: Path) -> PosePipeline:
+    return PosePipeline(detector_model, pose_model)
+
+
+def test_finds_the_people(pipeline: PosePipeline, two_people: np.ndarray) -> None:
+    poses = pipeline(two_people)
+    assert poses.skeleton == pipeline.skeleton == BODY19
+    np.testing.assert_allclose(poses.boxes, BOXES, atol=0.01)
+    # Box score times mean keypoint score: 1 * 1 and 0.8 * 0.8.
+    np.testing.assert_allclose(poses.scores, [1, 0.64], atol=1e-5)
+    middle = poses.keypoints[:, [7]].mean(axis=1)
+    np.testing.assert_allclose(middle, [[74.5, 134.5], [449.5, 349.5]], atol=0.1)
+    assert poses.track_ids.tolist() == [-1, -1]
+
+
+def test_pose_nms_removes_what_box_nms_leaves(
+    detector_model: Path, pose_model: Path, two_people: np.ndarray
+) -> None:
+    detector = PersonDetector(open_engine(detector_model), nms_iou=1.0)
+    estimator = PoseEstimator(open_engine(pose_model))
+    everything = PosePipeline(detector, estimator, pose_nms=None)(two_people)
+    np.testing.assert_allclose(everything.scores, [1, 0.9, 0.64, 0.576], atol=1e-5)
+    merged = replace(DEFAULT_POSE_NMS, merge=True)
+    for parameters in (DEFAULT_POSE_NMS, DEFAULT_POSE_NMS.with_variant('released'), merged):
+        poses = PosePipeline(detector, estimator, pose_nms=parameters)(two_people)
+        np.testing.assert_allclose(poses.scores, [1, 0.64], atol=1e-5)
+        np.testing.assert_allclose(poses.boxes, BOXES, atol=0.01)
+
+
+def test_given_boxes_replace_the_detector(pipeline: PosePipeline, two_people: np.ndarray) -> None:
+    boxes = np.array(
+        [BOXES[1], [np.nan, 0, 1, 1], [9, 9, 9, 20], [700, 0, 800, 90], [390, 240, 2000, 460]]
+    )
+    poses = pipeline(two_people, boxes=boxes[:4])
+    np.testing.assert_allclose(poses.boxes, BOXES[1:])
+    np.testing.assert_allclose(poses.scores, [0.8], atol=1e-5)
+    wide = pipeline(two_people, boxes=boxes[4:], box_scores=np.array([0.5]))
+    np.testing.assert_allclose(wide.boxes, [[390, 240, 640, 460]])
+    np.testing.assert_allclose(wide.scores, [0.4], atol=1e-5)
+    assert len(pipeline(two_people, boxes=np.zeros((0, 4)))) == 0
+    with pytest.raises(ValueError, match='2 boxes need as many box_scores'):
+        pipeline(two_people, boxes=BOXES, box_scores=np.ones(3))
+
+
+def test_min_score_and_max_people(
+    detector_model: Path, pose_model: Path, two_people: np.ndarray
+) -> None:
+    strict = PosePipeline(detector_model, pose_model, min_score=0.7)
+    np.testing.assert_allclose(strict(two_people).scores, [1])
+    single = PosePipeline(detector_model, pose_model, max_people=1)
+    np.testing.assert_allclose(single(two_people).boxes, BOXES[:1], atol=0.01)
+    for options in ({'min_score': 1.5}, {'max_people': 0}):
+        with pytest.raises(ValueError, match=next(iter(options))):
+            PosePipeline(detector_model, pose_model, **options)
+
+
+def test_nobody_there(pipeline: PosePipeline) -> None:
+    for image in (np.zeros((480, 640, 3), np.uint8), np.zeros((1, 1, 3), np.uint8)):
+        poses = pipeline(image)
+        assert len(poses) == 0
+        assert poses.keypoints.shape == (0, 19, 2)
+    assert pipeline.timings['total'] > 0
+
+
+def test_timings_add_up(pipeline: PosePipeline, two_people: np.ndarray) -> None:
+    pipeline(two_people)
+    assert list(pipeline.timings) == ['detect', 'crop', 'estimate', 'nms', 'total']
+    *stages, total = pipeline.timings.values()
+    assert sum(stages) == pytest.approx(total)
+    assert min(stages) >= 0
+
+
+def test_a_batch_gives_what_single_calls_give(
+    pipeline: PosePipeline, two_people: np.ndarray
+) -> None:
+    nobody, one = np.zeros((120, 160, 3), np.uint8), two_people.copy()
+    one[:, :320] = 0
+    images = [two_people, nobody, one[::2, ::2], two_people]
+    singly = [pipeline(image) for image in images]
+    assert [len(poses) for poses in singly] == [2, 0, 1, 2]
+    batch = pipeline.batch(images)
+    for together, alone in zip(batch, singly, strict=True):
+        np.testing.assert_allclose(together.keypoints, alone.keypoints, atol=1e-3)
+        np.testing.assert_allclose(together.scores, alone.scores, atol=1e-6)
+        np.testing.assert_array_equal(together.boxes, alone.boxes)
+    assert list(pipeline.timings) == ['detect', 'crop', 'estimate', 'nms', 'total']
+    *stages, total = pipeline.timings.values()
+    assert sum(stages) == pytest.approx(total)
+    pipeline.max_people = 1
+    assert [len(poses) for poses in pipeline.batch(images)] == [1, 0, 1, 1]
+    assert pipeline.batch([]) == []
+    with pytest.raises(ValueError, match='COLOR_GRAY2RGB'):
+        pipeline.batch([two_people, two_people[..., 0]])
+
+
+def test_same_image_same_poses(pipeline: PosePipeline, two_people: np.ndarray) -> None:
+    original = two_people.copy()
+    first, second = pipeline(two_people), pipeline(two_people)
+    np.testing.assert_array_equal(first.keypoints, second.keypoints)
+    np.testing.assert_array_equal(two_people, original)
+
+
+def test_images_that_are_views(pipeline: PosePipeline, two_people: np.ndarray) -> None:
+    """BGR turned to RGB by a negative stride, and a region of a larger image."""
+    plain = pipeline(two_people)
+    np.testing.assert_array_equal(pipeline(two_people[..., ::-1]).keypoints, plain.keypoints)
+    larger = np.zeros((500, 700, 3), np.uint8)
+    larger[10:490, 30:670] = two_people
+    np.testing.assert_array_equal(pipeline(larger[10:490, 30:670]).keypoints, plain.keypoints)
+    two_people.setflags(write=False)
+    np.testing.assert_array_equal(pipeline(two_people).keypoints, plain.keypoints)
+
+
+@pytest.mark.parametrize(
+    ('image', 'message'),
+    [
+        (np.zeros((4, 4), np.uint8), 'COLOR_GRAY2RGB'),
+        (np.zeros((4, 4, 3), np.float32), r'astype\(numpy.uint8\)'),
+        (np.zeros((4, 4, 4), np.uint8), r'got uint8 \(4, 4, 4\)'),
+        (np.zeros((0, 4, 3), np.uint8), r'got uint8 \(0, 4, 3\)'),
+        ([[1, 2]], 'numpy array'),
+    ],
+)
+def test_what_is_no_image(pipeline: PosePipeline, image: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        pipeline(image)
+
+
+def test_default_models_by_name(
+    models_folder: Path, monkeypatch: pytest.MonkeyPatch, two_people: np.ndarray
+) -> None:
+    monkeypatch.setenv('RMPE_MODELS', str(models_folder))
+    with PosePipeline(threads=1) as pipeline:
+        assert len(pipeline(two_people)) == 2
+    with pytest.raises(EngineError, match='closed'):
+        pipeline(two_people)
+
+
+def test_swapped_models(detector_model: Path, pose_model: Path) -> None:
+    with pytest.raises(ModelError, match='swapped'):
+        PosePipeline(pose_model, detector_model)
