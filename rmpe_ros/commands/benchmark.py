@@ -36,7 +36,9 @@ def add_parser(subparsers: Any) -> None:
         '--people', type=int, nargs='+', default=[1, 4, 8], metavar='N', help='default: 1 4 8'
     )
     parser.add_argument('--image', type=Path, help='photo to run on (default: a made-up one)')
-    parser.add_argument('--size', default='640x480', metavar='WxH', help='default: %(default)s')
+    parser.add_argument(
+        '--size', nargs='+', default=['640x480'], metavar='WxH', help='default: 640x480'
+    )
     parser.add_argument('--repeat', type=int, default=50, metavar='N', help='default: %(default)s')
     parser.add_argument(
         '--against', type=Path, metavar='FILE.onnx', help='another network, its bare graph'
@@ -83,7 +85,7 @@ def _measure_ros(args: argparse.Namespace) -> int:
 
     models = {'detector': args.detector, 'pose_model': args.pose}
     report = measure_ros(
-        size=_parse_size(args.size),
+        size=_parse_size(args.size[0]),
         repeat=args.repeat,
         models={name: str(model) for name, model in models.items() if model},
     )
@@ -99,28 +101,28 @@ def _pipeline_report(args: argparse.Namespace) -> dict[str, Any]:
     from rmpe_ros.engines import open_engine
     from rmpe_ros.engines.onnxruntime import physical_cores
 
-    width, height = _parse_size(args.size)
-    image = _picture(args.image, width, height)
+    pictures = [_picture(args.image, *_parse_size(size)) for size in args.size]
     contenders: dict[str, Callable[[], dict[str, float]]] = {}
     with open_pipeline(args) as pipeline:
-        # Detected once: the boxes, not the detector, decide how many people there are.
-        found = pipeline.detector(image)[0] if args.image else None
-        for people in args.people:
-            boxes = _boxes(people, width, height, found)
-            contenders[f'{people} people' if people > 1 else '1 person'] = _stages(
-                pipeline, image, boxes
-            )
+        for size, image in zip(args.size, pictures, strict=True):
+            # Detected once: the boxes, not the detector, decide how many people there are.
+            found = pipeline.detector(image)[0] if args.image else None
+            for people in args.people:
+                boxes = _boxes(people, image.shape[1], image.shape[0], found)
+                name = f'{people} people' if people > 1 else '1 person'
+                name += f', {size}' if len(pictures) > 1 else ''
+                contenders[name] = _stages(pipeline, image, boxes)
         if args.against:
             rival = open_engine(args.against, args.backend or 'auto', threads=args.threads)
             inputs = {
-                name: _make_input(info, args.against_size, image)
+                name: _make_input(info, args.against_size, pictures[0])
                 for name, info in rival.inputs.items()
             }
             contenders[rival.name] = _network(rival, inputs)
         times = measure(contenders, args.repeat)
         engines = _engine_reports(args, pipeline) if args.backend else None
     report: dict[str, Any] = {
-        'image': f'{width}x{height}',
+        'image': ', '.join(args.size),
         'repeat': args.repeat,
         'threads': args.threads or physical_cores(),
         'opencv': cv2.__version__,

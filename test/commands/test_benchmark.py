@@ -86,6 +86,18 @@ def test_against_any_network(
     assert '3 people' in table
 
 
+def test_several_sizes_in_one_run(tmp_path: Path) -> None:
+    report_file = tmp_path / 'report.json'
+    arguments = ['--people', '1', '2', '--repeat', '1', '--json', str(report_file)]
+    assert main(['benchmark', *arguments, '--size', '160x120', '320x240']) == 0
+    assert list(json.loads(report_file.read_text())['results']) == [
+        '1 person, 160x120',
+        '2 people, 160x120',
+        '1 person, 320x240',
+        '2 people, 320x240',
+    ]
+
+
 def test_each_engine_alone(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     report_file = tmp_path / 'report.json'
     arguments = ['--people', '1', '--repeat', '2', '--size', '160x120', '--json', str(report_file)]
