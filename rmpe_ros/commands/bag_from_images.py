@@ -116,7 +116,7 @@ def _list_files(args: argparse.Namespace) -> list[str]:
     if not args.images.is_dir():
         raise ValueError(f'{args.images} is not a folder')
     if args.annotations:
-        from rmpe_ros.evaluation.labels import read_labels
+        from rmpe_ros.evaluation.label_files import read_labels
 
         files = [image.file for image in read_labels(args.annotations).images]
         where = args.annotations

@@ -140,7 +140,8 @@ def open_labels(args: argparse.Namespace) -> 'tuple[Labels, list[str]]':
 
     Raises LabelsError.
     """
-    from rmpe_ros.evaluation.labels import LabelsError, read_labels
+    from rmpe_ros.evaluation.label_files import read_labels
+    from rmpe_ros.evaluation.labels import LabelsError
 
     labels = read_labels(args.annotations)
     notes = []
@@ -209,12 +210,13 @@ def describe_models(
 def _results(
     args: argparse.Namespace, labels: 'Labels', read_results: Any
 ) -> 'tuple[dict[int, FoundPeople], list[dict[str, Any]] | None]':
-    from rmpe_ros.evaluation.labels import LabelsError, read_json
+    from rmpe_ros.evaluation.label_files import read_json
+    from rmpe_ros.evaluation.labels import LabelsError
 
     if args.gt_boxes:
         raise LabelsError('--gt-boxes runs models, so it does not go with --results')
     # All pictures, because results for those that --sources or --limit leave out are no mistake.
-    from rmpe_ros.evaluation.labels import read_labels
+    from rmpe_ros.evaluation.label_files import read_labels
 
     everything = read_results(args.results, read_labels(args.annotations))
     wanted = {image.id for image in labels.images}

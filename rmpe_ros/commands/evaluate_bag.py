@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace) -> int:
     from rmpe_ros.bags.reader import Bag
     from rmpe_ros.evaluation.bags import find_pose_topic, match_frames, read_recording
-    from rmpe_ros.evaluation.labels import read_labels
+    from rmpe_ros.evaluation.label_files import read_labels
     from rmpe_ros.files import write_file
 
     labels = read_labels(args.annotations)

@@ -142,7 +142,8 @@ def _read_boxes(
 ) -> tuple[dict[str, str], dict[int, Any]]:
     import numpy as np
 
-    from rmpe_ros.evaluation.labels import LabelsError, read_json
+    from rmpe_ros.evaluation.label_files import read_json
+    from rmpe_ros.evaluation.labels import LabelsError
 
     known = {image.id for image in labels.images}
     boxes: dict[int, list[list[float]]] = {}

@@ -10,7 +10,8 @@ import pytest
 
 scipy_io = pytest.importorskip('scipy.io')
 
-from rmpe_ros.evaluation.labels import LabelsError, find_images, read_labels
+from rmpe_ros.evaluation.label_files import read_labels
+from rmpe_ros.evaluation.labels import LabelsError, find_images
 from rmpe_ros.evaluation.pck import LSP_JOINTS
 from rmpe_ros.skeletons import BODY19, MPII16
 
