@@ -80,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _measure_ros(args: argparse.Namespace) -> int:
+    if len(args.size) > 1:
+        raise ValueError('--ros measures one --size at a time')
     from rmpe_ros.files import write_file
     from rmpe_ros.nodes.benchmark import measure_ros, print_ros
 

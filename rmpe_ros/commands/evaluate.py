@@ -210,14 +210,12 @@ def describe_models(
 def _results(
     args: argparse.Namespace, labels: 'Labels', read_results: Any
 ) -> 'tuple[dict[int, FoundPeople], list[dict[str, Any]] | None]':
-    from rmpe_ros.evaluation.label_files import read_json
+    from rmpe_ros.evaluation.label_files import read_json, read_labels
     from rmpe_ros.evaluation.labels import LabelsError
 
     if args.gt_boxes:
         raise LabelsError('--gt-boxes runs models, so it does not go with --results')
     # All pictures, because results for those that --sources or --limit leave out are no mistake.
-    from rmpe_ros.evaluation.label_files import read_labels
-
     everything = read_results(args.results, read_labels(args.annotations))
     wanted = {image.id for image in labels.images}
     found = {image: each for image, each in everything.items() if image in wanted}

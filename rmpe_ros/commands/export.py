@@ -37,8 +37,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         '--long-side',
         type=int,
-        default=416,
-        help="pixels of a detector's input: more find smaller people (default: %(default)s)",
+        help="pixels of a detector's input: more find smaller people (default: as shipped)",
     )
     parser.add_argument('--model-version', default='1')
     parser.add_argument(
@@ -55,7 +54,12 @@ def run(args: argparse.Namespace) -> int:
     try:
         import torch
 
-        from rmpe_ros.networks.export import export_detector, export_pose, pose_parity
+        from rmpe_ros.networks.export import (
+            DETECTOR_LONG_SIDE,
+            export_detector,
+            export_pose,
+            pose_parity,
+        )
         from rmpe_ros.networks.person_detector import PersonDetector
         from rmpe_ros.training.data_config import read_data_config
         from rmpe_ros.training.pose import PoseValidation, build_pose_network, calibrate_scores
@@ -75,7 +79,10 @@ def run(args: argparse.Namespace) -> int:
             detector = PersonDetector()
             detector.load_state_dict(state)
             export_detector(
-                detector.eval(), args.output, metadata=metadata, long_side=args.long_side
+                detector.eval(),
+                args.output,
+                metadata=metadata,
+                long_side=args.long_side or DETECTOR_LONG_SIDE,
             )
             print(f'{args.output}: person detector')
             return 0

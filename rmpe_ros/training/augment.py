@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from rmpe_ros.boxes import box_iou, crop_people, grow_boxes, invert_transforms
+from rmpe_ros.boxes import box_iou, crop_people, grow_boxes, invert_transforms, map_points
 from rmpe_ros.skeletons import BODY19
 from rmpe_ros.training.datasets import LabelledPerson
 
@@ -122,11 +122,6 @@ def similarity(
     return np.concatenate([linear, (target - linear @ centre)[:, None]], axis=1)
 
 
-def apply_affine(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """(2, 3) map applied to (K, 2) points."""
-    return (points @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
-
-
 def distort_picture(
     image: np.ndarray, options: Augmentation, rng: np.random.Generator
 ) -> np.ndarray:
@@ -211,7 +206,8 @@ def make_crop(
     flip = bool(rng.random() < options.flip)
     matrix = similarity(grow_boxes(box[None], growth)[0], size, angle=angle, scale=scale, flip=flip)
     centre = similarity(grow_boxes(true_box[None], growth)[0], size, angle=angle, flip=flip)
-    joints, centred = apply_affine(matrix, person.joints), apply_affine(centre, person.joints)
+    maps = np.stack([matrix, centre])
+    joints, centred = map_points(person.joints[None], maps).astype(np.float32)
     weights = person.weights
     if flip:
         order = BODY19.flip_permutation

@@ -123,6 +123,7 @@ def test_nms_alone(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     ('options', 'message'),
     [
         (['--size', '640'], 'such as 640x480'),
+        (['--ros', '--size', '640x480', '320x240'], 'one --size'),
         (['--image', 'none.jpg'], 'none.jpg'),
         (['--repeat', '0'], '1 or more'),
         (['--against', 'none.onnx'], 'none.onnx'),
