@@ -43,6 +43,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         type=Path,
         help='file of "rmpe fit-pgpg": draw the boxes of the pose stages from it (default: jitter)',
     )
+    parser.add_argument(
+        '--frozen-blocks',
+        type=int,
+        default=0,
+        metavar='N',
+        help="keep the first N blocks of the pose network's encoder as they are; 3 make training "
+        'on a CPU about 1.7 times as fast (default: %(default)s)',
+    )
     parser.add_argument('--steps', type=int, help='optimiser steps of the whole run')
     parser.add_argument(
         '--minutes', type=float, help='stop after this long, with a complete checkpoint'
@@ -95,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
             pretrained=args.pretrained,
             init=args.init,
             propose=load_proposals(args.pgpg).propose if args.pgpg else None,
+            frozen_blocks=args.frozen_blocks,
         )
     except (ValueError, OSError, RuntimeError) as error:
         print(f'error: {error}')

@@ -53,9 +53,14 @@ class SameConv(nn.Conv2d):
         super().__init__(inputs, outputs, kernel, stride, padding, groups=groups, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.stride[0] == 2:
-            x = F.pad(x, (0, 1, 0, 1))
-        return super().forward(x)
+        if self.stride[0] == 1:
+            return super().forward(x)
+        if self.training and self.groups > 1:
+            # On CPUs the gradient of a strided depthwise convolution costs up to five times that
+            # of the dense one, of whose rows and columns this takes every second.
+            dense = F.conv2d(x, self.weight, self.bias, padding=1, groups=self.groups)
+            return dense[:, :, 1::2, 1::2]
+        return super().forward(F.pad(x, (0, 1, 0, 1)))
 
 
 class InvertedResidual(nn.Module):
@@ -104,6 +109,13 @@ class MobileNetV2(nn.Module):
         top = last or max(1280, scaled_channels(1280, width))
         self.top = nn.Sequential(SameConv(channels, top, 1), nn.ReLU6(inplace=True))
         self.channels = (*taps, top)
+
+    def freeze(self, blocks: int) -> None:
+        """Keep the stem and the first `blocks` blocks as they are: their filters for edges and
+        colours suit any photo, and their gradients, at the largest maps, are half of the work.
+        """
+        self.stem.requires_grad_(False)
+        self.blocks[:blocks].requires_grad_(False)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         x = self.stem(x)

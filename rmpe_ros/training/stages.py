@@ -48,6 +48,7 @@ def build_stage(
     init: Path | None = None,
     propose: Propose | None = None,
     parallel: bool = True,
+    frozen_blocks: int = 0,
 ) -> Stage:
     """One stage of STAGES on `data`.
 
@@ -55,7 +56,8 @@ def build_stage(
     for the detector. init: checkpoint of an earlier stage,
     whose averaged weights the network starts from instead.
     propose: which boxes the pose stages see (a person, a random generator → a box), jittered true
-    ones by default. parallel: train the sstn stage with the parallel SPPE.
+    ones by default. parallel: train the sstn stage with the parallel SPPE. frozen_blocks: how many
+    of the encoder's first blocks stay as they are.
     Raises ValueError when a name is unknown or `init` is of another network.
     """
     if stage == 'detector':
@@ -71,6 +73,8 @@ def build_stage(
     network = build_pose_network(model, sstn=stage == 'sstn', pretrained=pretrained)
     if init:
         load_checkpoint(network, init, may_lack='localisation.')
+    if frozen_blocks:
+        network.sppe.encoder.freeze(frozen_blocks)  # type: ignore[operator, union-attr]
     if stage == 'sstn' and parallel:
         network.attach_parallel()
     return Stage(

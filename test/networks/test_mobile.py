@@ -44,6 +44,26 @@ def test_strided_convolution_pads_below_and_right():
     assert conv(image).flatten().tolist() == [1, 1, 1, 1]
 
 
+@pytest.mark.parametrize('size', [(16, 12), (15, 11)])
+def test_the_training_path_of_strided_depthwise_convolutions_is_the_same(size):
+    torch.manual_seed(0)
+    conv = SameConv(4, 4, 3, 2, groups=4)
+    image = torch.rand(2, 4, *size)
+    trained = conv.train()(image)
+    assert torch.allclose(trained, conv.eval()(image), atol=1e-6)
+
+
+def test_frozen_blocks_keep_their_weights_and_pass_gradients_on():
+    network = MobileNetV2(0.35)
+    network.freeze(3)
+    image = torch.rand(1, 3, 64, 64, requires_grad=True)
+    sum(f.sum() for f in network(image)).backward()
+    learning = {name for name, p in network.named_parameters() if p.grad is not None}
+    assert not any(name.startswith(('stem', 'blocks.0.', 'blocks.2.')) for name in learning)
+    assert any(name.startswith('blocks.3.') for name in learning)
+    assert image.grad.abs().max() > 0
+
+
 def test_a_widened_convolution_computes_the_same_in_its_first_channels():
     torch.manual_seed(0)
     narrow, wide = torch.nn.Conv2d(4, 5, 1), torch.nn.Conv2d(7, 9, 1)
