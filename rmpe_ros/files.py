@@ -6,9 +6,10 @@ import tempfile
 from pathlib import Path
 
 
-def write_file(path: str | Path, data: bytes | str) -> None:
+def write_file(path: str | Path, data: bytes | str, *, durable: bool = False) -> None:
     """Write `data` to `path`, replacing what is there in one step; makes missing folders.
 
+    durable: wait until the disk has it, so that not even a power cut leaves an empty file.
     Raises OSError (disk full, no permission) that names the path; the old file is then untouched.
     """
     path = Path(path)
@@ -21,6 +22,9 @@ def write_file(path: str | Path, data: bytes | str) -> None:
             # mkstemp makes files that only their owner can read; results are for others, too.
             os.fchmod(file.fileno(), 0o666 & ~_umask())
             file.write(data.encode() if isinstance(data, str) else data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         raise OSError(error.errno, f'cannot be written: {error.strerror}', str(path)) from error

@@ -4,7 +4,6 @@
 import argparse
 import hashlib
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +50,18 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument('--device', default='cpu', help='cpu or cuda (default: %(default)s)')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument(
-        '--pgpg', type=Path, help='file of "rmpe fit-pgpg" (default: fitted to the detector)'
+        '--frozen-blocks', type=int, default=0, metavar='N', help='as in "rmpe train"'
+    )
+    parser.add_argument(
+        '--pgpg',
+        type=Path,
+        help='file of "rmpe fit-pgpg" (default: fitted to the detector and its noise)',
+    )
+    parser.add_argument(
+        '--incomplete',
+        action='store_true',
+        help='count AP also in pictures where not everyone is labelled, there of the boxes near '
+        'labelled people only',
     )
     parser.add_argument(
         '--detector-noise',
@@ -103,7 +113,8 @@ class _Ablation:
         self.parameters = args.pose_nms or DEFAULT_POSE_NMS
         names = (
             'model', 'steps', 'minutes', 'batch', 'learning_rate', 'seed', 'detector',
-            'detector_noise', 'box_nms', 'score_threshold', 'sources', 'limit',
+            'detector_noise', 'box_nms', 'score_threshold', 'sources', 'limit', 'incomplete',
+            'frozen_blocks',
         )  # fmt: skip
         self.settings = {name: getattr(args, name) for name in names}
         self.settings |= {
@@ -154,8 +165,10 @@ class _Ablation:
         """Train one stage; its checkpoint, or None when it was stopped."""
         import torch
 
+        from rmpe_ros.training.progress import TrainingProgress
+        from rmpe_ros.training.schedule import Schedule
         from rmpe_ros.training.stages import build_stage
-        from rmpe_ros.training.trainer import Schedule, Trainer
+        from rmpe_ros.training.trainer import Trainer
 
         args = self.args
         torch.manual_seed(args.seed)
@@ -167,6 +180,9 @@ class _Ablation:
             init=init,
             propose=self._propose(row),
             parallel=row.network == 'sstn',
+            frozen_blocks=args.frozen_blocks,
+            device=args.device,
+            validate=False,
         )
         schedule = Schedule(
             args.steps,
@@ -175,17 +191,21 @@ class _Ablation:
             learning_rate=args.learning_rate,
             seed=args.seed,
         )
+        progress = TrainingProgress(title=name)
         trainer = Trainer(
             built.network,
             built.loss,
-            built.examples,
+            built.batches,
             schedule,
             args.out / name,
             device=args.device,
-            log=lambda line: print(time.strftime('%H:%M:%S'), name, line, flush=True),
+            progress=progress,
         )
-        trainer.resume()
-        trainer.run()
+        try:
+            trainer.resume()
+            trainer.run()
+        finally:
+            progress.close()
         return None if trainer.stopping else trainer.checkpoint
 
     def _propose(self, row: 'Row') -> Any:
@@ -203,9 +223,10 @@ class _Ablation:
         return self.generator.propose
 
     def _fit_pgpg(self, file: Path) -> None:
-        """Fit PGPG to the detector's boxes of training people."""
+        """Fit PGPG to the detector's boxes of training people, noise included."""
         import numpy as np
 
+        from rmpe_ros.evaluation.ablation import move_edges
         from rmpe_ros.progress import Progress
         from rmpe_ros.skeletons import BODY19
         from rmpe_ros.training.datasets import ImageCache, LabelledPerson
@@ -214,7 +235,8 @@ class _Ablation:
         pictures: dict[Path, list[LabelledPerson]] = {}
         for person in self.data.people():
             pictures.setdefault(person.image, []).append(person)
-        order = np.random.default_rng(self.args.seed).permutation(len(pictures))[:_PGPG_PICTURES]
+        rng = np.random.default_rng(self.args.seed)
+        order = rng.permutation(len(pictures))[:_PGPG_PICTURES]
         chosen = [list(pictures.items())[i] for i in order]
         people: list[LabelledPerson] = []
         offsets, index = [np.zeros((0, 4))], [np.zeros(0, np.intp)]
@@ -222,6 +244,7 @@ class _Ablation:
         with self._open() as pipeline, Progress(len(chosen), 'picture') as progress:
             for path, here in chosen:
                 boxes, _ = pipeline.detector(cache.read(path))
+                boxes = move_edges(boxes, self.args.detector_noise, rng)
                 off, person_index = box_offsets(boxes, np.stack([p.box for p in here]))
                 offsets.append(off)
                 index.append(len(people) + person_index)
@@ -284,4 +307,5 @@ class _Ablation:
                 pipeline,
                 self.parameters,
                 progress.advance,
+                incomplete=self.args.incomplete,
             )

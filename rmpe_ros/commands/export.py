@@ -8,6 +8,14 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rmpe_ros.networks.export import ExampleMaker
+    from rmpe_ros.training.data_config import DataConfig
+
+
+_FEWEST_EXAMPLES = 20
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -26,7 +34,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         '--data',
         type=Path,
-        help='YAML data file; its validation part calibrates the keypoint scores',
+        help='YAML data file; its validation part calibrates the keypoint scores, its training '
+        'part the activations of int8',
     )
     parser.add_argument(
         '--data-root',
@@ -38,6 +47,19 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         '--long-side',
         type=int,
         help="pixels of a detector's input: more find smaller people (default: as shipped)",
+    )
+    parser.add_argument(
+        '--precision',
+        choices=('fp32', 'fp16', 'int8'),
+        default='fp32',
+        help='of the convolutions: fp16 for TensorRT, int8 for CPUs (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--calibration',
+        type=int,
+        default=200,
+        metavar='N',
+        help='training examples that int8 is calibrated and checked on (default: %(default)s)',
     )
     parser.add_argument('--model-version', default='1')
     parser.add_argument(
@@ -54,18 +76,20 @@ def run(args: argparse.Namespace) -> int:
     try:
         import torch
 
-        from rmpe_ros.networks.export import (
-            DETECTOR_LONG_SIDE,
-            export_detector,
-            export_pose,
-            pose_parity,
-        )
+        from rmpe_ros.networks.export import DETECTOR_LONG_SIDE, export_detector, export_pose
         from rmpe_ros.networks.person_detector import PersonDetector
         from rmpe_ros.training.data_config import read_data_config
         from rmpe_ros.training.pose import PoseValidation, build_pose_network, calibrate_scores
     except ImportError as error:
         print(f'rmpe export needs {error.name}: pip install "rmpe_ros[train]"', file=sys.stderr)
         return 1
+    if args.precision == 'int8' and (args.data is None or args.calibration < _FEWEST_EXAMPLES):
+        print(
+            'rmpe export: --precision int8 is calibrated on training photos: give --data, and at '
+            f'least {_FEWEST_EXAMPLES} of them with --calibration',
+            file=sys.stderr,
+        )
+        return 2
     metadata = {
         'rmpe.name': args.name or args.output.stem,
         'rmpe.version': args.model_version,
@@ -74,17 +98,20 @@ def run(args: argparse.Namespace) -> int:
     }
     try:
         state = torch.load(args.checkpoint, map_location='cpu', weights_only=True)['ema']
-        args.output.parent.mkdir(parents=True, exist_ok=True)
+        data = read_data_config(args.data, root=args.data_root) if args.data else None
+        examples = _examples(data, args.calibration) if data else None
         if args.task == 'detector':
             detector = PersonDetector()
             detector.load_state_dict(state)
-            export_detector(
+            parity = export_detector(
                 detector.eval(),
                 args.output,
                 metadata=metadata,
                 long_side=args.long_side or DETECTOR_LONG_SIDE,
+                precision=args.precision,
+                examples=examples,
             )
-            print(f'{args.output}: person detector')
+            print(f'{args.output}: person detector, {args.precision}; {parity}')
             return 0
         sstn = any(name.startswith('localisation.') for name in state)
         network = build_pose_network(args.model, sstn=sstn)
@@ -92,8 +119,7 @@ def run(args: argparse.Namespace) -> int:
         network.load_state_dict({k: v for k, v in state.items() if not k.startswith('parallel.')})
         network.eval()
         calibration = (1.0, 0.0)
-        if args.data:
-            data = read_data_config(args.data, root=args.data_root)
+        if data:
             validation = PoseValidation(
                 data.validation.annotations, data.validation.images, network.size
             )
@@ -103,10 +129,22 @@ def run(args: argparse.Namespace) -> int:
             )
             calibration = calibrate_scores(validation, network)
             print(f'score = sigmoid({calibration[0]:.3f} logit(mass) + {calibration[1]:.3f})')
-        export_pose(network, args.output, calibration=calibration, metadata=metadata)
-        difference = pose_parity(network, args.output)
-        print(f'{args.output}: largest difference from PyTorch {difference:.1e} px')
+        parity = export_pose(
+            network,
+            args.output,
+            calibration=calibration,
+            metadata=metadata,
+            precision=args.precision,
+            examples=examples,
+        )
+        print(f'{args.output}: pose network, {args.precision}; {parity}')
     except (ValueError, OSError, RuntimeError, KeyError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     return 0
+
+
+def _examples(data: DataConfig, count: int) -> ExampleMaker:
+    from rmpe_ros.training.calibration import calibration_inputs
+
+    return lambda engine: calibration_inputs(data, engine, count)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import onnx
 
 # Part of the key of cached engines: count it up when the conversion gives other graphs.
-CONVERSION = 1
+CONVERSION = 2
 
 _CONVOLUTIONS = ('Conv', 'ConvTranspose')
 # What may lie between two convolutions in half precision. Other operators there stay float32.
@@ -56,15 +56,67 @@ def to_half_precision(model: bytes, *, name: str = 'model') -> bytes:
     return bytes(proto.SerializeToString())
 
 
+def find_trunk(model: onnx.ModelProto) -> set[int]:
+    """Where in `model.graph.node` the convolutional trunk is, which bears less precision than
+    float32.
+
+    Convolutions, and what lies between two of them; never what θ and the grid depend on.
+    """
+    import onnx
+
+    graph = model.graph
+    nodes = list(graph.node)
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    types = {
+        each.name: each.type.tensor_type.elem_type
+        for each in (*inferred.value_info, *inferred.output)
+    }
+    producer = {tensor: i for i, node in enumerate(nodes) for tensor in node.output if tensor}
+
+    def ancestors(tensors: Iterable[str]) -> set[int]:
+        """The nodes that these tensors are computed by."""
+        found: set[int] = set()
+        waiting = [tensor for tensor in tensors if tensor in producer]
+        while waiting:
+            index = producer[waiting.pop()]
+            if index not in found:
+                found.add(index)
+                waiting += [each for each in nodes[index].input if each in producer]
+        return found
+
+    precise = ancestors(
+        [out.name for out in graph.output if out.name == 'theta']
+        + [node.input[1] for node in nodes if node.op_type == 'GridSample']
+    )
+    convolutions = {
+        index
+        for index, node in enumerate(nodes)
+        if node.op_type in _CONVOLUTIONS and index not in precise
+    }
+    above = ancestors(tensor for index in convolutions for tensor in nodes[index].input)
+    below: set[int] = set()
+    for index, node in enumerate(nodes):
+        sources = {producer[tensor] for tensor in node.input if tensor in producer}
+        if sources & (below | convolutions):
+            below.add(index)
+    between = {
+        index
+        for index in above & below
+        if nodes[index].op_type in _TRUNK
+        # Sizes are computed with the same operators.
+        and types.get(nodes[index].output[0]) == onnx.TensorProto.FLOAT
+    }
+    return convolutions | between
+
+
 class _Conversion:
     """One model while its trunk becomes float16."""
 
     def __init__(self, model: onnx.ModelProto, name: str) -> None:
         self.model, self.name, self.graph = model, name, model.graph
         self.nodes = list(self.graph.node)
-        self.producer = {out: i for i, node in enumerate(self.nodes) for out in node.output if out}
         self.constants = _constants(self.graph)
-        self.trunk = self._find_trunk()
+        self.trunk = find_trunk(self.model)
         if not self.trunk:
             raise EngineError(
                 f'{name} has no convolutions that could be half precision; '
@@ -114,39 +166,6 @@ class _Conversion:
         self._drop_unused_constants()
         said = {entry.key: entry.value for entry in self.model.metadata_props}
         helper.set_model_props(self.model, {**said, 'rmpe.precision': 'fp16'})
-
-    def _find_trunk(self) -> set[int]:
-        """Convolutions, and what lies between two of them; never what θ and the grid depend on."""
-        precise = self._ancestors(
-            [out.name for out in self.graph.output if out.name == 'theta']
-            + [node.input[1] for node in self.nodes if node.op_type == 'GridSample']
-        )
-        convolutions = {
-            index
-            for index, node in enumerate(self.nodes)
-            if node.op_type in _CONVOLUTIONS and index not in precise
-        }
-        above = self._ancestors(
-            tensor for index in convolutions for tensor in self.nodes[index].input
-        )
-        below: set[int] = set()
-        for index, node in enumerate(self.nodes):
-            sources = {self.producer[tensor] for tensor in node.input if tensor in self.producer}
-            if sources & (below | convolutions):
-                below.add(index)
-        between = {index for index in above & below if self.nodes[index].op_type in _TRUNK}
-        return convolutions | between
-
-    def _ancestors(self, tensors: Iterable[str]) -> set[int]:
-        """The nodes that these tensors are computed by."""
-        found: set[int] = set()
-        waiting = [tensor for tensor in tensors if tensor in self.producer]
-        while waiting:
-            index = self.producer[waiting.pop()]
-            if index not in found:
-                found.add(index)
-                waiting += [each for each in self.nodes[index].input if each in self.producer]
-        return found
 
     def _read_elsewhere(self) -> set[str]:
         """Tensors that something outside the trunk reads, the model's user included."""

@@ -101,15 +101,10 @@ def compare_outputs(
         shift = (
             _largest(candidate['theta'] - reference['theta']) * side if 'theta' in reference else 0
         )
-        difference = np.abs(candidate['keypoints'] - reference['keypoints'])[..., :2].max(axis=-1)
         if shift > limit:
             detail = f'theta moves the crop by {shift:.3f} px, at most {limit} px are allowed'
-            return Parity('refused', detail, limit, points=difference.size)
-    else:
-        boxes = reference['boxes'][0][np.argsort(-reference['scores'][0])[:_BOXES]]
-        # Boxes of nearly equal score may change places, so each is compared with the nearest one.
-        pairs = np.abs(boxes[:, None] - candidate['boxes'][0][None]).max(axis=-1)
-        difference = pairs.min(axis=1)
+            return Parity('refused', detail, limit, points=reference['keypoints'][..., 0].size)
+    difference = point_differences(task, reference, candidate)
     jumped = difference > limit
     jumps = float(jumped.mean()) if difference.size else 0.0
     passed = jumps <= allowed
@@ -127,6 +122,18 @@ def compare_outputs(
         jumps,
         difference.size,
     )
+
+
+def point_differences(task: str, reference: Arrays, candidate: Arrays) -> NDArray[np.float32]:
+    """How far, in pixels of the network's input, each keypoint is off, or each of the best boxes of
+    a detector's picture: any shape.
+    """
+    if task == 'pose':
+        return np.abs(candidate['keypoints'] - reference['keypoints'])[..., :2].max(axis=-1)
+    boxes = reference['boxes'][0][np.argsort(-reference['scores'][0])[:_BOXES]]
+    # Boxes of nearly equal score may change places, so each is compared with the nearest one.
+    pairs = np.abs(boxes[:, None] - candidate['boxes'][0][None]).max(axis=-1)
+    return pairs.min(axis=1)
 
 
 def _largest(array: NDArray[Any]) -> float:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rmpe_ros.boxes import box_nms, boxes_with_area
+from rmpe_ros.boxes import box_iou, box_nms, boxes_with_area
+from rmpe_ros.evaluation.candidates import LEAST_OVERLAP
 from rmpe_ros.evaluation.evaluate import Evaluation, evaluate
 from rmpe_ros.evaluation.found_people import FoundPeople, find_people
 from rmpe_ros.evaluation.labels import Labels
@@ -95,20 +96,32 @@ def detect(
     seed: int = 0,
     progress: Callable[[], None] = lambda: None,
 ) -> Detections:
-    """The detector's boxes and scores in each picture.
+    """The detector's boxes and scores in each picture; where not everyone is labelled, only those
+    near labelled people, because the others may be right without a label.
 
-    noise: move each edge by N(0, noise) of the box's side, as a worse detector would.
+    noise: see `move_edges`.
     """
     rng = np.random.default_rng(seed)
+    people_of = labels.people_of()
     found = {}
     for image in labels.images:
         boxes, scores = detector(load_image(paths[image.id]))
-        sides = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
-        moved = boxes + noise * rng.standard_normal(boxes.shape).astype(np.float32) * sides
+        moved = move_edges(boxes, noise, rng)
         usable = boxes_with_area(moved)
-        found[image.id] = moved[usable].astype(np.float32), scores[usable]
+        if not image.complete:
+            overlap = box_iou(moved, labels.boxes[people_of[image.id]])
+            usable &= overlap.max(axis=1, initial=0) >= LEAST_OVERLAP
+        found[image.id] = moved[usable], scores[usable]
         progress()
     return found
+
+
+def move_edges(
+    boxes: NDArray[np.float32], noise: float, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Boxes (N, 4) as a worse detector finds them: each edge moved by N(0, noise) of its side."""
+    sides = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
+    return (boxes + noise * rng.standard_normal(boxes.shape) * sides).astype(np.float32)
 
 
 def estimate(
@@ -155,8 +168,12 @@ def evaluate_rows(
     pipeline: PosePipeline,
     parameters: PoseNmsParameters,
     progress: Callable[[], None] = lambda: None,
+    *,
+    incomplete: bool = False,
 ) -> dict[str, dict[str, float]]:
-    """Scores of rows that share one trained network, which is the pipeline's."""
+    """Scores of rows that share one trained network, which is the pipeline's. incomplete: see
+    `evaluate`.
+    """
     results = {}
     found: dict[int, FoundPeople] | None = None
     for row in rows:
@@ -166,7 +183,9 @@ def evaluate_rows(
             if found is None:
                 found = estimate(labels, paths, pipeline, detections, progress)
             poses = suppress(found, row.nms, parameters, labels)
-        results[row.name] = scores_of(evaluate(labels, poses, gt_boxes=row.gt_boxes))
+        results[row.name] = scores_of(
+            evaluate(labels, poses, gt_boxes=row.gt_boxes, incomplete=incomplete)
+        )
     return results
 
 

@@ -29,7 +29,7 @@ Mask = NDArray[np.bool_]
 
 _THRESHOLDS = np.linspace(0.5, 0.95, 10)
 _RECALLS = np.linspace(0, 1, 101)
-_LEAST_OVERLAP = 0.2
+LEAST_OVERLAP = 0.2
 _SAME_PERSON = 0.3
 _LEAST_UNIT = np.float32(1e-6)
 
@@ -75,7 +75,7 @@ class Candidates:
             if not complete[image]:
                 part = self._slice(picture)
                 overlap = box_iou(self.boxes[part], labels.boxes[people_of[image]])
-                self.counts[part] = overlap.max(axis=1, initial=0) >= _LEAST_OVERLAP
+                self.counts[part] = overlap.max(axis=1, initial=0) >= LEAST_OVERLAP
         # Whose box each pose's overlaps most, -1 nobody's: for the duplicates.
         self.person = np.full(len(self.scores), -1)
         for picture, image in enumerate(self.ids):

@@ -214,12 +214,15 @@ def decode_boxes(distances: Tensor, stride: int) -> Tensor:
 
 
 def normalise_image(image: Tensor) -> Tensor:
-    """uint8 (N, H, W, 3) RGB → the network's (N, 3, H, W). Cast first: TensorRT wants it so."""
-    mean, deviation = (
-        image.new_tensor(MEAN, dtype=torch.float32),
-        image.new_tensor(DEVIATION, dtype=torch.float32),
-    )
-    return ((image.float() - mean) / deviation).permute(0, 3, 1, 2)
+    """uint8 (N, H, W, 3) RGB → the network's (N, 3, H, W).
+
+    Cast first: TensorRT wants it so. Channels first, then the arithmetic: with the three colours
+    innermost, ONNX Runtime took a fifth of the detector's whole time for it.
+    """
+    shape = (1, 3, 1, 1)
+    mean = image.new_tensor(MEAN, dtype=torch.float32).reshape(shape)
+    deviation = image.new_tensor(DEVIATION, dtype=torch.float32).reshape(shape)
+    return (image.float().permute(0, 3, 1, 2) - mean) / deviation
 
 
 class DetectorGraph(nn.Module):
@@ -228,7 +231,7 @@ class DetectorGraph(nn.Module):
     Best first, no NMS inside; the `queries` best cells are kept so that Q is fixed.
     """
 
-    def __init__(self, network: PersonDetector, queries: int = 200):
+    def __init__(self, network: PersonDetector, queries: int = 400):
         super().__init__()
         self.network = network
         self.queries = queries

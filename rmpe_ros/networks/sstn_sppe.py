@@ -13,6 +13,7 @@ to source.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -39,19 +40,29 @@ class SstnSppe(nn.Module):
     """STN → SPPE → SDTN over crops in [-1, 1].
 
     sppe: any network (N, 3, H, W) → list of heatmap logits. size: (H, W). sstn: without it θ is the
-    identity and this is a plain SPPE, the paper's ablation.
+    identity and this is a plain SPPE, the paper's ablation. localisation: makes the STN's network
+    for crops of that size.
     """
 
-    def __init__(self, sppe: nn.Module, size: tuple[int, int], *, sstn: bool = True):
+    def __init__(
+        self,
+        sppe: nn.Module,
+        size: tuple[int, int],
+        *,
+        sstn: bool = True,
+        localisation: Callable[[tuple[int, int]], nn.Module] = LocalisationNetwork,
+    ):
         super().__init__()
         self.sppe = sppe
         self.size = size
-        self.localisation = LocalisationNetwork(size) if sstn else None
+        self.localisation = localisation(size) if sstn else None
         self.parallel: ParallelSppe | None = None
 
-    def attach_parallel(self) -> None:
-        """Give training its parallel branch: a frozen copy of the SPPE as it is now."""
-        self.parallel = ParallelSppe(self.sppe)
+    def attach_parallel(self, sppe: nn.Module | None = None) -> None:
+        """Give training its parallel branch: a frozen copy of `sppe`, a trained and maybe smaller
+        network for the same joints and crops, or else of this one's own SPPE as it is now.
+        """
+        self.parallel = ParallelSppe(self.sppe if sppe is None else sppe)
 
     def forward(self, crops: Tensor) -> SstnOutput:
         if self.localisation is None:

@@ -4,18 +4,30 @@ sec. 3.1, Eqs. 1-6).
 
 θ maps target (transformed) coordinates to source (input) coordinates, both normalised to [-1, 1]
 over the picture's edges (`align_corners=False`), so one θ denotes the same field of view on the
-crop and on its smaller heatmaps. Everything here stays float32: half precision moves a 256-pixel
-grid by up to a quarter of a pixel.
+crop and on its smaller heatmaps. Everything here stays float32, in mixed-precision training too:
+float16 moves a 256-pixel grid by up to a quarter of a pixel, bfloat16 by more than one.
 """
 
 from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rmpe_ros.networks.resnet import ResNet18
+
 IDENTITY = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 SMALLEST_DETERMINANT = 1e-6
+
+
+def full_precision(tensor: Tensor) -> AbstractContextManager:
+    """The context in which mixed-precision training leaves `tensor`'s arithmetic as it is."""
+    device = tensor.device.type
+    if not torch.amp.is_autocast_available(device):
+        return nullcontext()
+    return torch.autocast(device, enabled=False)
 
 
 def base_grid(height: int, width: int, *, like: Tensor) -> Tensor:
@@ -35,7 +47,8 @@ def affine_grid(theta: Tensor, height: int, width: int) -> Tensor:
 
     Written as one matrix product: TensorRT parses that, and not the AffineGrid operator.
     """
-    grid = theta @ base_grid(height, width, like=theta)
+    with full_precision(theta):
+        grid = theta @ base_grid(height, width, like=theta)
     return grid.transpose(1, 2).reshape(-1, height, width, 2)
 
 
@@ -68,7 +81,8 @@ def invert_affine(theta: Tensor) -> Tensor:
             f'at least {SMALLEST_DETERMINANT:.0e} wanted'
         )
     inverse = torch.stack([d, -b, -c, a], dim=1).reshape(-1, 2, 2) / determinant.reshape(-1, 1, 1)
-    return torch.cat([inverse, -inverse @ theta[:, :, 2:]], dim=2)
+    with full_precision(theta):
+        return torch.cat([inverse, -inverse @ theta[:, :, 2:]], dim=2)
 
 
 def map_points(points: Tensor, theta: Tensor, size: tuple[int, int]) -> Tensor:
@@ -82,20 +96,40 @@ def map_points(points: Tensor, theta: Tensor, size: tuple[int, int]) -> Tensor:
     height, width = size
     extent = points.new_tensor([width, height])
     normalised = (points * 2 + 1) / extent - 1
-    mapped = normalised @ theta[:, :, :2].transpose(1, 2) + theta[:, :, 2].unsqueeze(1)
+    with full_precision(theta):
+        mapped = normalised @ theta[:, :, :2].transpose(1, 2) + theta[:, :, 2].unsqueeze(1)
     return ((mapped + 1) * extent - 1) / 2
 
 
-class LocalisationNetwork(nn.Module):
-    """Estimates θ from the crop: (N, 3, H, W) → (N, 2, 3); exactly the identity before training.
+class ThetaHead(nn.Linear):
+    """The last layer of a localisation network: features (N, C) → θ (N, 2, 3), exactly the identity
+    before training.
 
-    A few strided convolutions on a picture a quarter the size: the transformation is coarse, its
-    cost should be too. (The paper's is a ResNet-18.) Offsets from the identity are bounded by tanh,
-    which keeps det θ away from zero: scale 1 ± 0.45, shear ± 0.3, shift ± 0.45, hence det ≥ 0.55² -
-    0.3² > 0.2. size: (H, W) of the crops.
+    Offsets from the identity are bounded by tanh, which keeps det θ away from zero: scale 1 ± 0.45,
+    shear ± 0.3, shift ± 0.45, hence det ≥ 0.55² - 0.3² > 0.2.
     """
 
     BOUNDS = ((0.45, 0.3, 0.45), (0.3, 0.45, 0.45))
+
+    def __init__(self, inputs: int):
+        super().__init__(inputs, 6)
+        nn.init.zeros_(self.weight)
+        nn.init.zeros_(self.bias)
+        self.register_buffer('identity', torch.tensor(IDENTITY), persistent=False)
+        self.register_buffer('bounds', torch.tensor(self.BOUNDS), persistent=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        with full_precision(features):
+            offset = super().forward(features.float()).reshape(-1, 2, 3)
+            return self.identity + self.bounds * torch.tanh(offset)
+
+
+class LocalisationNetwork(nn.Module):
+    """Estimates θ from the crop: (N, 3, H, W) → (N, 2, 3).
+
+    A few strided convolutions on a picture a quarter the size: the transformation is coarse, its
+    cost should be too. size: (H, W) of the crops.
+    """
 
     def __init__(self, size: tuple[int, int], channels: tuple[int, ...] = (16, 24, 32, 48)):
         super().__init__()
@@ -108,14 +142,23 @@ class LocalisationNetwork(nn.Module):
             height, width = (height + 1) // 2, (width + 1) // 2
         self.features = nn.Sequential(*layers)
         self.hidden = nn.Linear(inputs * height * width, 64)
-        self.theta = nn.Linear(64, 6)
-        nn.init.zeros_(self.theta.weight)
-        nn.init.zeros_(self.theta.bias)
-        self.register_buffer('identity', torch.tensor(IDENTITY), persistent=False)
-        self.register_buffer('bounds', torch.tensor(self.BOUNDS), persistent=False)
+        self.theta = ThetaHead(64)
 
     def forward(self, image: Tensor) -> Tensor:
         # Flattened, not averaged: where things are is what this network is about.
         features = self.features(F.avg_pool2d(image, 4)).flatten(1)
-        offset = self.theta(F.relu(self.hidden(features))).reshape(-1, 2, 3)
-        return (self.identity + self.bounds * torch.tanh(offset)).float()
+        return self.theta(F.relu(self.hidden(features)))
+
+
+class ResNetLocalisation(nn.Module):
+    """The paper's localisation network (sec. 4.2): a ResNet-18 on the whole crop, its features
+    averaged, one linear layer. (N, 3, H, W) → (N, 2, 3). channels: as of `ResNet18`.
+    """
+
+    def __init__(self, channels: int = 64):
+        super().__init__()
+        self.features = ResNet18(channels)
+        self.theta = ThetaHead(self.features.outputs)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.theta(self.features(image).mean((2, 3)))

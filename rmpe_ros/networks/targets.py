@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 SIGMA = 1.5  # heatmap cells
@@ -31,7 +32,20 @@ def gaussian_targets(
 
 def weighted_mean(per_joint: Tensor, weights: Tensor) -> Tensor:
     """Mean of (N, K) values over joints that carry loss."""
-    return (per_joint * weights).sum() / weights.sum().clamp_min(1.0)
+    return (per_joint * weights).sum() / shared_total(weights.sum())
+
+
+def shared_total(total: Tensor) -> Tensor:
+    """What to divide a loss by that is summed over weights that come to `total`, at least 1.
+
+    Where several processes share a batch, this is their mean `total`: the mean of their losses,
+    which is what they descend, is then the loss of the whole batch, however the weights fell.
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        return total.clamp_min(1.0)
+    total = total.detach().clone()
+    dist.all_reduce(total)
+    return total.clamp_min(1.0) / dist.get_world_size()
 
 
 def heatmap_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:

@@ -1,26 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Labelled people for training: COCO-keypoints files, several mixed with weights, teachers told
-apart from humans.
+"""Labelled people for training: COCO, MPII and LSP files, mixed with weights, teachers told apart
+from humans.
 
-Besides COCO's fields it understands `teacher_keypoints` (17 × x, y, probability) and
-`teacher_face_ok`, and on images `source` and `all_persons_labelled`. A joint nobody labelled has
-weight 0 and carries no loss.
+All become body19; a joint that a source does not label has weight 0 and carries no loss. Besides
+COCO's fields, images may have `source` and `all_persons_labelled`.
 """
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
 
-from rmpe_ros.skeletons import BODY19
+from rmpe_ros.evaluation.label_files import read_json, read_labels
+from rmpe_ros.evaluation.labels import Labels
+from rmpe_ros.skeletons import BODY19, COCO17, conversion
+from rmpe_ros.training.coco_labels import (
+    check_joints,
+    corner_box,
+    not_coco,
+    person_joints,
+    persons_of,
+    read_annotations,
+)
 
-FACE_JOINTS = slice(0, 5)
+Format = Literal['auto', 'coco', 'mpii', 'lsp']
+FORMATS: tuple[str, ...] = get_args(Format)
+# Of LSP's 2000 pictures the second half is the official test set.
+_TEST_SOURCES = frozenset({'lsp_test'})
+_NAMES = {'lsp_train': 'lsp'}
 
 
 @dataclass(frozen=True)
@@ -55,113 +68,210 @@ class LabelledScene:
     source: str
 
 
-def read_annotations(path: Path) -> dict:
-    """A COCO-format file; raises ValueError saying what is missing."""
-    try:
-        data = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(f'{path} is no readable COCO annotation file: {error}') from error
-    missing = {'images', 'annotations'} - set(data)
-    if missing:
-        raise ValueError(
-            f'{path} lacks {sorted(missing)}: a COCO annotation file has "images" and "annotations"'
-        )
-    return data
+def read_any(path: Path, file_format: Format = 'auto') -> dict[str, Any] | Labels:
+    """A COCO file's content, or the labels of an MPII or LSP file, told apart by what is in it.
 
-
-def corner_box(box: Sequence[float]) -> np.ndarray:
-    """COCO's x, y, width, height → x1, y1, x2, y2."""
-    x, y, width, height = box
-    return np.array([x, y, x + width, y + height], np.float32)
-
-
-def person_joints(
-    annotation: Mapping, *, teacher_weight: float, teacher_floor: float = 0.6
-) -> tuple[np.ndarray, np.ndarray]:
-    """Joints (K, 2) and weights (K,) of one annotation; the teacher fills what no human labelled.
-
-    The teacher's face is taken only where it was seen to sit on the human's head, or where there is
-    no human label.
+    Raises ValueError when it is none of them, or not of the format named.
     """
-    count = BODY19.num_keypoints
-    joints = np.zeros((count, 2), np.float32)
-    weights = np.zeros(count, np.float32)
-    human = np.asarray(annotation.get('keypoints') or [], np.float32).reshape(-1, 3)[:count]
-    labelled = human[:, 2] > 0
-    joints[: len(human)][labelled] = human[labelled, :2]
-    weights[: len(human)][labelled] = 1.0
-    teacher = np.asarray(annotation.get('teacher_keypoints') or [], np.float32).reshape(-1, 3)
-    if teacher_weight > 0 and len(teacher):
-        usable = (teacher[:, 2] > teacher_floor) & (weights[: len(teacher)] == 0)
-        if labelled.any():
-            allowed = np.zeros(len(teacher), bool)
-            allowed[FACE_JOINTS] = bool(annotation.get('teacher_face_ok', False))
-            # COCO leaves joints unlabelled where they cannot be seen: the teacher knows no better
-            # there.
-            usable &= allowed & ~labelled[FACE_JOINTS].any()
-        joints[: len(teacher)][usable] = teacher[usable, :2]
-        weights[: len(teacher)][usable] = teacher_weight * teacher[usable, 2]
-    return joints, weights
+    if file_format not in FORMATS:
+        raise ValueError(f'no label format {file_format!r}: there are {", ".join(FORMATS)}')
+    if file_format == 'coco':
+        return read_annotations(path)
+    if file_format == 'auto' and path.suffix.lower() == '.json':
+        data = read_json(path)
+        if isinstance(data, dict) and {'images', 'annotations'} <= set(data):
+            return data
+    labels = read_labels(path)
+    if file_format not in ('auto', labels.layout):
+        raise ValueError(
+            f'{path} holds {labels.layout.upper()} labels, not {file_format.upper()}: '
+            f'say format: {labels.layout}, or nothing'
+        )
+    return labels
 
 
 def load_people(
     annotations: Path,
     images: Path,
     *,
+    file_format: Format = 'auto',
+    source: str | None = None,
     teacher_weight: float = 0.5,
     min_joints: int = 5,
     min_side: float = 24.0,
 ) -> list[LabelledPerson]:
-    """Everyone in a COCO-format file with enough labelled joints to learn from."""
-    data = read_annotations(annotations)
-    records = {image['id']: image for image in data['images']}
-    people = []
-    for annotation in data['annotations']:
-        box = corner_box(annotation['bbox'])
-        if (
-            annotation.get('iscrowd')
-            or annotation.get('score', 1.0) < 0.5
-            or max(box[2:] - box[:2]) < min_side
-        ):
-            continue
-        joints, weights = person_joints(annotation, teacher_weight=teacher_weight)
-        if (weights > 0).sum() < min_joints:
-            continue
-        record = records[annotation['image_id']]
-        human = bool((weights >= 1).any())
-        source = record.get('source', annotations.stem) + ('' if human else ':teacher')
-        people.append(LabelledPerson(images / record['file_name'], box, joints, weights, source))
+    """Everyone in a file with enough labelled joints to learn from.
+
+    source: one name for all of them, for the mixture; None for each image's own (COCO), with
+    ':teacher' behind it where only a teacher labelled, or the data set's.
+    Of the full LSP the official test half is left out.
+    Raises ValueError when the file cannot be read or photos are missing, saying what to do.
+    """
+    data = read_any(annotations, file_format)
+    if isinstance(data, Labels):
+        people = people_of_labels(data, images, source)
+    else:
+        people = _people_of_coco(data, annotations, images, source, teacher_weight)
+    people = [
+        person
+        for person in people
+        if max(person.box[2:] - person.box[:2]) >= min_side
+        and (person.weights > 0).sum() >= min_joints
+    ]
+    check_photos((person.image for person in people), images)
     return people
 
 
 def load_scenes(
-    annotations: Path, images: Path, *, min_score: float = 0.5, ignore_score: float = 0.25
+    annotations: Path,
+    images: Path,
+    *,
+    file_format: Format = 'auto',
+    source: str | None = None,
+    min_score: float = 0.5,
+    ignore_score: float = 0.25,
 ) -> list[LabelledScene]:
-    """Every photo of a COCO-format file with its boxes; a teacher's doubtful people become regions
-    to ignore.
+    """Every photo of a file with its boxes; a teacher's doubtful people become regions to ignore.
+
+    MPII and LSP have no boxes: these are drawn around the joints, and since others may be about,
+    the rest of their photos is no background.
     """
-    data = read_annotations(annotations)
-    boxes: dict[int, list[np.ndarray]] = {image['id']: [] for image in data['images']}
-    ignore: dict[int, list[np.ndarray]] = {image['id']: [] for image in data['images']}
-    for annotation in data['annotations']:
-        score = annotation.get('score', 1.0)
-        if score < ignore_score:
-            continue
-        doubtful = annotation.get('iscrowd') or score < min_score
-        (ignore if doubtful else boxes)[annotation['image_id']].append(
-            corner_box(annotation['bbox'])
-        )
-    empty = np.zeros((0, 4), np.float32)
+    data = read_any(annotations, file_format)
+    if isinstance(data, Labels):
+        scenes = _scenes_of_labels(data, images, source)
+    else:
+        scenes = _scenes_of_coco(data, annotations, images, source, min_score, ignore_score)
+    check_photos((scene.image for scene in scenes), images)
+    return scenes
+
+
+def people_of_labels(
+    labels: Labels, images: Path, source: str | None = None
+) -> list[LabelledPerson]:
+    """The labelled people of an MPII or LSP file. Joints that are labelled but hidden count as any
+    other.
+    """
+    joints, labelled = body19_labels(labels)
+    photos = {image.id: image for image in labels.images}
+    people = []
+    for index in np.flatnonzero(labels.counted):
+        photo = photos[int(labels.image_ids[index])]
+        if photo.source not in _TEST_SOURCES:
+            people.append(
+                LabelledPerson(
+                    images / photo.file,
+                    labels.boxes[index].astype(np.float32),
+                    joints[index].astype(np.float32),
+                    labelled[index].astype(np.float32),
+                    source or _NAMES.get(photo.source, photo.source),
+                )
+            )
+    return people
+
+
+def body19_labels(labels: Labels) -> tuple[np.ndarray, np.ndarray]:
+    """Joints (N, 19, 2) and which are labelled (N, 19), whatever skeleton the labels have.
+
+    MPII's neck is the middle of its thorax and upper neck. COCO has neither neck nor head top: the
+    middle of the shoulders is no label of a neck.
+    """
+    joints, labelled = conversion(labels.skeleton, BODY19)(
+        labels.keypoints, labels.labelled.astype(np.float32)
+    )
+    if labels.skeleton == COCO17:
+        labelled[:, [BODY19.index('neck'), BODY19.index('head_top')]] = 0
+    joints[labelled == 0] = 0
+    return joints, labelled > 0
+
+
+def _people_of_coco(
+    data: Mapping[str, Any], path: Path, images: Path, source: str | None, teacher_weight: float
+) -> list[LabelledPerson]:
+    people = []
+    try:
+        records = {image['id']: image for image in data['images']}
+        annotations = persons_of(data)
+        check_joints(data, annotations, path)
+        for annotation in annotations:
+            if annotation.get('iscrowd') or annotation.get('score', 1.0) < 0.5:
+                continue
+            joints, weights = person_joints(annotation, teacher_weight=teacher_weight)
+            record = records[annotation['image_id']]
+            teacher = '' if (weights >= 1).any() else ':teacher'
+            name = source or record.get('source', path.stem) + teacher
+            box = corner_box(annotation['bbox'])
+            people.append(LabelledPerson(images / record['file_name'], box, joints, weights, name))
+    except (KeyError, TypeError) as error:
+        raise not_coco(path, error) from error
+    return people
+
+
+def _scenes_of_labels(labels: Labels, images: Path, source: str | None) -> list[LabelledScene]:
+    nobody = np.zeros((0, 4), np.float32)
     return [
         LabelledScene(
-            images / image['file_name'],
-            np.stack(boxes[image['id']]) if boxes[image['id']] else empty,
-            np.stack(ignore[image['id']]) if ignore[image['id']] else empty,
-            bool(image.get('all_persons_labelled', True)),
-            image.get('source', annotations.stem),
+            images / image.file,
+            labels.boxes[people].astype(np.float32),
+            nobody,
+            image.complete and image.drawn_boxes,
+            source or _NAMES.get(image.source, image.source),
         )
-        for image in data['images']
+        for image, people in zip(labels.images, labels.people_of().values(), strict=True)
+        if image.source not in _TEST_SOURCES
     ]
+
+
+def _scenes_of_coco(
+    data: Mapping[str, Any],
+    path: Path,
+    images: Path,
+    source: str | None,
+    min_score: float,
+    ignore_score: float,
+) -> list[LabelledScene]:
+    empty = np.zeros((0, 4), np.float32)
+    try:
+        boxes: dict[int, list[np.ndarray]] = {image['id']: [] for image in data['images']}
+        ignore: dict[int, list[np.ndarray]] = {image['id']: [] for image in data['images']}
+        for annotation in persons_of(data):
+            score = annotation.get('score', 1.0)
+            if score < ignore_score:
+                continue
+            doubtful = annotation.get('iscrowd') or score < min_score
+            (ignore if doubtful else boxes)[annotation['image_id']].append(
+                corner_box(annotation['bbox'])
+            )
+        return [
+            LabelledScene(
+                images / image['file_name'],
+                np.stack(boxes[image['id']]) if boxes[image['id']] else empty,
+                np.stack(ignore[image['id']]) if ignore[image['id']] else empty,
+                bool(image.get('all_persons_labelled', True)),
+                source or image.get('source', path.stem),
+            )
+            for image in data['images']
+        ]
+    except (KeyError, TypeError) as error:
+        raise not_coco(path, error) from error
+
+
+def check_photos(photos: Iterable[Path], folder: Path) -> None:
+    """Raises ValueError saying how many photos are missing, and the first."""
+    wanted = set(photos)
+    missing = sorted(photo for photo in wanted if not photo.is_file())
+    if missing:
+        raise ValueError(
+            f'{len(missing)} of {len(wanted)} labelled photos are not in {folder}, the first is '
+            f'{missing[0]}; `images` must be the folder that the file names are relative to'
+        )
+
+
+def read_photo(path: Path) -> np.ndarray:
+    """A photo as uint8 RGB (H, W, 3). Raises ValueError naming one that is missing or broken."""
+    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if bgr is None:
+        raise ValueError(f'{path} cannot be read as an image')
+    return np.ascontiguousarray(bgr[:, :, ::-1])
 
 
 @dataclass
@@ -178,10 +288,7 @@ class ImageCache:
         image = self._images.get(path)
         if image is not None:
             return image
-        bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if bgr is None:
-            raise ValueError(f'{path} cannot be read as an image')
-        image = np.ascontiguousarray(bgr[:, :, ::-1])
+        image = read_photo(path)
         with self._lock:
             if self._bytes + image.nbytes <= self.limit_bytes and path not in self._images:
                 self._images[path] = image
@@ -212,3 +319,8 @@ def mixing_probabilities(sources: Sequence[str], weights: Mapping[str, float]) -
             f'weights name {sorted(weights)}'
         )
     return share / share.sum()
+
+
+def draw_index(cumulative: np.ndarray, rng: np.random.Generator) -> int:
+    """The number of the next example. cumulative: sums of `mixing_probabilities`."""
+    return min(int(np.searchsorted(cumulative, rng.random())), len(cumulative) - 1)

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rmpe_ros.networks.person_detector import STRIDES, normalise_image
+from rmpe_ros.networks.targets import shared_total
 from rmpe_ros.training.augment import Augmentation, distort_picture
+from rmpe_ros.training.batches import Batch
 from rmpe_ros.training.datasets import ImageCache, LabelledScene, mixing_probabilities
-from rmpe_ros.training.trainer import Batch
 
 MAX_PEOPLE = 32
 PAD_VALUE = 114
@@ -268,7 +269,7 @@ def detector_loss(
         logits, qualities, reduction='none'
     )
     counted = assigned | sure_cells(batch, size)
-    total = qualities.sum().clamp_min(1.0)
+    total = shared_total(qualities.sum())
     score = (score_loss * counted).sum() / total
     truth = batch['boxes'].gather(1, owners.clamp_min(0).unsqueeze(2).expand(-1, -1, 4))
     giou = generalised_iou(boxes[assigned], truth[assigned])

@@ -13,12 +13,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rmpe_ros.boxes import crop_people, crop_transforms, grow_boxes, map_points
+from rmpe_ros.boxes import (
+    crop_people,
+    crop_transforms,
+    grow_boxes,
+    invert_transforms,
+    map_points,
+)
+from rmpe_ros.evaluation.label_files import read_labels
 from rmpe_ros.evaluation.oks import keypoint_similarity
 from rmpe_ros.evaluation.pck import LSP_JOINTS, correct_keypoints, mean_pck, torso_lengths
 from rmpe_ros.networks.export import fit_score_calibration
+from rmpe_ros.networks.hourglass import HourglassSppe
 from rmpe_ros.networks.mobile import MobileSppe, load_movenet
 from rmpe_ros.networks.sstn_sppe import SstnSppe, detransform_heatmaps
+from rmpe_ros.networks.stn import LocalisationNetwork, ResNetLocalisation
 from rmpe_ros.networks.targets import (
     gaussian_targets,
     heatmap_cross_entropy,
@@ -26,45 +35,97 @@ from rmpe_ros.networks.targets import (
 )
 from rmpe_ros.skeletons import BODY19
 from rmpe_ros.training.augment import Augmentation, jitter_box, make_crop
+from rmpe_ros.training.batches import Batch
+from rmpe_ros.training.checkpoints import read_checkpoint
 from rmpe_ros.training.datasets import (
     ImageCache,
     LabelledPerson,
-    corner_box,
+    body19_labels,
+    check_photos,
+    draw_index,
     mixing_probabilities,
-    read_annotations,
 )
-from rmpe_ros.training.trainer import Batch
 
 BOX_GROWTH = 0.3  # RMPE sec. 4.2: proposals are extended by 30 % along height and width
 
 
 @dataclass(frozen=True)
 class PoseModel:
-    """A pose network one can ask for by name. size: (height, width) of its crops."""
+    """A pose network one can ask for by name. size: (height, width) of its crops. localisation: as
+    `SstnSppe` takes it.
+    """
 
     size: tuple[int, int]
     sppe: Callable[[], nn.Module]
+    localisation: Callable[[tuple[int, int]], nn.Module] = LocalisationNetwork
 
 
+# `paper` is the RMPE paper's network, `paper-parallel` the smaller SPPE of its parallel branch
+# (sec. 4.2); `base` is the same hourglass for an embedded GPU.
 POSE_MODELS: Mapping[str, PoseModel] = {
     'lite': PoseModel((224, 160), lambda: MobileSppe(BODY19.num_keypoints, width=1.0)),
     'standard': PoseModel(
         (256, 192), lambda: MobileSppe(BODY19.num_keypoints, width=1.75, last=1280)
     ),
+    'base': PoseModel((256, 192), lambda: HourglassSppe(BODY19.num_keypoints, stacks=2)),
+    'paper': PoseModel(
+        (256, 256),
+        lambda: HourglassSppe(BODY19.num_keypoints, stacks=8),
+        lambda size: ResNetLocalisation(),
+    ),
+    'paper-parallel': PoseModel((256, 256), lambda: HourglassSppe(BODY19.num_keypoints, stacks=4)),
 }
 
 
 def build_pose_network(name: str, *, sstn: bool, pretrained: Path | None = None) -> SstnSppe:
     """A network of POSE_MODELS by name, its SPPE started from MoveNet's features where a file is
-    given.
+    given. Raises ValueError when there is no such model or MoveNet's features do not fit it.
     """
     if name not in POSE_MODELS:
         raise ValueError(f'no pose model {name!r}: there are {", ".join(POSE_MODELS)}')
     model = POSE_MODELS[name]
     sppe = model.sppe()
     if pretrained is not None:
+        if not isinstance(sppe, MobileSppe):
+            raise ValueError(
+                f'the pose model {name!r} cannot start from {pretrained}: MoveNet has the features '
+                'of a mobile network (lite, standard), not of an hourglass; train it without '
+                '--pretrained, or from a checkpoint of its own'
+            )
         load_movenet(sppe, pretrained)
-    return SstnSppe(sppe, model.size, sstn=sstn)
+    return SstnSppe(sppe, model.size, sstn=sstn, localisation=model.localisation)
+
+
+def freeze_encoder(network: SstnSppe, blocks: int) -> None:
+    """Keep the first `blocks` blocks of the SPPE's encoder as they are. Raises ValueError when it
+    has no encoder.
+    """
+    if not isinstance(network.sppe, MobileSppe):
+        raise ValueError(
+            'only the mobile pose models (lite, standard) have an encoder whose blocks can be '
+            'frozen; train this one without --frozen-blocks'
+        )
+    network.sppe.encoder.freeze(blocks)
+
+
+def load_sppe(checkpoint: Path) -> nn.Module:
+    """The trained SPPE in a pose checkpoint of any of POSE_MODELS, for a parallel branch that is
+    another network than the main one. Raises ValueError when it is of none of them.
+    """
+    state = read_checkpoint(checkpoint)['ema']
+    prefix = 'sppe.'
+    weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    shapes = {name: tensor.shape for name, tensor in weights.items()}
+    for model in POSE_MODELS.values():
+        with torch.device('meta'):  # the shapes alone, in no time
+            outline = model.sppe().state_dict()
+        if shapes == {name: tensor.shape for name, tensor in outline.items()}:
+            sppe = model.sppe()
+            sppe.load_state_dict(weights)
+            return sppe
+    raise ValueError(
+        f'{checkpoint} holds no pose network of these models: {", ".join(POSE_MODELS)}'
+    )
 
 
 class PoseExamples:
@@ -87,8 +148,7 @@ class PoseExamples:
         self.cache = cache or ImageCache()
 
     def __call__(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        index = min(int(np.searchsorted(self.cumulative, rng.random())), len(self.people) - 1)
-        person = self.people[index]
+        person = self.people[draw_index(self.cumulative, rng)]
         proposal = self.propose(person, rng)
         crop = make_crop(
             self.cache.read(person.image),
@@ -161,39 +221,40 @@ class PoseValidation:
         *,
         cache: ImageCache | None = None,
     ):
-        data = read_annotations(annotations)
-        records = {image['id']: image for image in data['images']}
+        # Of the full LSP the official test half: the other one is trained on.
+        labels = read_labels(annotations).select(lambda image: image.source != 'lsp_train')
+        people = np.flatnonzero(labels.counted)
+        if not len(people):
+            raise ValueError(f'{annotations} labels nobody: there is nothing to validate on')
+        files = {image.id: images / image.file for image in labels.images}
+        photos = [files[i] for i in labels.image_ids[people].tolist()]
+        check_photos(photos, images)
         cache = cache or ImageCache()
-        people = [
-            a for a in data['annotations'] if a.get('num_keypoints', 0) > 0 and not a.get('iscrowd')
-        ]
-        self.sources = np.array([records[a['image_id']].get('source', 'all') for a in people])
-        labels = np.array([a['keypoints'] for a in people], np.float64).reshape(len(people), -1, 3)
-        self.joints, self.labelled = labels[..., :2], labels[..., 2] > 0
-        self.areas = np.array([a['area'] for a in people], np.float64)
+        joints, labelled = body19_labels(labels)
+        self.sources = labels.sources[people]
+        self.joints, self.labelled = joints[people], labelled[people]
+        self.areas = labels.areas[people]
         self.size = size
-        boxes = np.stack([corner_box(a['bbox']) for a in people])
-        self.boxes = boxes
+        self.boxes = boxes = labels.boxes[people]
         self.transforms = crop_transforms(grow_boxes(boxes, BOX_GROWTH), size)
+        self.crop_joints = map_points(self.joints, invert_transforms(self.transforms))
         self.crops = np.concatenate(
             [
-                crop_people(
-                    cache.read(images / records[a['image_id']]['file_name']), transform[None], size
-                )
-                for a, transform in zip(people, self.transforms, strict=False)
+                crop_people(cache.read(photo), transform[None], size)
+                for photo, transform in zip(photos, self.transforms, strict=True)
             ]
         )
 
     def predict(self, network: SstnSppe, batch: int = 32) -> tuple[np.ndarray, np.ndarray]:
         """Keypoints in image pixels (N, K, 2) and peak mass (N, K)."""
         points, masses = [], []
+        device = next(network.parameters()).device
         with torch.no_grad():
             for start in range(0, len(self.crops), batch):
-                found, mass, _ = network.predict(
-                    normalise_crops(torch.from_numpy(self.crops[start : start + batch]))
-                )
-                points.append(found.numpy())
-                masses.append(mass.numpy())
+                crops = torch.from_numpy(self.crops[start : start + batch]).to(device)
+                found, mass, _ = network.predict(normalise_crops(crops))
+                points.append(found.cpu().numpy())
+                masses.append(mass.cpu().numpy())
         return map_points(np.concatenate(points), self.transforms), np.concatenate(masses)
 
     def __call__(self, network: nn.Module) -> dict[str, float]:
@@ -202,7 +263,7 @@ class PoseValidation:
         lengths = torso_lengths(self.joints, self.labelled, BODY19)
         correct = correct_keypoints(predicted, self.joints, self.labelled, lengths)
         lsp = [BODY19.index(name) for name in LSP_JOINTS]
-        for source in ('lsp', 'lspet'):
+        for source in ('lsp', 'lsp_test', 'lspet'):
             if (mask := self.sources == source).any():
                 scores[f'pck_{source}'] = mean_pck(correct[mask][:, lsp])
         sigmas = BODY19.sigmas[:17]
@@ -212,7 +273,7 @@ class PoseValidation:
         for source in ('coco', 'julito_people'):
             if (mask := self.sources == source).any():
                 scores[f'oks_{source}'] = float(np.nanmean(oks[mask]))
-        return scores
+        return scores or {'pck': mean_pck(correct[:, lsp]), 'oks': float(np.nanmean(oks))}
 
 
 def calibrate_scores(

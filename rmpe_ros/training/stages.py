@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +16,20 @@ import torch
 from torch import Tensor, nn
 
 from rmpe_ros.networks.person_detector import PersonDetector, load_rtmdet
+from rmpe_ros.training.batches import BatchSource, ExampleBatches
+from rmpe_ros.training.checkpoints import read_checkpoint
 from rmpe_ros.training.data_config import DataConfig
-from rmpe_ros.training.datasets import LabelledPerson
+from rmpe_ros.training.datasets import LabelledPerson, LabelledScene, load_scenes
 from rmpe_ros.training.detector import SceneExamples, detector_loss
+from rmpe_ros.training.detector_validation import DetectorValidation
+from rmpe_ros.training.device_batches import DeviceMemoryError, DevicePoseBatches
+from rmpe_ros.training.pictures import people_pictures, photo_pictures
 from rmpe_ros.training.pose import (
     PoseExamples,
     PoseValidation,
     build_pose_network,
+    freeze_encoder,
+    load_sppe,
     sppe_loss,
     sstn_loss,
 )
@@ -26,17 +37,23 @@ from rmpe_ros.training.pose import (
 Propose = Callable[[LabelledPerson, np.random.Generator], np.ndarray]
 
 STAGES = ('sppe', 'sstn', 'detector')
+DATA_PLACES = ('auto', 'host', 'device')
 DETECTOR_SIZE = (320, 320)
+_MOST_WORKERS = 8
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What `Trainer` needs. evaluate: None where a stage has no validation of its own."""
+    """What `Trainer` needs. evaluate, pictures: None without validation. data: a fingerprint of the
+    examples, another one when they or their mixture are others.
+    """
 
     network: nn.Module
     loss: Callable[..., dict[str, Tensor]]
-    examples: Callable[[np.random.Generator], dict[str, np.ndarray]]
+    batches: BatchSource
     evaluate: Callable[[nn.Module], dict[str, float]] | None
+    pictures: Callable[[nn.Module], dict[str, np.ndarray]] | None
+    data: str
 
 
 def build_stage(
@@ -47,49 +64,152 @@ def build_stage(
     pretrained: Path | None = None,
     init: Path | None = None,
     propose: Propose | None = None,
-    parallel: bool = True,
+    parallel: bool | Path = True,
     frozen_blocks: int = 0,
+    device: str | torch.device = 'cpu',
+    data_on: str = 'auto',
+    validate: bool = True,
+    log: Callable[[str], None] = print,
 ) -> Stage:
     """One stage of STAGES on `data`.
 
     pretrained: the ONNX file that the weights start from, MoveNet's for the pose stages, RTMDet's
-    for the detector. init: checkpoint of an earlier stage,
-    whose averaged weights the network starts from instead.
-    propose: which boxes the pose stages see (a person, a random generator → a box), jittered true
-    ones by default. parallel: train the sstn stage with the parallel SPPE. frozen_blocks: how many
-    of the encoder's first blocks stay as they are.
-    Raises ValueError when a name is unknown or `init` is of another network.
+    for the detector. init: checkpoint of an earlier stage, whose averaged weights the network
+    starts from instead. propose: which boxes the pose stages see (a person, a random generator →
+    a box), jittered true ones by default. parallel: train the sstn stage with the parallel SPPE;
+    a path is the checkpoint of the network that it is to be, by default the SPPE's own start.
+    frozen_blocks: how many of the encoder's first blocks stay as they are. device: that will
+    train. data_on: of DATA_PLACES, where the pose stages' photos are kept; 'auto' is a GPU's
+    memory where they fit. validate: with validation data.
+    Raises ValueError when a name is unknown, `init` is of another network or `data_on` cannot be.
     """
-    if stage == 'detector':
-        detector = PersonDetector()
-        if pretrained:
-            load_rtmdet(detector, pretrained)
-        if init:
-            load_checkpoint(detector, init)
-        examples = SceneExamples(data.scenes(), data.scenes_mix, DETECTOR_SIZE)
-        return Stage(detector, detector_loss, examples, None)
     if stage not in STAGES:
         raise ValueError(f'no training stage {stage!r}: there are {", ".join(STAGES)}')
+    if data_on not in DATA_PLACES:
+        raise ValueError(f'no place {data_on!r} for data: there are {", ".join(DATA_PLACES)}')
+    if isinstance(parallel, Path) and stage != 'sstn':
+        raise ValueError(f'only the sstn stage has a parallel SPPE, not {stage}')
+    device = torch.device(device)
+    if stage == 'detector':
+        return _detector_stage(data, pretrained, init, frozen_blocks, device, data_on, validate)
     network = build_pose_network(model, sstn=stage == 'sstn', pretrained=pretrained)
     if init:
         load_checkpoint(network, init, may_lack='localisation.')
     if frozen_blocks:
-        network.sppe.encoder.freeze(frozen_blocks)  # type: ignore[operator, union-attr]
+        freeze_encoder(network, frozen_blocks)
     if stage == 'sstn' and parallel:
-        network.attach_parallel()
+        network.attach_parallel(load_sppe(parallel) if isinstance(parallel, Path) else None)
+    people = data.people()
+    validation = data.validation
+    check = (
+        PoseValidation(validation.annotations, validation.images, network.size)
+        if validate
+        else None
+    )
     return Stage(
         network,
         sstn_loss if stage == 'sstn' else sppe_loss,
-        PoseExamples(data.people(), data.people_mix, network.size, propose=propose),
-        PoseValidation(data.validation.annotations, data.validation.images, network.size),
+        _pose_batches(people, data.people_mix, network.size, device, data_on, propose, log),
+        check,
+        partial(people_pictures, check) if check else None,
+        fingerprint(people, data.people_mix),
     )
+
+
+def _detector_stage(
+    data: DataConfig,
+    pretrained: Path | None,
+    init: Path | None,
+    frozen_blocks: int,
+    device: torch.device,
+    data_on: str,
+    validate: bool,
+) -> Stage:
+    if frozen_blocks:
+        raise ValueError('--frozen-blocks is for the pose stages: the detector learns as a whole')
+    if data_on == 'device':
+        raise ValueError("the detector's photos are kept on the host: leave out --data-on device")
+    detector = PersonDetector()
+    if pretrained:
+        load_rtmdet(detector, pretrained)
+    if init:
+        load_checkpoint(detector, init)
+    scenes = data.scenes()
+    validation = data.validation
+    check = None
+    if validate:
+        labelled = load_scenes(
+            validation.annotations, validation.images, file_format=validation.file_format
+        )
+        check = DetectorValidation(labelled, DETECTOR_SIZE)
+    return Stage(
+        detector,
+        detector_loss,
+        ExampleBatches(
+            SceneExamples(scenes, data.scenes_mix, DETECTOR_SIZE), workers=_workers(device)
+        ),
+        check,
+        partial(photo_pictures, check) if check else None,
+        fingerprint(scenes, data.scenes_mix),
+    )
+
+
+def _pose_batches(
+    people: list[LabelledPerson],
+    mix: Mapping[str, float],
+    size: tuple[int, int],
+    device: torch.device,
+    data_on: str,
+    propose: Propose | None,
+    log: Callable[[str], None],
+) -> BatchSource:
+    """Both kinds make the same examples."""
+    if data_on == 'device' or (data_on == 'auto' and device.type == 'cuda'):
+        try:
+            batches = DevicePoseBatches(people, mix, size, device, propose=propose)
+            log(f'photos in the memory of {device}: {batches.nbytes / 2**30:.1f} GiB')
+            return batches
+        except DeviceMemoryError as error:
+            if data_on == 'device':
+                raise
+            log(f'{error}; crops are made on the host')
+    examples = PoseExamples(people, mix, size, propose=propose)
+    return ExampleBatches(examples, workers=_workers(device))
+
+
+def _workers(device: torch.device) -> int:
+    """Threads that draw examples: on a CPU one, the cores have the network to compute."""
+    if device.type == 'cpu':
+        return 1
+    here = int(os.environ.get('LOCAL_WORLD_SIZE', '1'))  # torchrun's, on this machine
+    return max(1, min((os.cpu_count() or 1) // here, _MOST_WORKERS))
+
+
+def fingerprint(
+    examples: Sequence[LabelledPerson] | Sequence[LabelledScene], mix: Mapping[str, float]
+) -> str:
+    """A short text that is another one when labels, their order or the mixture are others.
+
+    Where the photos lie does not count, nor what is in them.
+    """
+    digest = hashlib.sha256(json.dumps(dict(mix), sort_keys=True).encode())
+    for example in examples:
+        digest.update(f'{example.image.name} {example.source}'.encode())
+        arrays = (
+            (example.box, example.joints, example.weights)
+            if isinstance(example, LabelledPerson)
+            else (example.boxes, example.ignore, np.array(example.complete))
+        )
+        for array in arrays:
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return f'{len(examples)} examples, {digest.hexdigest()[:8]}'
 
 
 def load_checkpoint(network: nn.Module, path: Path, *, may_lack: str | None = None) -> None:
     """Fill `network` with a checkpoint's averaged weights; only names that start with `may_lack`
-    may be missing there. Raises ValueError naming what differs.
+    may be missing there, and a parallel SPPE is left out. Raises ValueError naming what differs.
     """
-    state = torch.load(path, map_location='cpu', weights_only=True)['ema']
+    state = {k: v for k, v in read_checkpoint(path)['ema'].items() if not k.startswith('parallel.')}
     own = network.state_dict()
     differing = [
         name

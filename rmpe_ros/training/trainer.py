@@ -1,22 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """One training loop for every network here: EMA, warm-up and cosine, mixed precision, clock,
-checkpoints, resume.
+checkpoints, resume, several processes.
 
-Examples are drawn and augmented from a random state made of (seed, step, position), so a run that
-was stopped goes on with exactly the examples it would have seen.
+What is random depends on (seed, step) alone, see `batches.py`, so a run that was stopped goes on as
+if it had not been.
 """
 
 from __future__ import annotations
 
-import copy
 import math
-import os
-import queue
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,278 +21,332 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-Batch = dict[str, Tensor]
+from rmpe_ros.training.averaging import AveragedWeights
+from rmpe_ros.training.batches import Batch, BatchSource, prefetched, step_batches
+from rmpe_ros.training.checkpoints import (
+    CheckpointError,
+    compare_settings,
+    only_run_in,
+    read_checkpoint,
+    remove_leftovers,
+    write_checkpoint,
+)
+from rmpe_ros.training.distributed import Processes
+from rmpe_ros.training.precision import autocast, choose_precision
+from rmpe_ros.training.progress import TrainingProgress
+from rmpe_ros.training.scalars import Scalars
+from rmpe_ros.training.schedule import Schedule, parameter_groups
+from rmpe_ros.training.signals import calls_on_signals
+
+Loss = Callable[[nn.Module, Batch], dict[str, Tensor]]
+
 CHECKPOINT_SECONDS = 60.0
+STEPS_BETWEEN_SCALARS = 20
+# fp16 skips a step whose gradients overflow and halves the loss's scale; so many in a row are no
+# overflow.
+MOST_SKIPPED_STEPS = 50
+
+
+class LossModule(nn.Module):
+    """A network and its loss in one, which is what several processes can share."""
+
+    def __init__(self, network: nn.Module, loss: Loss):
+        super().__init__()
+        self.network, self.loss = network, loss
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        return self.loss(self.network, batch)
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """How long and how fast.
+class Measured:
+    """What a step came to, on its way from the device. values: the losses, the gradient's norm."""
 
-    steps: optimiser steps of the whole run. minutes: stop after this long with a valid checkpoint;
-    without `steps` the learning rate follows the clock instead. learning_rate falls by a cosine to
-    `final_fraction` of itself. encoder_factor: the encoder learns this much slower; without batch
-    norm to steady it, it would lose what it has learned before.
-    """
-
-    steps: int | None
-    minutes: float | None
-    batch: int = 32
-    learning_rate: float = 4e-4
-    final_fraction: float = 0.02
-    warmup_steps: int = 100
-    weight_decay: float = 0.01
-    ema_decay: float = 0.998
-    clip_norm: float = 5.0
-    encoder_factor: float = 0.25
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.steps is None and self.minutes is None:
-            raise ValueError('a run needs an end: give steps, minutes or both')
+    step: int
+    names: tuple[str, ...]
+    values: Tensor
+    arrived: torch.cuda.Event | None
 
 
 class Trainer:
     """Trains `network` until the schedule ends, a signal comes, or the clock runs out; `folder`
     always holds the state.
 
-    loss: (network, batch) → {'loss': …, other scalars to log}. draw: (step, position, rng) → one
-    example as a dict of arrays. evaluate: (EMA network) → scalars, called every `evaluate_every`
-    steps and at the end.
+    loss: (network, batch) → {'loss': …, other scalars to log}. evaluate: (EMA network) → scalars,
+    called every `evaluate_every` steps and at the end; pictures: (EMA network) → pictures uint8
+    (H, W, 3) by name, at the same times. settings: what the run was asked for, plain values kept
+    in the checkpoint and compared on `resume`. progress: shows how far the run is; `log`, its
+    `say` by default, is for everything else.
     """
 
     def __init__(
         self,
         network: nn.Module,
-        loss: Callable[[nn.Module, Batch], dict[str, Tensor]],
-        draw: Callable[[np.random.Generator], dict[str, np.ndarray]],
+        loss: Loss,
+        batches: BatchSource,
         schedule: Schedule,
         folder: Path,
         *,
         evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
+        pictures: Callable[[nn.Module], dict[str, np.ndarray]] | None = None,
         evaluate_every: int = 1000,
-        device: str = 'cpu',
-        log: Callable[[str], None] = print,
+        device: str | torch.device = 'cpu',
+        precision: str = 'auto',
+        processes: Processes | None = None,
+        settings: Mapping[str, Any] | None = None,
+        progress: TrainingProgress | None = None,
+        log: Callable[[str], None] | None = None,
     ):
         self.device = torch.device(device)
         self.network = network.to(self.device, memory_format=torch.channels_last)
-        self.ema = copy.deepcopy(self.network).eval().requires_grad_(False)
-        self.loss, self.draw, self.schedule = loss, draw, schedule
-        self.evaluate, self.evaluate_every, self.log = evaluate, evaluate_every, log
+        self._averaging = AveragedWeights(self.network, schedule.ema_decay)
+        self.ema = self._averaging.average
+        self.loss, self.batches, self.schedule = loss, batches, schedule
+        self.evaluate, self.pictures, self.evaluate_every = evaluate, pictures, evaluate_every
+        self.precision = choose_precision(precision, self.device)
+        self.processes = processes or Processes()
+        self.settings = dict(settings or {})
+        self.display = progress
+        self.log = log or (progress.say if progress else print)
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
         self.optimizer = torch.optim.AdamW(parameter_groups(self.network, schedule))
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == 'fp16')
+        self.positions = self.processes.part(schedule.batch)
         self.step, self.elapsed = 0, 0.0
-        self.stopping = False
+        self.averages: dict[str, float] = {}
+        self.stopping = False  # as all processes agreed
+        self._asked_to_stop = False
+        self._skipped = 0
+        self._measured: deque[Measured] = deque()
 
     @property
     def checkpoint(self) -> Path:
         return self.folder / 'checkpoint.pt'
 
-    def resume(self) -> bool:
-        """Go on from `folder`'s checkpoint; False when there is none."""
-        if not self.checkpoint.exists():
+    def resume(self, *, allow_changes: bool = False) -> bool:
+        """Go on from `folder`'s checkpoint; False when there is none.
+
+        Raises CheckpointError for one that is damaged, of another network, or, unless
+        `allow_changes`, made with other settings.
+        """
+        state = self.processes.from_main(self._read(allow_changes) if self.processes.main else None)
+        if isinstance(state, CheckpointError):
+            raise state
+        if state is None:
             return False
-        state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
-        self.network.load_state_dict(state['network'])
-        self.ema.load_state_dict(state['ema'])
-        self.optimizer.load_state_dict(state['optimizer'])
+        try:
+            self.network.load_state_dict(state['network'])
+            self.ema.load_state_dict(state['ema'])
+            self.optimizer.load_state_dict(state['optimizer'])
+        except (RuntimeError, ValueError) as error:
+            raise CheckpointError(
+                f'{self.checkpoint} is of another network: {error}. Give its own settings to go '
+                'on, or another --out for a new run'
+            ) from error
+        if state.get('scaler'):
+            self.scaler.load_state_dict(state['scaler'])
         self.step, self.elapsed = state['step'], state['elapsed']
+        self.averages = state.get('averages', {})
         return True
 
     def save(self) -> None:
-        """Write the checkpoint beside its place and move it there, so that it is never
-        half-written.
-        """
-        state = {
-            'network': self.network.state_dict(),
-            'ema': self.ema.state_dict(),
-            'optimizer': self.optimizer.state_dict(),
-            'step': self.step,
-            'elapsed': self.elapsed,
-        }
-        partial = self.checkpoint.with_suffix('.partial')
-        torch.save(state, partial)
-        os.replace(partial, self.checkpoint)
-
-    def progress(self) -> float:
-        """How much of the run is done, 0 to 1."""
-        if self.schedule.steps is not None:
-            return min(self.step / self.schedule.steps, 1.0)
-        return min(self.elapsed / (60 * self.schedule.minutes), 1.0)  # type: ignore[operator]
-
-    def done(self) -> bool:
-        out_of_time = (
-            self.schedule.minutes is not None and self.elapsed >= 60 * self.schedule.minutes
-        )
-        return (
-            self.stopping
-            or out_of_time
-            or (self.schedule.steps is not None and self.step >= self.schedule.steps)
+        """Write the checkpoint; the one before stays until it is whole. Raises CheckpointError."""
+        self._take_measured(0)
+        if not self.processes.main:
+            return
+        write_checkpoint(
+            self.checkpoint,
+            {
+                'network': self.network.state_dict(),
+                'ema': self.ema.state_dict(),
+                'optimizer': self.optimizer.state_dict(),
+                'scaler': self.scaler.state_dict(),
+                'step': self.step,
+                'elapsed': self.elapsed,
+                'averages': self.averages,
+                'settings': self.settings,
+            },
         )
 
     def run(self) -> dict[str, float]:
         """Train to the end; returns the last evaluation's scalars. Ctrl-C and SIGTERM stop after
         the current step.
+
+        Raises FloatingPointError when the loss is no number any more, CheckpointError when the
+        last checkpoint cannot be written or another run is at work in `folder`.
         """
-        autocast = torch.autocast(self.device.type, dtype=torch.bfloat16)
-        averages: dict[str, float] = {}
+        with ExitStack() as stack:
+            scalars = None
+            if self.processes.main:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(only_run_in(self.folder))
+                remove_leftovers(self.checkpoint)
+                scalars = Scalars(self.folder / 'tensorboard', self.step, log=self.log)
+                stack.callback(scalars.close)
+            stack.enter_context(calls_on_signals(self.stop))
+            return self._run(scalars)
+
+    def stop(self) -> None:
+        """End the run after the current step."""
+        if not self._asked_to_stop:
+            self.log('stopping after this step; the checkpoint will be complete')
+        self._asked_to_stop = True
+
+    def _run(self, scalars: Scalars | None) -> dict[str, float]:
+        module = self.processes.wrap(LossModule(self.network, self.loss), self.device)
+        ahead = step_batches(
+            self.batches,
+            seed=self.schedule.seed,
+            first_step=self.step,
+            positions=self.positions,
+            device=self.device,
+        )
         saved = started = time.monotonic()
-        before, first = self.elapsed, self.step
+        before, first, evaluated = self.elapsed, self.step, -1
         scores: dict[str, float] = {}
-        with stop_on_signals(self), prefetched(self._batches()) as batches:
+        with prefetched(ahead) as batches:
             for batch in batches:
-                if self.done():
+                if self._finished():
                     break
-                self._optimise(batch, autocast, averages)
+                self._optimise(module, batch)
                 now = time.monotonic()
+                if not self.processes.main:
+                    continue
                 self.elapsed = before + now - started
-                if self.step % 50 == 0:
-                    rate = (self.step - first) * self.schedule.batch / (now - started)
-                    values = '  '.join(f'{name} {value:.4f}' for name, value in averages.items())
-                    self.log(
-                        f'step {self.step}  {self.elapsed / 60:.1f} min  {self.progress():.0%}  '
-                        f'{rate:.0f} examples/s  {values}'
-                    )
+                self._show(scalars, self.step - first, now - started)
                 if now - saved > CHECKPOINT_SECONDS:
-                    self.save()
+                    self._save_in_passing()
                     saved = now
-                if self.evaluate and self.step % self.evaluate_every == 0:
-                    self._evaluate(scores)
+                if self.step % self.evaluate_every == 0 and not self._asked_to_stop:
+                    self._evaluate(scalars, scores)
+                    evaluated = self.step
                     # The clock is for training: what evaluation took is not charged to it.
                     started += time.monotonic() - now
-        self.save()
-        if self.evaluate and not self.stopping:
-            self._evaluate(scores)
+        self._take_measured(0)
+        if self.step > first:
+            self._show(scalars, self.step - first, time.monotonic() - started, last=True)
+            self.save()
+        if scalars and not self.stopping and evaluated != self.step:
+            self._evaluate(scalars if self.step > first else None, scores)
         return scores
 
-    def _evaluate(self, scores: dict[str, float]) -> None:
-        assert self.evaluate is not None
-        scores.update(self.evaluate(self.ema))
-        self.log(
-            f'step {self.step}  validation  '
-            + '  '.join(f'{name} {value:.4f}' for name, value in scores.items())
-        )
+    def _finished(self) -> bool:
+        self.stopping, self.elapsed = self.processes.agree(self._asked_to_stop, self.elapsed)
+        return self.stopping or self.schedule.over(self.step, self.elapsed)
 
-    def _optimise(
-        self, batch: Batch, autocast: AbstractContextManager, averages: dict[str, float]
-    ) -> None:
+    def _optimise(self, module: nn.Module, batch: Batch) -> None:
         self.network.train()
-        warmup = min(1.0, (self.step + 1) / max(self.schedule.warmup_steps, 1))
-        cosine = 0.5 * (1 + math.cos(math.pi * self.progress()))
-        final = self.schedule.final_fraction
+        fraction = self.schedule.learning_fraction(self.step, self.elapsed)
         for group in self.optimizer.param_groups:
-            group['lr'] = group['peak'] * warmup * (final + (1 - final) * cosine)
-        with autocast:
-            losses = self.loss(self.network, batch)
-        if not torch.isfinite(losses['loss']):
-            raise FloatingPointError(
-                f'the loss became {losses["loss"].item()} at step {self.step}: '
-                'lower the learning rate'
-            )
+            group['lr'] = group['peak'] * fraction
+        seed_step(self.device, self.schedule.seed, self.step, self.processes.rank)
+        with autocast(self.precision, self.device):
+            losses = module(batch)
         self.optimizer.zero_grad(set_to_none=True)
-        losses['loss'].backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.schedule.clip_norm)
-        self.optimizer.step()
+        self.scaler.scale(losses['loss']).backward()
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.schedule.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.step += 1
-        # Early on the average follows closely, or it would remember the start for long.
-        decay = min(self.schedule.ema_decay, self.step / (self.step + 10))
-        with torch.no_grad():
-            for kept, value in zip(
-                self.ema.state_dict().values(), self.network.state_dict().values(), strict=False
-            ):
-                if kept.dtype.is_floating_point:
-                    kept.lerp_(value.to(kept.dtype), 1 - decay)
-                else:
-                    kept.copy_(value)
-        for name, value in losses.items():
-            number = float(value.detach())
-            averages[name] = 0.98 * averages.get(name, number) + 0.02 * number
+        self._averaging.follow(self.step)
+        self._measure(losses, norm)
 
-    def _batches(self) -> Iterator[Batch]:
-        step = self.step
-        while True:
-            examples = [
-                self.draw(np.random.default_rng((self.schedule.seed, step, position)))
-                for position in range(self.schedule.batch)
-            ]
-            yield {
-                name: torch.from_numpy(np.stack([e[name] for e in examples])).to(self.device)
-                for name in examples[0]
-            }
-            step += 1
+    def _measure(self, losses: Mapping[str, Tensor], norm: Tensor) -> None:
+        values = torch.stack([value.detach().float() for value in (*losses.values(), norm)])
+        values = self.processes.mean(values).to('cpu', non_blocking=True)
+        on_gpu = self.device.type == 'cuda'
+        arrived = torch.cuda.Event() if on_gpu else None
+        if arrived:
+            arrived.record()
+        self._measured.append(Measured(self.step, (*losses, 'gradient_norm'), values, arrived))
+        # One step behind on a GPU, so that it has the next one to compute while this one is read.
+        self._take_measured(1 if on_gpu else 0)
 
+    def _take_measured(self, behind: int) -> None:
+        """Follow the losses up to `behind` steps ago. Raises FloatingPointError where one is no
+        number.
+        """
+        while len(self._measured) > behind:
+            measured = self._measured.popleft()
+            if measured.arrived:
+                measured.arrived.synchronize()
+            values = dict(zip(measured.names, measured.values.tolist(), strict=True))
+            if all(math.isfinite(value) for value in values.values()):
+                self._skipped = 0
+                for name, value in values.items():
+                    self.averages[name] = 0.98 * self.averages.get(name, value) + 0.02 * value
+                continue
+            self._skipped += 1
+            if self.precision != 'fp16' or self._skipped > MOST_SKIPPED_STEPS:
+                name, value = next(i for i in values.items() if not math.isfinite(i[1]))
+                raise FloatingPointError(
+                    f'the {name.replace("_", " ")} became {value} at step {measured.step}: lower '
+                    f'the learning rate; {self.checkpoint} is from before that, if there is one'
+                )
 
-def parameter_groups(network: nn.Module, schedule: Schedule) -> list[dict[str, Any]]:
-    """Optimiser groups: the encoder slower than the rest, no weight decay on biases and scales."""
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in network.named_parameters():
-        if parameter.requires_grad:
-            slow = not {'encoder', 'backbone'}.isdisjoint(name.split('.'))
-            key = (slow, parameter.ndim > 1)
-            groups.setdefault(key, []).append(parameter)
-    return [
-        {
-            'params': parameters,
-            'peak': schedule.learning_rate * (schedule.encoder_factor if encoder else 1.0),
-            'weight_decay': schedule.weight_decay if decays else 0.0,
-        }
-        for (encoder, decays), parameters in groups.items()
-    ]
+    def _show(
+        self, scalars: Scalars | None, steps: int, seconds: float, *, last: bool = False
+    ) -> None:
+        """Tell of the step just made, after `steps` of this process in `seconds`."""
+        rate = steps / max(seconds, 1e-9)
+        if self.display:
+            self.display.show(
+                self.step,
+                self.schedule.progress(self.step, self.elapsed),
+                seconds_left=self.schedule.seconds_left(self.step, self.elapsed, rate),
+                rate=rate * self.schedule.batch,
+                values=self.averages,
+                last=last,
+            )
+        # The last step once, not once more at the end.
+        if scalars and last != (self.step % STEPS_BETWEEN_SCALARS == 0):
+            speed = {'examples_per_second': rate * self.schedule.batch}
+            fraction = self.schedule.learning_fraction(self.step, self.elapsed)
+            speed['learning_rate'] = self.schedule.learning_rate * fraction
+            scalars.add(self.step, {**self.averages, **speed}, group='train')
 
+    def _evaluate(self, scalars: Scalars | None, scores: dict[str, float]) -> None:
+        self._take_measured(0)
+        if self.evaluate:
+            scores.update(self.evaluate(self.ema))
+            numbers = '  '.join(f'{name} {value:.4f}' for name, value in scores.items())
+            self.log(f'step {self.step}  validation  {numbers}')
+        if scalars:
+            scalars.add(self.step, scores, group='validation')
+            if self.pictures and scalars.active:
+                scalars.add_pictures(self.step, self.pictures(self.ema))
 
-@contextmanager
-def stop_on_signals(trainer: Trainer) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the run after the current step; a second Ctrl-C at once."""
-
-    def stop(number: int, frame: Any) -> None:
-        if trainer.stopping:
-            raise KeyboardInterrupt
-        trainer.log('stopping after this step; the checkpoint will be complete')
-        trainer.stopping = True
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def prefetched(batches: Iterator[Batch], depth: int = 4) -> Iterator[Iterator[Batch]]:
-    """Make batches in a thread while the last one trains; an error there is raised here."""
-    ready: queue.Queue[Batch | BaseException] = queue.Queue(depth)
-    closed = threading.Event()
-
-    def work() -> None:
+    def _save_in_passing(self) -> None:
         try:
-            for batch in batches:
-                while not closed.is_set():
-                    try:
-                        ready.put(batch, timeout=0.2)
-                        break
-                    except queue.Full:
-                        continue
-                if closed.is_set():
-                    return
-        except BaseException as error:  # handed to the consumer, which raises it
-            ready.put(error)
+            self.save()
+        except CheckpointError as error:
+            self.log(f'{error}. Training goes on and tries again in a minute')
 
-    def take() -> Iterator[Batch]:
-        while True:
-            item = ready.get()
-            if isinstance(item, BaseException):
-                raise item
-            yield item
+    def _read(self, allow_changes: bool) -> dict[str, Any] | CheckpointError | None:
+        """The checkpoint's state or what is wrong with it, for all processes."""
+        if not self.checkpoint.exists():
+            return None
+        try:
+            state = read_checkpoint(self.checkpoint)
+            if missing := {'network', 'optimizer', 'step', 'elapsed'} - set(state):
+                raise CheckpointError(f'{self.checkpoint} lacks {sorted(missing)} to go on from')
+            for change in compare_settings(
+                self.checkpoint,
+                state.get('settings', {}),
+                self.settings,
+                allow_changes=allow_changes,
+            ):
+                self.log(f'goes on with another setting: {change}')
+            return state
+        except CheckpointError as error:
+            return error
 
-    thread = threading.Thread(target=work, name='batches', daemon=True)
-    thread.start()
-    try:
-        yield take()
-    finally:
-        closed.set()
-        thread.join()
+
+def seed_step(device: torch.device, *parts: int) -> None:
+    """Start what networks draw at random, such as dropout, from a seed made of several numbers."""
+    seed = int(np.random.SeedSequence(parts).generate_state(1)[0])
+    # torch.manual_seed would note the call stack for every device that is not in use.
+    torch.default_generator.manual_seed(seed)
+    if device.type == 'cuda':
+        torch.cuda.manual_seed(seed)

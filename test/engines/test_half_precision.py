@@ -106,6 +106,32 @@ def test_only_the_trunk_is_half() -> None:
         assert half[name] == TensorProto.FLOAT, f'{name} stays float32'
 
 
+def test_sizes_stay_integers() -> None:
+    """Networks that compute shapes between convolutions do it with the operators of the trunk."""
+    weight = numpy_helper.from_array(np.ones((1, 1, 1, 1), np.float32), 'weight')
+    ones = numpy_helper.from_array(np.ones(4, np.int64), 'ones')
+    node = helper.make_node
+    graph = helper.make_graph(
+        [
+            node('Conv', ['x', 'weight'], ['a']),
+            node('Shape', ['a'], ['shape']),
+            node('Mul', ['shape', 'ones'], ['same']),
+            node('Reshape', ['a', 'same'], ['b']),
+            node('Conv', ['b', 'weight'], ['y']),
+        ],
+        'shapes',
+        [helper.make_tensor_value_info('x', TensorProto.FLOAT, ['N', 1, 4, 4])],
+        [helper.make_tensor_value_info('y', TensorProto.FLOAT, ['N', 1, 4, 4])],
+        [weight, ones],
+    )
+    opset = [helper.make_opsetid('', 17)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=8)
+    half = to_half_precision(model.SerializeToString())
+    assert tensor_types(half)['same'] == TensorProto.INT64
+    x = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
+    assert np.array_equal(OnnxRuntimeEngine(half)({'x': x})['y'], x)
+
+
 def test_weights_are_half_as_large() -> None:
     model = onnx.load_model_from_string(to_half_precision(network()))
     types = {each.name: each.data_type for each in model.graph.initializer}

@@ -3,6 +3,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -84,6 +85,29 @@ def test_noise_moves_boxes_by_their_sides(tmp_path: Path) -> None:
     found, _ = detect(labels, paths, detector, noise=0.05)[3]  # type: ignore[arg-type]
     np.testing.assert_allclose((found - boxes[: len(found)]).std(axis=0), [5, 20, 5, 20], rtol=0.05)
     np.testing.assert_array_equal(detect(labels, paths, detector)[3][0], boxes)  # type: ignore[arg-type]
+
+
+def test_boxes_far_from_labelled_people_count_only_where_everyone_is_labelled(
+    tmp_path: Path,
+) -> None:
+    cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((8, 8, 3), np.uint8))
+    paths = dict.fromkeys((1, 2), tmp_path / 'a.png')
+    images = (LabelledImage(1, 'a.png', 'all'), LabelledImage(2, 'a.png', 'all', complete=False))
+    labels = replace(
+        no_labels(images),
+        image_ids=np.array([1, 2]),
+        boxes=np.tile([10.0, 10, 50, 90], (2, 1)),
+        keypoints=np.zeros((2, 19, 2)),
+        labelled=np.ones((2, 19), bool),
+        areas=np.full(2, 3200.0),
+        crowd=np.zeros(2, bool),
+        head_sizes=np.full(2, np.nan),
+    )
+    boxes = np.float32([[12, 10, 50, 90], [200, 10, 240, 90]])
+    found = detect(labels, paths, lambda image: (boxes, np.float32([0.9, 0.8])))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(found[1][0], boxes)
+    np.testing.assert_array_equal(found[2][0], boxes[:1])
+    np.testing.assert_array_equal(found[2][1], np.float32([0.9]))
 
 
 def test_table_compares_with_the_full_system_and_the_paper() -> None:

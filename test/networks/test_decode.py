@@ -27,6 +27,28 @@ def test_an_undecided_map_has_little_mass():
     assert mass.item() <= 25 / (64 * 48) + 1e-6
 
 
+def test_noise_hardly_moves_a_joint_between_tied_cells():
+    """A ridge of equal cells, as a forearm seen end to end: any of them may be the largest."""
+    cells = torch.full((1, 1, *CELLS), -12.0)
+    cells[0, 0, 30:34, 20] = 0.0
+    noise = 0.01 * torch.randn(50, 1, *CELLS, generator=torch.Generator().manual_seed(0))
+    points, _ = decode_heatmaps(cells + noise, SIZE)
+    steady, _ = decode_heatmaps(cells, SIZE)
+    assert (points - steady).abs().max() < 0.2
+    assert steady[0, 0].tolist() == pytest.approx([20.5 * 4 - 0.5, 32 * 4 - 0.5], abs=1e-3)
+
+
+def test_mass_tells_one_place_from_two():
+    cells = torch.full((1, 1, *CELLS), -30.0)
+    cells[0, 0, 10, 10] = 0.0
+    _, sure = decode_heatmaps(cells, SIZE)
+    cells[0, 0, 50, 30] = -0.5
+    points, torn = decode_heatmaps(cells, SIZE)
+    assert sure.item() == pytest.approx(1, abs=1e-4)
+    assert torn.item() == pytest.approx(1 / (1 + 0.6065), abs=1e-3)
+    assert points[0, 0].tolist() == pytest.approx([41.5, 41.5], abs=1e-3)
+
+
 def test_top_left_cell_is_at_its_own_centre():
     logits = torch.full((1, 1, *CELLS), -50.0)
     logits[0, 0, 0, 0] = 50.0

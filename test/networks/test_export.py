@@ -13,12 +13,15 @@ from rmpe_ros.detector import PersonDetector as DetectorStage
 from rmpe_ros.engines import open_engine
 from rmpe_ros.estimator import PoseEstimator
 from rmpe_ros.networks.export import (
+    ParityError,
     PoseGraph,
     example_crops,
     export_detector,
     export_pose,
     fit_score_calibration,
+    make_onnx,
     pose_parity,
+    write_checked,
 )
 from rmpe_ros.networks.mobile import MobileSppe
 from rmpe_ros.networks.person_detector import DetectorGraph, PersonDetector
@@ -97,6 +100,99 @@ def test_a_failed_export_leaves_nothing_behind(pose_network, tmp_path):
             pose_network, tmp_path / 'old.onnx', calibration=(1.0, 0.0), metadata={'rmpe.name': 3}
         )
     assert (tmp_path / 'old.onnx').read_bytes() == b'old'
+
+
+@pytest.fixture(scope='module')
+def pose_model(pose_network):
+    return make_onnx(
+        PoseGraph(pose_network),
+        example_crops(pose_network, 2),
+        input_name='crops',
+        output_names=('keypoints', 'theta'),
+        dynamic={'crops': {0: 'people'}, 'keypoints': {0: 'people'}, 'theta': {0: 'people'}},
+        metadata={'rmpe.task': 'pose', **METADATA},
+    )
+
+
+def test_a_model_that_answers_otherwise_is_not_written(pose_network, pose_model, tmp_path):
+    path = tmp_path / 'pose.onnx'
+    path.write_bytes(b'old')
+    another = SstnSppe(MobileSppe(19, width=0.35, last=64), (64, 32)).eval()
+    with pytest.raises(ParityError, match=r'pose.onnx was not written: in fp32, .* than 0.001 px'):
+        write_checked(PoseGraph(another), pose_model, path)
+    assert path.read_bytes() == b'old' and list(tmp_path.iterdir()) == [path]
+    parity = write_checked(PoseGraph(pose_network), pose_model, path)
+    assert path.read_bytes() == pose_model
+    assert parity.largest <= parity.limit == 1e-3 and parity.beyond == 0
+    assert 'points differ from PyTorch by' in str(parity)
+
+
+def peaked(network):
+    """The network with heatmaps that have clear peaks, as training gives them."""
+    with torch.no_grad():
+        network.sppe.logits.weight *= 30
+    return network
+
+
+def test_half_precision_keeps_theta_and_half_a_pixel(tmp_path):
+    torch.manual_seed(3)
+    network = peaked(SstnSppe(MobileSppe(19, width=0.35, last=64), (64, 32)).eval())
+    torch.nn.init.normal_(network.localisation.theta.weight, std=0.5)
+    path = tmp_path / 'half.onnx'
+    parity = export_pose(network, path, calibration=(1.0, 0.0), metadata=METADATA, precision='fp16')
+    assert 1e-4 < parity.largest and parity.limit == 0.5 and parity.beyond <= 0.01
+    half = open_engine(path)
+    assert half.metadata['rmpe.precision'] == 'fp16'
+    crops = example_crops(network, 3)
+    with torch.no_grad():
+        _, theta = PoseGraph(network)(crops)
+    assert np.abs(half({'crops': crops.numpy()})['theta'] - theta.numpy()).max() < 1e-5
+    # The localisation network and what decodes keep their four bytes a number.
+    assert path.stat().st_size < 0.8 * 4 * sum(each.numel() for each in network.parameters())
+
+
+def test_8_bits_are_checked_on_examples_that_did_not_calibrate_them(tmp_path):
+    torch.manual_seed(3)
+    network = peaked(SstnSppe(MobileSppe(19, width=0.35, last=64), (64, 32)).eval())
+    crops = example_crops(network, 10).numpy()
+    asked = []
+
+    def examples(engine):
+        asked.append(engine.inputs['crops'].shape[1:])
+        return [{'crops': crop[None]} for crop in crops]
+
+    path = tmp_path / 'bytes.onnx'
+    options = {'calibration': (1.0, 0.0), 'metadata': METADATA, 'precision': 'int8'}
+    parity = export_pose(network, path, examples=examples, **options)
+    assert asked == [(64, 32, 3)]
+    assert parity.points == 2 * 19 and parity.limit == pytest.approx(0.02 * 64)
+    assert parity.beyond <= 0.1 and parity.largest > 0
+    assert open_engine(path).metadata['rmpe.precision'] == 'int8'
+    with pytest.raises(ValueError, match='need example pictures'):
+        export_pose(network, tmp_path / 'none.onnx', **options)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_detector_without_people_cannot_be_checked_in_8_bits(tmp_path):
+    torch.manual_seed(0)
+    network = PersonDetector(width=4, channels=8).eval()
+    pictures = [{'image': np.full((1, 64, 96, 3), i, np.uint8)} for i in range(6)]
+    with pytest.raises(ParityError, match='tiny finds nobody in any of 2 pictures'):
+        export_detector(
+            network,
+            tmp_path / 'detector.onnx',
+            metadata=METADATA,
+            long_side=96,
+            queries=126,
+            precision='int8',
+            examples=lambda engine: pictures,
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_export_prints_nothing_of_its_own(pose_network, tmp_path, capfd):
+    export_pose(pose_network, tmp_path / 'q.onnx', calibration=(1.0, 0.0), metadata=METADATA)
+    assert capfd.readouterr() == ('', '')
 
 
 def test_calibration_recovers_the_logistic_that_made_the_data():

@@ -9,6 +9,7 @@ torch = pytest.importorskip('torch')
 from rmpe_ros.networks.sstn_sppe import detransform_heatmaps
 from rmpe_ros.networks.stn import (
     LocalisationNetwork,
+    ResNetLocalisation,
     affine_grid,
     invert_affine,
     map_points,
@@ -107,10 +108,39 @@ def test_heatmaps_through_the_sdtn_agree_with_mapped_points():
     assert mass[whole].numpy() == pytest.approx(np.ones(int(whole.sum())), abs=0.02)
 
 
-def test_localisation_starts_at_the_identity_and_stays_invertible():
-    network = LocalisationNetwork((64, 32))
+def test_mixed_precision_training_leaves_the_geometry_alone():
+    """A bfloat16 grid of 256 pixels would be off by more than one of them."""
+    theta, points = random_theta(4, dtype=torch.float32), torch.rand(4, 7, 2) * 200
+    network = LocalisationNetwork((256, 192))
+    torch.nn.init.normal_(network.theta.weight, std=1.0)
+    features = torch.rand(4, 64).bfloat16()
+
+    def compute():
+        return (
+            affine_grid(theta, 256, 192),
+            invert_affine(theta),
+            map_points(points, theta, (256, 192)),
+            network.theta(features),
+        )
+
+    expected = compute()
+    with torch.autocast('cpu', torch.bfloat16):
+        found = compute()
+    assert all(torch.equal(f, e) for f, e in zip(found, expected, strict=True))
+    assert all(f.dtype == torch.float32 for f in found)
+
+
+@pytest.mark.parametrize(
+    'make', [lambda: LocalisationNetwork((64, 32)), lambda: ResNetLocalisation(8)]
+)
+def test_localisation_starts_at_the_identity_and_stays_invertible(make):
+    torch.manual_seed(0)
+    network = make()
     crops = torch.rand(4, 3, 64, 32) * 2 - 1
     assert torch.equal(network(crops), torch.eye(2, 3).expand(4, 2, 3))
+    torch.nn.init.normal_(network.theta.weight, std=0.1)
+    theta = network(crops)
+    assert (theta[0] - theta[1]).abs().max() > 1e-4  # it looks at the crop
     torch.nn.init.normal_(network.theta.weight, std=50.0)
     theta = network(crops)
     determinant = torch.linalg.det(theta[:, :, :2])

@@ -2,6 +2,7 @@
 """`rmpe train` from data file to checkpoint to ONNX, as a user would run it, on a tiny data set."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,7 +15,10 @@ from rmpe_ros.cli import main
 from rmpe_ros.engines import open_engine
 from rmpe_ros.estimator import PoseEstimator
 from rmpe_ros.skeletons import BODY19
-from rmpe_ros.training.stages import load_checkpoint
+from rmpe_ros.training.data_config import read_data_config
+from rmpe_ros.training.datasets import LabelledPerson
+from rmpe_ros.training.pose import build_pose_network
+from rmpe_ros.training.stages import build_stage, fingerprint, load_checkpoint
 
 
 @pytest.fixture(scope='module')
@@ -65,7 +69,7 @@ def test_sppe_then_sstn_then_export(data, sppe_run, capsys):
     model = data / 'lite.onnx'
     checkpoint = str(data / 'sstn' / 'checkpoint.pt')
     assert main(['export', 'pose', checkpoint, str(model), '--data', f'{data}/data.yaml']) == 0
-    assert 'largest difference from PyTorch' in capsys.readouterr().out
+    assert 'points differ from PyTorch by' in capsys.readouterr().out
     engine = open_engine(model)
     assert PoseEstimator(engine).skeleton == BODY19
     assert engine.metadata['rmpe.name'] == 'lite'
@@ -83,18 +87,100 @@ def test_a_run_that_is_done_stays_done(data, sppe_run, capsys):
 
 
 @pytest.mark.parametrize(
-    ('extra', 'message'),
+    ('stage', 'extra', 'message'),
     [
-        (['--model', 'giant', *SHORT], 'no pose model'),
-        (['--batch', '2'], 'steps, minutes'),
-        (['--init', 'missing.pt', *SHORT], 'missing.pt'),
-        (['--data-root', '/nowhere', *SHORT], '--data-root'),
+        ('sppe', ['--model', 'giant', *SHORT], 'no pose model'),
+        ('sppe', ['--batch', '2'], 'steps, minutes'),
+        ('sppe', ['--init', 'missing.pt', *SHORT], 'missing.pt cannot be read'),
+        ('sppe', ['--data-root', '/nowhere', *SHORT], '--data-root'),
+        ('sppe', ['--parallel', 'sppe.pt', *SHORT], 'only the sstn stage'),
+        ('sppe', ['--model', 'base', '--frozen-blocks', '1', *SHORT], 'without --frozen-blocks'),
+        ('detector', ['--frozen-blocks', '1', *SHORT], '--frozen-blocks is for the pose stages'),
+        ('detector', ['--data-on', 'device', *SHORT], 'kept on the host'),
+        ('sppe', ['--steps', '2', '--device', 'tpu'], 'tpu'),
     ],
 )
-def test_mistakes_are_explained(data, tmp_path, capsys, extra, message):
-    arguments = ['train', 'sppe', '--data', f'{data}/data.yaml', '--out', str(tmp_path / 'run')]
+def test_mistakes_are_explained(data, tmp_path, capsys, stage, extra, message):
+    arguments = ['train', stage, '--data', f'{data}/data.yaml', '--out', str(tmp_path / 'run')]
     assert main([*arguments, *extra]) == 1
-    assert message in capsys.readouterr().out
+    error = capsys.readouterr().err
+    assert error.startswith('error: ') and message in error
+    assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
+def test_without_a_gpu_training_on_one_is_refused(data, tmp_path, capsys):
+    arguments = ['--data', f'{data}/data.yaml', '--out', str(tmp_path), '--device', 'cuda']
+    assert main(['train', 'sppe', '--steps', '2', *arguments]) == 1
+    assert 'PyTorch finds no GPU' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('option', ['--batch', '--steps', '--evaluate-every'])
+def test_counts_of_nothing_are_refused(data, tmp_path, capsys, option):
+    arguments = ['--data', f'{data}/data.yaml', '--out', str(tmp_path)]
+    with pytest.raises(SystemExit):
+        main(['train', 'sppe', *arguments, option, '0'])
+    assert 'is not 1 or more' in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_other_settings_in_the_same_folder_are_refused(data, sppe_run, capsys):
+    arguments = ['train', 'sppe', '--data', f'{data}/data.yaml', '--out', str(sppe_run), *SHORT]
+    assert main([*arguments, '--learning-rate', '0.1']) == 1
+    error = capsys.readouterr().err
+    assert 'learning rate was 0.0004, now 0.1' in error and '--allow-changes' in error
+    assert main([*arguments, '--learning-rate', '0.1', '--allow-changes']) == 0
+    assert 'learning rate was 0.0004, now 0.1' in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_detector_is_validated_and_shown(data, capsys):
+    out = data / 'detector'
+    arguments = ['train', 'detector', '--data', f'{data}/data.yaml', '--out', str(out), *SHORT]
+    assert main(arguments) == 0
+    assert 'validation  ap50 ' in capsys.readouterr().out
+    assert list((out / 'tensorboard').iterdir())
+
+
+def test_both_places_of_photos_give_the_same_labels(data):
+    config = read_data_config(data / 'data.yaml')
+    host, device = (
+        build_stage('sppe', config, data_on=place, validate=False, log=lambda line: None)
+        for place in ('host', 'device')
+    )
+    assert host.data == device.data
+    a, b = (stage.batches.batch(3, 1, range(4)) for stage in (host, device))
+    for name in ('joints', 'weights', 'centred', 'centred_weights'):
+        assert torch.equal(a[name], b[name])
+    assert a['crops'].shape == b['crops'].shape
+
+
+def test_the_parallel_sppe_may_be_another_network(data, tmp_path):
+    config = read_data_config(data / 'data.yaml')
+    torch.manual_seed(1)
+    other = build_pose_network('lite', sstn=False)
+    torch.save({'ema': other.state_dict()}, tmp_path / 'other.pt')
+    stage = build_stage('sstn', config, parallel=tmp_path / 'other.pt', validate=False)
+    branch = stage.network.parallel.sppe.state_dict()
+    for name, value in other.sppe.state_dict().items():
+        assert torch.equal(branch[name], value)
+    assert not any(p.requires_grad for p in stage.network.parallel.parameters())
+
+
+def test_the_fingerprint_is_of_labels_and_mixture_not_of_folders():
+    rng = np.random.default_rng(0)
+
+    def people(folder, joints):
+        box = np.float32([0, 0, 9, 9])
+        weights = np.ones(19, np.float32)
+        return [LabelledPerson(Path(folder, 'a.jpg'), box, joints, weights, 'lsp')]
+
+    joints = rng.uniform(0, 9, (19, 2)).astype(np.float32)
+    first = fingerprint(people('here', joints), {'*': 1.0})
+    assert first.startswith('1 examples')
+    assert fingerprint(people('there', joints), {'*': 1.0}) == first
+    assert fingerprint(people('here', joints + 1), {'*': 1.0}) != first
+    assert fingerprint(people('here', joints), {'lsp': 1.0}) != first
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training: what is read, what is drawn, and that it learns, stops and resumes."""
+"""Training: what is read and drawn, and what the detector's loss makes of it."""
 
 import json
-import signal
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -30,7 +30,6 @@ from rmpe_ros.training.detector import (
     generalised_iou,
     pairwise_iou,
 )
-from rmpe_ros.training.trainer import Schedule, Trainer
 
 SIZE = (224, 160)
 
@@ -70,13 +69,32 @@ def test_labels_follow_the_picture_through_every_augmentation(seed):
 def test_flipping_swaps_left_and_right():
     image, person = dotted_person()
     flipped = make_crop(
-        image, person, SIZE, Augmentation(0, 0, 0, 0, 1, 0, 0, 0, 0, 0), np.random.default_rng(0)
+        image, person, SIZE, replace(NO_AUGMENTATION, flip=1), np.random.default_rng(0)
     )
     plain = make_crop(image, person, SIZE, NO_AUGMENTATION, np.random.default_rng(0))
     left, right = BODY19.index('left_wrist'), BODY19.index('right_wrist')
     assert flipped.joints[left] == pytest.approx(
         [159 - plain.joints[right][0], plain.joints[right][1]], abs=1e-3
     )
+
+
+@pytest.mark.parametrize('seed', range(12))
+def test_a_photo_cut_within_the_person_shows_and_asks_for_the_rest_only(seed):
+    image, person = dotted_person(seed)
+    image = image.clip(40)
+    options = replace(NO_AUGMENTATION, cut=1, flip=0.5, rotation_probability=0.5, rotation=20)
+    crop = make_crop(image, person, SIZE, options, np.random.default_rng(seed), growth=0.6)
+    plain = make_crop(image, person, SIZE, NO_AUGMENTATION, np.random.default_rng(seed), growth=0.6)
+    asked = crop.weights > 0
+    assert 4 <= asked.sum() < 19
+    assert (crop.image == 0).all(axis=2).mean() > (plain.image == 0).all(axis=2).mean()
+    checked = 0
+    for joint, (x, y) in enumerate(crop.joints.round().astype(int)):
+        around = crop.image[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2, 0]
+        if around.size == 9 and (around > 0).all() == (around > 0).any():  # not at an edge
+            assert asked[joint] == (around[1, 1] > 60)
+            checked += 1
+    assert checked >= 8
 
 
 def test_centred_labels_ignore_the_proposal():
@@ -261,76 +279,3 @@ def test_detector_learns_one_picture():
         boxes, scores = DetectorGraph(network, 5)(batch['images'][:1])
     assert box_iou(boxes[0, :1].numpy(), np.float32([[8, 8, 40, 56]]))[0, 0] > 0.7
     assert scores[0, 0] > 0.3
-
-
-def linear_trainer(folder, steps, **options):
-    torch.manual_seed(0)
-    network = torch.nn.Linear(4, 1)
-
-    def draw(rng):
-        x = rng.normal(size=4).astype(np.float32)
-        return {'x': x, 'y': np.float32([x.sum()])}
-
-    def loss(network, batch):
-        return {'loss': ((network(batch['x']).float() - batch['y']) ** 2).mean()}
-
-    schedule = Schedule(steps, None, batch=8, learning_rate=0.05, warmup_steps=1, **options)
-    return Trainer(network, loss, draw, schedule, folder, log=lambda line: None)
-
-
-def test_training_learns(tmp_path):
-    trainer = linear_trainer(tmp_path, 300)
-    trainer.run()
-    assert torch.allclose(trainer.ema.weight, torch.ones(1, 4), atol=0.1)
-
-
-def test_a_stopped_run_resumes_to_the_same_result(tmp_path):
-    whole = linear_trainer(tmp_path / 'whole', 60)
-    whole.run()
-    first = linear_trainer(tmp_path / 'parts', 60)
-    original = first._optimise
-
-    def stop_in_the_middle(*args):
-        original(*args)
-        if first.step == 25:
-            signal.raise_signal(signal.SIGINT)
-
-    first._optimise = stop_in_the_middle
-    first.run()
-    assert first.step == 25 and first.checkpoint.exists()
-    second = linear_trainer(tmp_path / 'parts', 60)
-    assert second.resume()
-    second.run()
-    assert second.step == 60
-    assert torch.equal(second.network.weight, whole.network.weight)
-    assert torch.equal(second.ema.weight, whole.ema.weight)
-
-
-def test_a_clock_without_steps_ends_with_a_checkpoint(tmp_path):
-    network = linear_trainer(tmp_path, 1).network
-    trainer = Trainer(
-        network,
-        lambda n, b: {'loss': (n(b['x']) ** 2).mean()},
-        lambda rng: {'x': rng.normal(size=4).astype(np.float32)},
-        Schedule(None, 0.01, batch=2),
-        tmp_path,
-        log=lambda line: None,
-    )
-    trainer.run()
-    assert trainer.elapsed >= 0.6 and trainer.checkpoint.exists()
-
-
-def test_a_run_without_an_end_is_refused():
-    with pytest.raises(ValueError, match='steps, minutes'):
-        Schedule(None, None)
-
-
-def test_errors_in_drawing_reach_the_caller(tmp_path):
-    trainer = linear_trainer(tmp_path, 5)
-
-    def broken(rng):
-        raise ValueError('photo.jpg cannot be read as an image')
-
-    trainer.draw = broken
-    with pytest.raises(ValueError, match=r'photo\.jpg'):
-        trainer.run()
