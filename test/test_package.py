@@ -22,8 +22,9 @@ ROSDEP_KEYS = {
     'tqdm': 'python3-tqdm',
     'yaml': 'python3-yaml',
 }
-OUTSIDE_ROS = ('networks', 'training', 'evaluation', 'commands', 'bags', 'demo.py')
-OUTSIDE_PIP = ('networks', 'training', 'evaluation', 'nodes')  # extras of pip, or ROS 2
+OUTSIDE_ROS = ('networks', 'importing', 'training', 'evaluation', 'commands', 'bags', 'demo.py')
+# Extras of pip, or ROS 2.
+OUTSIDE_PIP = ('networks', 'importing', 'training', 'evaluation', 'nodes')
 # rclpy depends on the first three; the others are optional.
 NOT_DECLARED = {
     'builtin_interfaces',
