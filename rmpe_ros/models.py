@@ -8,7 +8,9 @@ from pathlib import Path
 
 from rmpe_ros.skeletons import Skeleton
 
-SHIPPED_MODELS = ('detector', 'lite')
+SHIPPED_MODELS = ('detector', 'lite', 'lite_int8', 'standard')
+# With 8-bit convolutions in a form that ONNX Runtime runs and TensorRT does not.
+CPU_ONLY_MODELS = ('lite_int8',)
 DEFAULT_DETECTOR = 'detector'
 DEFAULT_POSE = 'lite'
 
@@ -18,7 +20,7 @@ class ModelError(ValueError):
 
 
 def find_model(name_or_path: str | Path) -> Path:
-    """The file of a shipped model ('detector', 'lite') or of an explicit path.
+    """The file of a shipped model (SHIPPED_MODELS) or of an explicit path.
 
     Shipped models are looked for in the folders of `model_folders`, in that order.
     Raises ModelError listing the names and the folders that were searched.

@@ -13,6 +13,7 @@ import pytest
 from rmpe_ros.boxes import box_iou
 from rmpe_ros.engines import open_engine
 from rmpe_ros.images import load_image
+from rmpe_ros.models import SHIPPED_MODELS
 from rmpe_ros.pipeline import PosePipeline
 from rmpe_ros.skeletons import BODY19
 
@@ -34,21 +35,21 @@ ASTRONAUT = {
 BUS_PEOPLE = ([50, 398, 245, 905], [222, 405, 345, 862], [669, 380, 810, 880])
 
 
-@pytest.fixture(scope='module')
-def pipeline():
-    with PosePipeline(MODELS / 'detector.onnx', MODELS / 'lite.onnx') as pipeline:
+@pytest.fixture(scope='module', params=[name for name in SHIPPED_MODELS if name != 'detector'])
+def pipeline(request):
+    with PosePipeline(MODELS / 'detector.onnx', MODELS / f'{request.param}.onnx') as pipeline:
         yield pipeline
 
 
-@pytest.mark.parametrize('name', ['detector', 'lite'])
+@pytest.mark.parametrize('name', SHIPPED_MODELS)
 def test_models_tell_where_they_come_from(name):
     engine = open_engine(MODELS / f'{name}.onnx')
     assert engine.metadata['rmpe.name'] == name
     for key in ('rmpe.version', 'rmpe.training_data', 'rmpe.license'):
         assert engine.metadata[key] not in ('', 'not stated')
-    card = (MODELS / f'{name}.md').read_text()
+    card = (MODELS / f'{name.removesuffix("_int8")}.md').read_text()
     assert engine.metadata['rmpe.version'] in card
-    if name == 'lite':
+    if name != 'detector':
         assert json.loads(engine.metadata['rmpe.skeleton'])['name'] == 'body19'
 
 

@@ -66,7 +66,11 @@ def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
     """The options of every command that runs the pipeline; see `open_pipeline`."""
     group = parser.add_argument_group('pipeline')
     group.add_argument('--detector', metavar='MODEL', help='shipped name or .onnx file')
-    group.add_argument('--pose', metavar='MODEL', help='shipped name (lite) or .onnx file')
+    group.add_argument(
+        '--pose',
+        metavar='MODEL',
+        help='shipped name (lite, lite_int8, standard) or .onnx file',
+    )
     group.add_argument(
         '--threads', type=_positive, metavar='N', help='per model (default: physical cores)'
     )
