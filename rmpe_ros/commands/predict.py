@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rmpe_ros.argument_types import positive_number, share
+
 if TYPE_CHECKING:
     from rmpe_ros.images import SourceImage
     from rmpe_ros.pipeline import PosePipeline
@@ -72,7 +74,7 @@ def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
         help='shipped name (lite, lite_int8, standard) or .onnx file',
     )
     group.add_argument(
-        '--threads', type=_positive, metavar='N', help='per model (default: physical cores)'
+        '--threads', type=positive_number, metavar='N', help='per model (default: physical cores)'
     )
     group.add_argument(
         '--backend',
@@ -83,10 +85,10 @@ def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
         '--precision', choices=('fp32', 'fp16'), default='fp32', help='of TensorRT engines'
     )
     group.add_argument(
-        '--min-score', type=_share, metavar='S', help='leave out people below this score, 0 to 1'
+        '--min-score', type=share, metavar='S', help='leave out people below this score, 0 to 1'
     )
     group.add_argument(
-        '--max-people', type=_positive, metavar='N', help='look at the N best boxes only'
+        '--max-people', type=positive_number, metavar='N', help='look at the N best boxes only'
     )
     group.add_argument(
         '--pose-nms',
@@ -348,22 +350,6 @@ def _read_image_ids(path: Path) -> _ImageIds:
 
 def _count(number: int, one: str, many: str) -> str:
     return f'{number} {one if number == 1 else many}'
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'expected a whole number of 1 or more, got {text!r}')
-    return int(text)
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f'expected a number from 0 to 1, got {text!r}')
-    return value
 
 
 def _pose_nms(text: str) -> 'PoseNmsParameters':

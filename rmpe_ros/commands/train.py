@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rmpe_ros.argument_types import natural_number, positive_number
+
 if TYPE_CHECKING:
     import torch
 
@@ -72,25 +74,28 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     network.add_argument(
         '--frozen-blocks',
-        type=_count,
+        type=natural_number,
         default=0,
         metavar='N',
         help='keep the first N blocks of the encoder of lite or standard as they are; 3 make '
         'training on a CPU about 1.7 times as fast (default: %(default)s)',
     )
     schedule = parser.add_argument_group('schedule')
-    schedule.add_argument('--steps', type=_positive, help='optimiser steps of the whole run')
+    schedule.add_argument('--steps', type=positive_number, help='optimiser steps of the whole run')
     schedule.add_argument(
         '--minutes', type=float, help='stop after this long, with a complete checkpoint'
     )
     schedule.add_argument(
-        '--batch', type=_positive, default=32, help='examples of a step (default: %(default)s)'
+        '--batch',
+        type=positive_number,
+        default=32,
+        help='examples of a step (default: %(default)s)',
     )
     schedule.add_argument('--learning-rate', type=float, default=4e-4)
     schedule.add_argument(
-        '--evaluate-every', type=_positive, default=400, help='steps between two validations'
+        '--evaluate-every', type=positive_number, default=400, help='steps between two validations'
     )
-    schedule.add_argument('--seed', type=_count, default=0)
+    schedule.add_argument('--seed', type=natural_number, default=0)
     schedule.add_argument(
         '--allow-changes',
         action='store_true',
@@ -105,7 +110,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help='what the network computes in (default: bf16 where the device can, else fp16 on a '
         'GPU and fp32 on a CPU)',
     )
-    machine.add_argument('--threads', type=_positive, help='CPU threads (default: all cores)')
+    machine.add_argument('--threads', type=positive_number, help='CPU threads (default: all cores)')
     parser.set_defaults(run=run)
 
 
@@ -228,20 +233,6 @@ def _settings(args: argparse.Namespace, data: str, processes: int) -> dict[str, 
 def _file_name(path: Path | None) -> str | None:
     """With its folder's name, since all checkpoints are called the same; not where that lies."""
     return '/'.join(path.absolute().parts[-2:]) if path else None
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f'{text} is not 1 or more')
-    return number
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f'{text} is negative')
-    return number
 
 
 def _silent(line: str) -> None:

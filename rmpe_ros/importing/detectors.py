@@ -12,6 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from rmpe_ros.argument_types import natural_number, positive_number, share
 from rmpe_ros.files import write_file
 
 
@@ -41,7 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--person-class',
-        type=_index,
+        type=natural_number,
         metavar='N',
         help='number of the class "person" (default: by name where the file has names, else 0)',
     )
@@ -72,14 +73,14 @@ def add_metadata_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('what the model says of itself')
     group.add_argument(
         '--score-threshold',
-        type=_share,
+        type=share,
         default=0.3,
         metavar='S',
         help='least score of a box, a suggestion (default: %(default)s)',
     )
     group.add_argument(
         '--nms-iou',
-        type=_share,
+        type=share,
         default=0.6,
         metavar='IOU',
         help='overlap above which box NMS removes, a suggestion (default: %(default)s)',
@@ -131,25 +132,3 @@ def import_detector(args: argparse.Namespace) -> int:
         return 1
     print('\n'.join([*imported.report, f'written to {args.output}']))
     return 0
-
-
-def positive_number(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'expected a whole number of 1 or more, got {text!r}')
-    return int(text)
-
-
-def _index(text: str) -> int:
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f'expected a whole number of 0 or more, got {text!r}')
-    return int(text)
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f'expected a number from 0 to 1, got {text!r}')
-    return value

@@ -9,7 +9,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from rmpe_ros.importing.detectors import add_metadata_options, detector_metadata, positive_number
+from rmpe_ros.argument_types import positive_number
+from rmpe_ros.importing.detectors import add_metadata_options, detector_metadata
 
 _OFFICIAL = {
     'rmpe.training_data': "COCO train2017 (torchvision's official weights)",

@@ -120,7 +120,7 @@ def test_counts_of_nothing_are_refused(data, tmp_path, capsys, option):
     arguments = ['--data', f'{data}/data.yaml', '--out', str(tmp_path)]
     with pytest.raises(SystemExit):
         main(['train', 'sppe', *arguments, option, '0'])
-    assert 'is not 1 or more' in capsys.readouterr().err
+    assert 'expected a whole number of 1 or more' in capsys.readouterr().err
 
 
 @pytest.mark.slow
