@@ -28,7 +28,7 @@ from rmpe_ros.engines.half_precision import to_half_precision
 from rmpe_ros.engines.onnxruntime import OnnxRuntimeEngine
 from rmpe_ros.engines.parity import example_inputs, point_differences
 from rmpe_ros.files import write_file
-from rmpe_ros.networks.person_detector import DetectorGraph, PersonDetector
+from rmpe_ros.networks.person_detector import QUERIES, DetectorGraph, PersonDetector
 from rmpe_ros.networks.sstn_sppe import SstnSppe
 from rmpe_ros.skeletons import BODY19, Skeleton
 
@@ -230,7 +230,7 @@ def export_detector(
     *,
     metadata: Mapping[str, str],
     long_side: int = DETECTOR_LONG_SIDE,
-    queries: int = 400,
+    queries: int = QUERIES,
     score_threshold: float = 0.3,
     nms_iou: float = 0.6,
     precision: str = 'fp32',

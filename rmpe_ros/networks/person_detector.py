@@ -21,6 +21,9 @@ STRIDES = (8, 16, 32)
 MEAN = (123.675, 116.28, 103.53)
 DEVIATION = (58.395, 57.12, 57.375)
 
+# Boxes that a model hands on. No NMS is inside: of fewer, large people would take all.
+QUERIES = 400
+
 
 class ConvAct(nn.Sequential):
     """Convolution and SiLU."""
@@ -231,7 +234,7 @@ class DetectorGraph(nn.Module):
     Best first, no NMS inside; the `queries` best cells are kept so that Q is fixed.
     """
 
-    def __init__(self, network: PersonDetector, queries: int = 400):
+    def __init__(self, network: PersonDetector, queries: int = QUERIES):
         super().__init__()
         self.network = network
         self.queries = queries

@@ -15,14 +15,13 @@ from torch import nn
 from rmpe_ros.boxes import box_nms, boxes_with_area, clip_boxes
 from rmpe_ros.detector import letterbox
 from rmpe_ros.evaluation.coco import coco_api, evaluate_boxes
-from rmpe_ros.networks.person_detector import DetectorGraph, PersonDetector
+from rmpe_ros.networks.person_detector import QUERIES, DetectorGraph, PersonDetector
 from rmpe_ros.training.datasets import LabelledScene, read_photo
 
 MOST_PHOTOS = 500
 NMS_IOU = 0.6  # the run-time's default
 # AP asks for the doubtful boxes, too; below this they change nothing.
 LEAST_SCORE = 0.01
-_QUERIES = 200
 
 
 class DetectorValidation:
@@ -79,7 +78,7 @@ class DetectorValidation:
         cells = sum(
             canvases.shape[1] // stride * (canvases.shape[2] // stride) for stride in (8, 16, 32)
         )
-        graph = DetectorGraph(network, min(_QUERIES, cells))
+        graph = DetectorGraph(network, min(QUERIES, cells))
         found = []
         with torch.no_grad():
             for start in range(0, len(canvases), batch):
