@@ -61,6 +61,6 @@ setup(
         'tensorrt': read_requirements('tensorrt'),
         'dev': read_requirements('test'),
     },
-    entry_points={'console_scripts': ['rmpe = rmpe_ros.cli:main']},
+    entry_points={'console_scripts': ['rmpe = rmpe_ros.cli.main:main']},
     zip_safe=False,
 )

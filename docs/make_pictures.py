@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 
 from rmpe_ros import PosePipeline, load_image
-from rmpe_ros.drawing import draw_poses
-from rmpe_ros.files import write_file
-from rmpe_ros.tracking import PoseTracker
+from rmpe_ros.core.drawing import draw_poses
+from rmpe_ros.core.tracking import PoseTracker
+from rmpe_ros.io.files import write_file
 
 IMAGES = Path(__file__).parent / 'images'
 HEIGHT = 420

@@ -19,13 +19,13 @@ _HOMES = {
     'PosePipeline': 'pipeline',
     'PersonDetector': 'detector',
     'PoseEstimator': 'estimator',
-    'Poses': 'poses',
-    'PoseNmsParameters': 'pose_nms',
-    'Skeleton': 'skeletons',
-    'get_skeleton': 'skeletons',
-    'draw_poses': 'drawing',
-    'load_image': 'images',
-    'iter_images': 'images',
+    'Poses': 'core.poses',
+    'PoseNmsParameters': 'core.pose_nms',
+    'Skeleton': 'core.skeletons',
+    'get_skeleton': 'core.skeletons',
+    'draw_poses': 'core.drawing',
+    'load_image': 'io.images',
+    'iter_images': 'io.images',
     'find_model': 'models',
 }
 
@@ -45,15 +45,15 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from rmpe_ros.core.drawing import draw_poses
+    from rmpe_ros.core.pose_nms import PoseNmsParameters
+    from rmpe_ros.core.poses import Poses
+    from rmpe_ros.core.skeletons import Skeleton, get_skeleton
     from rmpe_ros.detector import PersonDetector
-    from rmpe_ros.drawing import draw_poses
     from rmpe_ros.estimator import PoseEstimator
-    from rmpe_ros.images import iter_images, load_image
+    from rmpe_ros.io.images import iter_images, load_image
     from rmpe_ros.models import find_model
     from rmpe_ros.pipeline import PosePipeline
-    from rmpe_ros.pose_nms import PoseNmsParameters
-    from rmpe_ros.poses import Poses
-    from rmpe_ros.skeletons import Skeleton, get_skeleton
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rmpe_ros.boxes import box_nms, boxes_with_area, clip_boxes
+from rmpe_ros.core.boxes import box_nms, boxes_with_area, clip_boxes
 from rmpe_ros.engines import Engine
 from rmpe_ros.models import ModelError, ModelInfo
 

@@ -4,10 +4,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from rmpe_ros.boxes import crop_people, crop_transforms, grow_boxes, map_points
+from rmpe_ros.core.boxes import crop_people, crop_transforms, grow_boxes, map_points
+from rmpe_ros.core.skeletons import Skeleton
 from rmpe_ros.engines import Engine
 from rmpe_ros.models import ModelError, ModelInfo
-from rmpe_ros.skeletons import Skeleton
 
 
 class PoseEstimator:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rmpe_ros.skeletons import Skeleton
+from rmpe_ros.core.skeletons import Skeleton
 
 SHIPPED_MODELS = ('detector', 'lite', 'lite_int8', 'standard')
 # With 8-bit convolutions in a form that ONNX Runtime runs and TensorRT does not.

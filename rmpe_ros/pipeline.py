@@ -9,14 +9,14 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from rmpe_ros.boxes import boxes_with_area, clip_boxes
+from rmpe_ros.core.boxes import boxes_with_area, clip_boxes
+from rmpe_ros.core.pose_nms import PoseNmsParameters, merge_poses, suppress_poses
+from rmpe_ros.core.poses import Poses
+from rmpe_ros.core.skeletons import Skeleton
 from rmpe_ros.detector import PersonDetector
 from rmpe_ros.engines import Engine, open_engine
 from rmpe_ros.estimator import PoseEstimator
 from rmpe_ros.models import DEFAULT_DETECTOR, DEFAULT_POSE, find_model
-from rmpe_ros.pose_nms import PoseNmsParameters, merge_poses, suppress_poses
-from rmpe_ros.poses import Poses
-from rmpe_ros.skeletons import Skeleton
 
 STAGES = ('detect', 'crop', 'estimate', 'nms')
 DEFAULT_MIN_SCORE = 0.1

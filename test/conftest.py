@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from rmpe_ros.skeletons import BODY19, Skeleton
+from rmpe_ros.core.skeletons import BODY19, Skeleton
 
 DETECTOR_SIZE = (96, 128)
 CROP_SIZE = (64, 48)

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rmpe_ros.cli import make_parser
+from rmpe_ros.cli.main import make_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]

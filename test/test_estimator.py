@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rmpe_ros.boxes import crop_transforms, grow_boxes
+from rmpe_ros.core.boxes import crop_transforms, grow_boxes
+from rmpe_ros.core.skeletons import BODY19, COCO17, Skeleton
 from rmpe_ros.engines import Engine, TensorInfo, open_engine
 from rmpe_ros.estimator import PoseEstimator
 from rmpe_ros.models import ModelError
-from rmpe_ros.skeletons import BODY19, COCO17, Skeleton
 
 BOXES = np.array([[50, 60, 100, 210], [400, 250, 500, 450]], float)
 # The middle in pixel-centre coordinates, half a pixel less than in edge coordinates.

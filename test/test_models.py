@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import rmpe_ros
+from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.models import ModelError, ModelInfo, find_model
-from rmpe_ros.skeletons import BODY19
 
 GOOD = {'rmpe.format': '1', 'rmpe.task': 'pose', 'rmpe.skeleton': BODY19.to_json()}
 

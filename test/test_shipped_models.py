@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rmpe_ros.boxes import box_iou
+from rmpe_ros.core.boxes import box_iou
+from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.engines import open_engine
-from rmpe_ros.images import load_image
+from rmpe_ros.io.images import load_image
 from rmpe_ros.models import SHIPPED_MODELS
 from rmpe_ros.pipeline import PosePipeline
-from rmpe_ros.skeletons import BODY19
 
 ROOT = Path(__file__).parents[1]
 MODELS = ROOT / 'models'

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 from rmpe_ros.engines import EngineError
 from rmpe_ros.engines.parity import Parity
-from rmpe_ros.files import write_file
+from rmpe_ros.io.files import write_file
 
 try:
     import fcntl

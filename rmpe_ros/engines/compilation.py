@@ -20,7 +20,7 @@ from rmpe_ros.engines.onnxruntime import OnnxRuntimeEngine, read_model
 from rmpe_ros.engines.parity import Parity, compare_engines
 from rmpe_ros.engines.profiles import Profile, plan_profiles
 from rmpe_ros.engines.tensorrt import TensorRtEngine
-from rmpe_ros.files import write_file
+from rmpe_ros.io.files import write_file
 
 PRECISIONS = ('fp32', 'fp16')
 

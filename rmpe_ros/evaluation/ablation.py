@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rmpe_ros.boxes import box_iou, box_nms, boxes_with_area
+from rmpe_ros.core.boxes import box_iou, box_nms, boxes_with_area
+from rmpe_ros.core.pose_nms import PoseNmsParameters, oks_nms, parametric_pose_nms
 from rmpe_ros.evaluation.candidates import LEAST_OVERLAP
 from rmpe_ros.evaluation.evaluate import Evaluation, evaluate
 from rmpe_ros.evaluation.found_people import FoundPeople, find_people
 from rmpe_ros.evaluation.labels import Labels
-from rmpe_ros.evaluation.mpii import JOINT_GROUPS
-from rmpe_ros.files import write_file
-from rmpe_ros.images import load_image
-from rmpe_ros.pose_nms import PoseNmsParameters, oks_nms, parametric_pose_nms
+from rmpe_ros.evaluation.labels.mpii import JOINT_GROUPS
+from rmpe_ros.io.files import write_file
+from rmpe_ros.io.images import load_image
 
 if TYPE_CHECKING:
     from rmpe_ros.detector import PersonDetector

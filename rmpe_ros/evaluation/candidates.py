@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rmpe_ros.boxes import box_iou, box_nms
+from rmpe_ros.core.boxes import box_iou, box_nms
+from rmpe_ros.core.pose_nms import PoseNmsParameters, oks_nms
+from rmpe_ros.core.skeletons import COCO17
 from rmpe_ros.evaluation.coco import MOST_PEOPLE
 from rmpe_ros.evaluation.found_people import FoundPeople
 from rmpe_ros.evaluation.labels import Labels
-from rmpe_ros.pose_nms import PoseNmsParameters, oks_nms
-from rmpe_ros.skeletons import COCO17
 
 Mask = NDArray[np.bool_]
 
@@ -220,7 +220,7 @@ class PoseNmsScenes:
 
 def save_candidates(path: Path, found: Mapping[int, FoundPeople], key: str) -> None:
     """Keep poses in an .npz file; `key` says what they were made with."""
-    from rmpe_ros.files import write_file
+    from rmpe_ros.io.files import write_file
 
     ids = list(found)
     arrays = {

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rmpe_ros.skeletons import COCO17
+from rmpe_ros.core.skeletons import COCO17
 
 KEYPOINT_NAMES = ('AP', 'AP50', 'AP75', 'APM', 'APL', 'AR', 'AR50', 'AR75', 'ARM', 'ARL')
 MOST_PEOPLE = 20  # COCO's limit of poses an image

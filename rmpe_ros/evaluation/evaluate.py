@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rmpe_ros.core.oks import keypoint_similarity
+from rmpe_ros.core.skeletons import COCO17
 from rmpe_ros.evaluation.coco import coco_api, evaluate_boxes, evaluate_keypoints
 from rmpe_ros.evaluation.found_people import FoundPeople
 from rmpe_ros.evaluation.labels import LabelledImage, Labels
-from rmpe_ros.evaluation.mpii import JOINT_GROUPS, PCKH_THRESHOLD, multi_person_ap
-from rmpe_ros.evaluation.oks import keypoint_similarity
+from rmpe_ros.evaluation.labels.mpii import JOINT_GROUPS, PCKH_THRESHOLD, multi_person_ap
 from rmpe_ros.evaluation.pck import correct_keypoints, torso_lengths
-from rmpe_ros.skeletons import COCO17
 
 PCK_THRESHOLD = 0.2
 

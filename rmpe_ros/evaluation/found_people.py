@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rmpe_ros.boxes import boxes_with_area, clip_boxes
-from rmpe_ros.evaluation.label_files import read_json
+from rmpe_ros.core.boxes import boxes_with_area, clip_boxes
+from rmpe_ros.core.poses import Poses
+from rmpe_ros.core.skeletons import COCO17
 from rmpe_ros.evaluation.labels import Labels, LabelsError, boxes_around
-from rmpe_ros.images import load_image
-from rmpe_ros.poses import Poses
-from rmpe_ros.skeletons import COCO17
+from rmpe_ros.evaluation.labels.label_files import read_json
+from rmpe_ros.io.images import load_image
 
 if TYPE_CHECKING:
     from rmpe_ros.pipeline import PosePipeline

@@ -6,14 +6,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from rmpe_ros.skeletons import Skeleton
-
-# LSP's 14 joints, by their body19 names: PCK on LSP is the mean over these.
-LSP_JOINTS = (
-    'right_ankle', 'right_knee', 'right_hip', 'left_hip', 'left_knee', 'left_ankle',
-    'right_wrist', 'right_elbow', 'right_shoulder', 'left_shoulder', 'left_elbow', 'left_wrist',
-    'neck', 'head_top',
-)  # fmt: skip
+from rmpe_ros.core.skeletons import Skeleton
 
 
 def torso_lengths(

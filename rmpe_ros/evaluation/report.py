@@ -14,14 +14,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rmpe_ros.drawing import draw_poses
+from rmpe_ros.core.drawing import draw_poses
+from rmpe_ros.core.poses import Poses
 from rmpe_ros.evaluation.coco import coco_api, precision_curves
 from rmpe_ros.evaluation.evaluate import PCK_THRESHOLD, Evaluation
 from rmpe_ros.evaluation.found_people import FoundPeople
 from rmpe_ros.evaluation.labels import Labels
-from rmpe_ros.evaluation.mpii import JOINT_GROUPS
-from rmpe_ros.images import load_image
-from rmpe_ros.poses import Poses
+from rmpe_ros.evaluation.labels.mpii import JOINT_GROUPS
+from rmpe_ros.io.images import load_image
 
 # So many of the best and of the worst pictures, this many pixels high.
 _PICTURES = 6

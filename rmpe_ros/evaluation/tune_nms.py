@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from rmpe_ros.core.pose_nms import RELEASED_COCO, RELEASED_MPII, PoseNmsParameters
 from rmpe_ros.evaluation.candidates import Candidates, Mask, PoseNmsScenes
-from rmpe_ros.pose_nms import RELEASED_COCO, RELEASED_MPII, PoseNmsParameters
 
 GRIDS: Mapping[str, NDArray[np.float64]] = {
     'sigma1': np.geomspace(0.02, 2.0, 13),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rmpe_ros.skeletons import BODY19, MPII16, SKELETONS, Skeleton, skeleton_from_names
+from rmpe_ros.core.skeletons import BODY19, MPII16, SKELETONS, Skeleton, skeleton_from_names
 
 _FEET = ('big_toe', 'small_toe', 'heel')
 # Halpe (AlphaPose) and the 26 joints of RTMPose: COCO's, head, neck and hips, and the feet. The

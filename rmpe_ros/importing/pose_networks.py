@@ -170,7 +170,7 @@ def _channels_first(model: onnx.ModelProto) -> onnx.ModelProto:
 def _open_fastpose(args: argparse.Namespace) -> PoseNetwork:
     import torch
 
-    from rmpe_ros.importing.fastpose import heatmap_graph, read_fastpose
+    from rmpe_ros.importing.fastpose_checkpoint import heatmap_graph, read_fastpose
 
     if args.outputs:
         raise ValueError('--outputs is for ONNX files; FastPose has its heatmaps only')

@@ -23,14 +23,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from rmpe_ros.core.skeletons import BODY19, Skeleton
 from rmpe_ros.engines import Engine
 from rmpe_ros.engines.half_precision import to_half_precision
 from rmpe_ros.engines.onnxruntime import OnnxRuntimeEngine
 from rmpe_ros.engines.parity import example_inputs, point_differences
-from rmpe_ros.files import write_file
+from rmpe_ros.io.files import write_file
 from rmpe_ros.networks.person_detector import QUERIES, DetectorGraph, PersonDetector
 from rmpe_ros.networks.sstn_sppe import SstnSppe
-from rmpe_ros.skeletons import BODY19, Skeleton
 
 OPSET = 17
 FORMAT = '1'

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rmpe_ros.networks.resnet import ResNet18
+from rmpe_ros.networks.backbones.resnet import ResNet18
 
 IDENTITY = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 SMALLEST_DETERMINANT = 1e-6

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from rmpe_ros.drawing import PERSON_COLORS
+from rmpe_ros.core.drawing import PERSON_COLORS
+from rmpe_ros.core.skeletons import Skeleton
 from rmpe_ros.msg import PersonPose, PersonPoseArray
-from rmpe_ros.skeletons import Skeleton
 
 # In shares of the longer side of a person's box, as pictures have it; pixels at least.
 _LIMB_WIDTH, _LEAST_WIDTH = 0.012, 1.5

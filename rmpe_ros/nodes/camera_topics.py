@@ -13,6 +13,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from rclpy.validate_topic_name import validate_topic_name
 
+from rmpe_ros.core.skeletons import Skeleton
 from rmpe_ros.msg import PersonPoseArray, SkeletonInfo
 from rmpe_ros.nodes.camera_tracking import CameraTracking
 from rmpe_ros.nodes.diagnostics import FrameStatistics
@@ -22,8 +23,7 @@ from rmpe_ros.nodes.image_subscription import (
     subscribe_image,
     warn_of_misfits,
 )
-from rmpe_ros.nodes.messages import skeleton_to_message
-from rmpe_ros.skeletons import Skeleton
+from rmpe_ros.nodes.rclpy_messages import skeleton_to_message
 
 _LATCHED = QoSProfile(
     depth=1,

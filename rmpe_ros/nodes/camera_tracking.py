@@ -8,10 +8,10 @@ from typing import Any
 
 from std_msgs.msg import Header
 
-from rmpe_ros.messages import NANOSECONDS, stamp_nanoseconds
-from rmpe_ros.one_euro import OneEuroParameters
-from rmpe_ros.poses import Poses
-from rmpe_ros.tracking import PoseTracker, TrackingParameters
+from rmpe_ros.core.one_euro import OneEuroParameters
+from rmpe_ros.core.poses import Poses
+from rmpe_ros.core.tracking import PoseTracker, TrackingParameters
+from rmpe_ros.io.messages import NANOSECONDS, stamp_nanoseconds
 
 
 class CameraTracking:

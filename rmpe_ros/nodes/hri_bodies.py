@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rmpe_ros.poses import Poses
-from rmpe_ros.skeletons import BODY19
+from rmpe_ros.core.poses import Poses
+from rmpe_ros.core.skeletons import BODY19
 
 # hri_msgs/Skeleton2D says that it follows OpenPose's COCO order, and then it does not: there the
 # last four are right eye, left eye, right ear, left ear. The constants of the message count.

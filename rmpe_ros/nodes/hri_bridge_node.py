@@ -10,14 +10,14 @@ from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
-from rmpe_ros.messages import NANOSECONDS, stamp_nanoseconds
+from rmpe_ros.core.skeletons import SKELETONS, Skeleton
+from rmpe_ros.io.messages import NANOSECONDS, stamp_nanoseconds
 from rmpe_ros.msg import PersonPoseArray, SkeletonInfo
 from rmpe_ros.nodes.hri_bodies import Body, bodies, check_joint_order
-from rmpe_ros.nodes.messages import message_to_poses, message_to_skeleton
 from rmpe_ros.nodes.node_process import run_node
 from rmpe_ros.nodes.parameter_tables import HRI_BRIDGE_NODE
 from rmpe_ros.nodes.parameters import declare_parameters
-from rmpe_ros.skeletons import SKELETONS, Skeleton
+from rmpe_ros.nodes.rclpy_messages import message_to_poses, message_to_skeleton
 
 _WARNING_PERIOD = 5.0
 

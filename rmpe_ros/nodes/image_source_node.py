@@ -13,12 +13,12 @@ from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from rmpe_ros.images import SourceImage, iter_images
+from rmpe_ros.io.images import SourceImage, iter_images
 from rmpe_ros.msg import PersonPoseArray
-from rmpe_ros.nodes.messages import rgb_to_compressed, rgb_to_image
 from rmpe_ros.nodes.node_process import run_node
 from rmpe_ros.nodes.parameter_tables import IMAGE_SOURCE_NODE
 from rmpe_ros.nodes.parameters import declare_parameters
+from rmpe_ros.nodes.rclpy_messages import rgb_to_compressed, rgb_to_image
 from rmpe_ros.nodes.stamp_matcher import HeaderKey, header_key
 
 _ATTEMPTS = 3

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header
 
-from rmpe_ros.poses import Poses
+from rmpe_ros.core.poses import Poses
 
 _FIELDS = (
     ('x', np.float32, PointField.FLOAT32),

@@ -15,17 +15,17 @@ from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 
-from rmpe_ros.camera import PinholeCamera
-from rmpe_ros.lifting import DepthImage, LiftingParameters, lift_poses, transform_points
-from rmpe_ros.messages import stamp_nanoseconds
+from rmpe_ros.core.camera import PinholeCamera
+from rmpe_ros.core.lifting import DepthImage, LiftingParameters, lift_poses, transform_points
+from rmpe_ros.core.skeletons import SKELETONS, Skeleton
+from rmpe_ros.io.messages import stamp_nanoseconds
 from rmpe_ros.msg import PersonPoseArray, SkeletonInfo
 from rmpe_ros.nodes.joint_cloud import joint_cloud
-from rmpe_ros.nodes.messages import message_to_poses, message_to_skeleton
 from rmpe_ros.nodes.nearest_stamp import NearestStamp
 from rmpe_ros.nodes.node_process import run_node
 from rmpe_ros.nodes.parameter_tables import LIFT_NODE
 from rmpe_ros.nodes.parameters import declare_parameters
-from rmpe_ros.skeletons import SKELETONS, Skeleton
+from rmpe_ros.nodes.rclpy_messages import message_to_poses, message_to_skeleton
 
 _WARNING_PERIOD = 5.0
 

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from rmpe_ros.camera import PinholeCamera
-from rmpe_ros.drawing import PERSON_COLORS
+from rmpe_ros.core.camera import PinholeCamera
+from rmpe_ros.core.drawing import PERSON_COLORS
+from rmpe_ros.core.skeletons import Skeleton
 from rmpe_ros.msg import PersonPose, PersonPoseArray
-from rmpe_ros.skeletons import Skeleton
 
 _LIMB_WIDTH = 0.02
 _JOINT_SIZE = 0.04

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from rmpe_ros.core.pose_nms import PoseNmsParameters
 from rmpe_ros.pipeline import PosePipeline
-from rmpe_ros.pose_nms import PoseNmsParameters
 
 
 def open_pipeline(settings: Mapping[str, Any]) -> PosePipeline:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from rmpe_ros.core.pose_nms import PoseNmsParameters
+from rmpe_ros.core.tracking import TrackingParameters
 from rmpe_ros.engines import BACKENDS
 from rmpe_ros.models import DEFAULT_DETECTOR, DEFAULT_POSE
 from rmpe_ros.nodes.parameters import Parameter
 from rmpe_ros.pipeline import DEFAULT_MIN_SCORE
-from rmpe_ros.pose_nms import PoseNmsParameters
-from rmpe_ros.tracking import TrackingParameters
 
 _NMS = PoseNmsParameters()
 _TRACKING = TrackingParameters()

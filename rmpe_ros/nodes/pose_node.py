@@ -22,6 +22,7 @@ from rclpy.time import Time
 from rclpy.timer import Timer
 from std_srvs.srv import SetBool
 
+from rmpe_ros.core.poses import Poses
 from rmpe_ros.msg import PersonPoseArray
 from rmpe_ros.nodes.camera_topics import CameraTopics, camera_names
 from rmpe_ros.nodes.debug_topics import DebugTopics
@@ -38,13 +39,12 @@ from rmpe_ros.nodes.diagnostics_publisher import DiagnosticsPublisher
 from rmpe_ros.nodes.frame_worker import FrameWorker
 from rmpe_ros.nodes.image_subscription import ImageMessage, read_image
 from rmpe_ros.nodes.managed_node import ManagedNode
-from rmpe_ros.nodes.messages import ImageConversionError, poses_to_message
 from rmpe_ros.nodes.node_pipeline import apply_settings, open_pipeline, return_memory
 from rmpe_ros.nodes.node_process import run_node
 from rmpe_ros.nodes.parameter_tables import POSE_NODE
 from rmpe_ros.nodes.parameters import declare_parameters
+from rmpe_ros.nodes.rclpy_messages import ImageConversionError, poses_to_message
 from rmpe_ros.pipeline import PosePipeline
-from rmpe_ros.poses import Poses
 from rmpe_ros.srv import EstimatePoses
 
 _WATCH_PERIOD = 1.0

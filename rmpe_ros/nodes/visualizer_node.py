@@ -16,24 +16,24 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
-from rmpe_ros.camera import PinholeCamera
-from rmpe_ros.drawing import draw_poses
-from rmpe_ros.files import write_file
+from rmpe_ros.core.camera import PinholeCamera
+from rmpe_ros.core.drawing import draw_poses
+from rmpe_ros.core.skeletons import SKELETONS, Skeleton
+from rmpe_ros.io.files import write_file
 from rmpe_ros.msg import PersonPoseArray, SkeletonInfo
 from rmpe_ros.nodes.annotations import foxglove_classes, image_annotations
 from rmpe_ros.nodes.image_subscription import ImageMessage, read_image, subscribe_image
 from rmpe_ros.nodes.markers import delete_markers, pose_markers
-from rmpe_ros.nodes.messages import (
+from rmpe_ros.nodes.node_process import run_node
+from rmpe_ros.nodes.parameter_tables import VISUALIZER_NODE
+from rmpe_ros.nodes.parameters import declare_parameters
+from rmpe_ros.nodes.rclpy_messages import (
     ImageConversionError,
     message_to_poses,
     message_to_skeleton,
     rgb_to_image,
 )
-from rmpe_ros.nodes.node_process import run_node
-from rmpe_ros.nodes.parameter_tables import VISUALIZER_NODE
-from rmpe_ros.nodes.parameters import declare_parameters
 from rmpe_ros.nodes.stamp_matcher import StampMatcher, header_key
-from rmpe_ros.skeletons import SKELETONS, Skeleton
 
 _WARNING_PERIOD = 5.0
 _IMAGE_DEPTH = 5

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from rmpe_ros.boxes import crop_people, grow_boxes, invert_transforms, map_points
-from rmpe_ros.skeletons import BODY19
+from rmpe_ros.core.boxes import crop_people, grow_boxes, invert_transforms, map_points
+from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.training.datasets import LabelledPerson
 from rmpe_ros.training.distortions import distort, draw_distortion
 

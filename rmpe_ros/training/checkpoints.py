@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from rmpe_ros.files import write_file
+from rmpe_ros.io.files import write_file
 
 # With another one of these, the weights or the optimiser's state are of another network.
 NETWORK_SETTINGS = ('stage', 'model', 'frozen_blocks', 'parallel')

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from rmpe_ros.evaluation.label_files import read_json
-from rmpe_ros.skeletons import BODY19, COCO17, Skeleton
+from rmpe_ros.core.skeletons import BODY19, COCO17, Skeleton
+from rmpe_ros.evaluation.labels.label_files import read_json
 
 FACE_JOINTS = slice(0, 5)
 

@@ -17,9 +17,9 @@ from typing import Any, Literal, get_args
 import cv2
 import numpy as np
 
-from rmpe_ros.evaluation.label_files import read_json, read_labels
+from rmpe_ros.core.skeletons import BODY19, COCO17, conversion
 from rmpe_ros.evaluation.labels import Labels
-from rmpe_ros.skeletons import BODY19, COCO17, conversion
+from rmpe_ros.evaluation.labels.label_files import read_json, read_labels
 from rmpe_ros.training.coco_labels import (
     check_joints,
     corner_box,

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from rmpe_ros.boxes import box_nms, boxes_with_area, clip_boxes
+from rmpe_ros.core.boxes import box_nms, boxes_with_area, clip_boxes
 from rmpe_ros.detector import letterbox
 from rmpe_ros.evaluation.coco import coco_api, evaluate_boxes
 from rmpe_ros.networks.person_detector import QUERIES, DetectorGraph, PersonDetector

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rmpe_ros.boxes import grow_boxes, invert_transforms
+from rmpe_ros.core.boxes import grow_boxes, invert_transforms
 from rmpe_ros.training.augment import (
     Augmentation,
     View,
@@ -37,7 +37,7 @@ from rmpe_ros.training.datasets import (
 )
 from rmpe_ros.training.device_pixels import PixelStore, distort_batch, hide_beyond
 from rmpe_ros.training.distortions import Distortion, draw_distortion
-from rmpe_ros.training.pose import BOX_GROWTH
+from rmpe_ros.training.pose_training import BOX_GROWTH
 
 # Regions are kept at no more than this many pixels for a crop's pixel: half bodies are zoomed.
 DETAIL = 1.6

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rmpe_ros.boxes import box_iou
-from rmpe_ros.files import write_file
-from rmpe_ros.skeletons import Skeleton, get_skeleton
+from rmpe_ros.core.boxes import box_iou
+from rmpe_ros.core.skeletons import Skeleton, get_skeleton
+from rmpe_ros.io.files import write_file
 
 if TYPE_CHECKING:
     from rmpe_ros.training.datasets import LabelledPerson

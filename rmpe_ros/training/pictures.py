@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rmpe_ros.drawing import draw_poses
+from rmpe_ros.core.drawing import draw_poses
+from rmpe_ros.core.poses import Poses
+from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.networks.decode import spatial_softmax
 from rmpe_ros.networks.sstn_sppe import SstnSppe
 from rmpe_ros.networks.stn import transform
-from rmpe_ros.poses import Poses
-from rmpe_ros.skeletons import BODY19
 from rmpe_ros.training.detector_validation import DetectorValidation
-from rmpe_ros.training.pose import PoseValidation, normalise_crops
+from rmpe_ros.training.pose_training import PoseValidation, normalise_crops
 
 MOST_PEOPLE = 8
 MOST_PHOTOS = 6

@@ -20,11 +20,11 @@ from rmpe_ros.training.batches import BatchSource, ExampleBatches
 from rmpe_ros.training.checkpoints import read_checkpoint
 from rmpe_ros.training.data_config import DataConfig
 from rmpe_ros.training.datasets import LabelledPerson, LabelledScene, load_scenes
-from rmpe_ros.training.detector import SceneExamples, detector_loss
+from rmpe_ros.training.detector_training import SceneExamples, detector_loss
 from rmpe_ros.training.detector_validation import DetectorValidation
 from rmpe_ros.training.device_batches import DeviceMemoryError, DevicePoseBatches
 from rmpe_ros.training.pictures import people_pictures, photo_pictures
-from rmpe_ros.training.pose import (
+from rmpe_ros.training.pose_training import (
     PoseExamples,
     PoseValidation,
     build_pose_network,

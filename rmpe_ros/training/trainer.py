@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rmpe_ros.training.autocast import autocast, choose_precision
 from rmpe_ros.training.averaging import AveragedWeights
 from rmpe_ros.training.batches import Batch, BatchSource, prefetched, step_batches
 from rmpe_ros.training.checkpoints import (
@@ -32,11 +33,10 @@ from rmpe_ros.training.checkpoints import (
     write_checkpoint,
 )
 from rmpe_ros.training.distributed import Processes
-from rmpe_ros.training.precision import autocast, choose_precision
-from rmpe_ros.training.progress import TrainingProgress
 from rmpe_ros.training.scalars import Scalars
 from rmpe_ros.training.schedule import Schedule, parameter_groups
 from rmpe_ros.training.signals import calls_on_signals
+from rmpe_ros.training.training_progress import TrainingProgress
 
 Loss = Callable[[nn.Module, Batch], dict[str, Tensor]]
 

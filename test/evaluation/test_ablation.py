@@ -12,7 +12,9 @@ import pytest
 
 pytest.importorskip('pycocotools')
 
-from rmpe_ros.cli import main
+from rmpe_ros.cli.main import main
+from rmpe_ros.core.pose_nms import PoseNmsParameters
+from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.evaluation.ablation import (
     ROWS,
     KeptResults,
@@ -25,8 +27,6 @@ from rmpe_ros.evaluation.ablation import (
 from rmpe_ros.evaluation.evaluate import Evaluation
 from rmpe_ros.evaluation.found_people import FoundPeople
 from rmpe_ros.evaluation.labels import LabelledImage, Labels
-from rmpe_ros.pose_nms import PoseNmsParameters
-from rmpe_ros.skeletons import BODY19
 
 
 def no_labels(images: tuple[LabelledImage, ...] = ()) -> Labels:

@@ -14,7 +14,7 @@ pytest.importorskip('pycocotools')
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from rmpe_ros.cli import main
+from rmpe_ros.cli.main import main
 from rmpe_ros.evaluation.coco import coco_api, evaluate_boxes, evaluate_keypoints, precision_curves
 
 JOINTS = np.stack([np.arange(17) * 7 % 50 + 100, np.arange(17) * 10 + 100], axis=1).astype(float)

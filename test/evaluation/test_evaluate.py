@@ -9,10 +9,10 @@ import pytest
 
 pytest.importorskip('pycocotools')
 
+from rmpe_ros.core.skeletons import BODY19, MPII16, Skeleton
 from rmpe_ros.evaluation.evaluate import Evaluation, evaluate, match_people
 from rmpe_ros.evaluation.found_people import FoundPeople
 from rmpe_ros.evaluation.labels import LabelledImage, Labels, boxes_around
-from rmpe_ros.skeletons import BODY19, MPII16, Skeleton
 
 
 def body(skeleton: Skeleton, shift: float = 0) -> np.ndarray:

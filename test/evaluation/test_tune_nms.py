@@ -8,6 +8,8 @@ import pytest
 
 pytest.importorskip('pycocotools')
 
+from rmpe_ros.core.pose_nms import RELEASED_COCO, PoseNmsParameters, parametric_pose_nms
+from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.evaluation.candidates import (
     Candidates,
     PoseNmsScenes,
@@ -18,8 +20,6 @@ from rmpe_ros.evaluation.coco import coco_api, evaluate_keypoints
 from rmpe_ros.evaluation.found_people import FoundPeople
 from rmpe_ros.evaluation.labels import LabelledImage, Labels
 from rmpe_ros.evaluation.tune_nms import Goal, compare, cross_validate, pick_cell, tune
-from rmpe_ros.pose_nms import RELEASED_COCO, PoseNmsParameters, parametric_pose_nms
-from rmpe_ros.skeletons import BODY19
 
 JOINTS = BODY19.num_keypoints
 

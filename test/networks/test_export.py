@@ -9,9 +9,11 @@ import pytest
 torch = pytest.importorskip('torch')
 pytest.importorskip('onnxsim')
 
+from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.detector import PersonDetector as DetectorStage
 from rmpe_ros.engines import open_engine
 from rmpe_ros.estimator import PoseEstimator
+from rmpe_ros.networks.backbones.mobile import MobileSppe
 from rmpe_ros.networks.export import (
     ParityError,
     PoseGraph,
@@ -23,10 +25,8 @@ from rmpe_ros.networks.export import (
     pose_parity,
     write_checked,
 )
-from rmpe_ros.networks.mobile import MobileSppe
 from rmpe_ros.networks.person_detector import DetectorGraph, PersonDetector
 from rmpe_ros.networks.sstn_sppe import SstnSppe
-from rmpe_ros.skeletons import BODY19
 
 METADATA = {
     'rmpe.name': 'tiny',

@@ -11,8 +11,8 @@ onnx = pytest.importorskip('onnx')
 from torch import nn
 
 from rmpe_ros.engines.onnxruntime import OnnxRuntimeEngine
+from rmpe_ros.networks.backbones.mobile import MobileSppe
 from rmpe_ros.networks.export import PoseGraph, example_crops, make_onnx
-from rmpe_ros.networks.mobile import MobileSppe
 from rmpe_ros.networks.quantization import equalise_channels, to_int8
 from rmpe_ros.networks.sstn_sppe import SstnSppe
 

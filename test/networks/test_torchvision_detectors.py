@@ -12,7 +12,7 @@ pytest.importorskip('onnxsim')
 if importlib.util.find_spec('torchvision') is None:
     pytest.skip('torchvision is not installed', allow_module_level=True)
 
-from rmpe_ros.cli import main
+from rmpe_ros.cli.main import main
 from rmpe_ros.detector import PersonDetector
 from rmpe_ros.engines import open_engine
 from rmpe_ros.networks.torchvision_detectors import (

@@ -11,10 +11,10 @@ pytest.importorskip('rclpy', reason='needs ROS 2')
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from std_msgs.msg import Header
 
+from rmpe_ros.core.poses import Poses
+from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.nodes.annotations import image_annotations
-from rmpe_ros.nodes.messages import poses_to_message
-from rmpe_ros.poses import Poses
-from rmpe_ros.skeletons import BODY19
+from rmpe_ros.nodes.rclpy_messages import poses_to_message
 
 pytestmark = pytest.mark.ros
 

@@ -8,10 +8,10 @@ pytest.importorskip('rclpy', reason='needs ROS 2')
 
 from std_msgs.msg import Header
 
+from rmpe_ros.core.poses import Poses
+from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.nodes.camera_tracking import CameraTracking
 from rmpe_ros.nodes.parameter_tables import POSE_NODE
-from rmpe_ros.poses import Poses
-from rmpe_ros.skeletons import BODY19
 
 pytestmark = pytest.mark.ros
 

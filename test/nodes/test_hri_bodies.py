@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from rmpe_ros.core.poses import Poses
+from rmpe_ros.core.skeletons import BODY19, COCO17
 from rmpe_ros.nodes.hri_bodies import SKELETON2D_JOINTS, bodies, check_joint_order
-from rmpe_ros.poses import Poses
-from rmpe_ros.skeletons import BODY19, COCO17
 
 # The constants of hri_msgs/msg/Skeleton2D, as that file has them.
 CONSTANTS = (

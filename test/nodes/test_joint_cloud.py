@@ -11,9 +11,9 @@ pytest.importorskip('rclpy', reason='needs ROS 2')
 from sensor_msgs.msg import PointField
 from std_msgs.msg import Header
 
+from rmpe_ros.core.poses import Poses
+from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.nodes.joint_cloud import joint_cloud
-from rmpe_ros.poses import Poses
-from rmpe_ros.skeletons import BODY19
 
 pytestmark = pytest.mark.ros
 

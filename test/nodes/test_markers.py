@@ -11,11 +11,11 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 
-from rmpe_ros.camera import PinholeCamera
+from rmpe_ros.core.camera import PinholeCamera
+from rmpe_ros.core.poses import Poses
+from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.nodes.markers import person_color, pose_markers
-from rmpe_ros.nodes.messages import poses_to_message
-from rmpe_ros.poses import Poses
-from rmpe_ros.skeletons import BODY19
+from rmpe_ros.nodes.rclpy_messages import poses_to_message
 
 pytestmark = pytest.mark.ros
 

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip('rclpy', reason='needs ROS 2')
 pytest.importorskip('rmpe_ros.msg', reason='needs the built messages of this package')
 
-from rmpe_ros.images import SourceImage
+from rmpe_ros.io.images import SourceImage
 from rmpe_ros.nodes import image_source_node
 from rmpe_ros.nodes.image_source_node import Pace
 

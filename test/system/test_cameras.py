@@ -10,7 +10,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rmpe_ros.msg import PersonPoseArray, SkeletonInfo
 from sensor_msgs.msg import Image
 
-from rmpe_ros.nodes.messages import rgb_to_image
+from rmpe_ros.nodes.rclpy_messages import rgb_to_image
 from rmpe_ros.nodes.stamp_matcher import header_key
 
 from .conftest import PATIENCE, new_header

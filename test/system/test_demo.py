@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import pytest
 
-from rmpe_ros.bags.content import read_bag
-from rmpe_ros.demo import DemoError, percentile, prepare_folder
-from rmpe_ros.images import load_image
+from rmpe_ros.cli.processes.demo import DemoError, percentile, prepare_folder
+from rmpe_ros.io.bags.content import read_bag
+from rmpe_ros.io.images import load_image
 
 from .conftest import PATIENCE
 
@@ -28,7 +28,7 @@ def demo(environment, tmp_path):
     name, _, value = mark.partition('=')
     started = []
 
-    def start(*arguments, code='from rmpe_ros.cli import main; sys.exit(main())', **variables):
+    def start(*arguments, code='from rmpe_ros.cli.main import main; sys.exit(main())', **variables):
         # A domain of its own: the demo chooses one.
         chosen = {key: each for key, each in environment.items() if key != 'ROS_DOMAIN_ID'}
         process = subprocess.Popen(
@@ -158,7 +158,7 @@ def test_children_do_not_outlive_a_killed_demo(demo, photos, tmp_path):
 def test_without_ros_it_says_what_to_do(demo, photos):
     process = demo(
         '--source', photos,
-        code="sys.modules['rclpy'] = None; from rmpe_ros.cli import main; sys.exit(main())",
+        code="sys.modules['rclpy'] = None; from rmpe_ros.cli.main import main; sys.exit(main())",
     )  # fmt: skip
     output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1

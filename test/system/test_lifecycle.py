@@ -14,8 +14,8 @@ from rmpe_ros.srv import EstimatePoses
 from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool
 
-from rmpe_ros.nodes.messages import message_to_poses, rgb_to_image
-from rmpe_ros.skeletons import BODY19
+from rmpe_ros.core.skeletons import BODY19
+from rmpe_ros.nodes.rclpy_messages import message_to_poses, rgb_to_image
 
 from .conftest import PATIENCE, new_header
 from .made_models import heavy_detector

@@ -16,7 +16,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from rmpe_ros.msg import PersonPoseArray, SkeletonInfo
 from sensor_msgs.msg import CompressedImage, Image
 
-from rmpe_ros.nodes.messages import (
+from rmpe_ros.core.skeletons import BODY19
+from rmpe_ros.nodes.rclpy_messages import (
     compressed_to_rgb,
     message_to_poses,
     message_to_skeleton,
@@ -24,7 +25,6 @@ from rmpe_ros.nodes.messages import (
     rgb_to_image,
 )
 from rmpe_ros.nodes.stamp_matcher import header_key
-from rmpe_ros.skeletons import BODY19
 
 from .conftest import PATIENCE, new_header
 from .made_models import slow_detector

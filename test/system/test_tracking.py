@@ -7,7 +7,7 @@ from rcl_interfaces.srv import SetParameters
 from rmpe_ros.msg import PersonPoseArray
 from sensor_msgs.msg import Image
 
-from rmpe_ros.nodes.messages import rgb_to_image
+from rmpe_ros.nodes.rclpy_messages import rgb_to_image
 
 from .conftest import new_header
 

@@ -9,17 +9,17 @@ from rmpe_ros.msg import PersonPoseArray, SkeletonInfo
 from sensor_msgs.msg import CameraInfo, Image
 from visualization_msgs.msg import Marker, MarkerArray
 
-from rmpe_ros.drawing import draw_poses
-from rmpe_ros.images import load_image
-from rmpe_ros.nodes.messages import (
+from rmpe_ros.core.drawing import draw_poses
+from rmpe_ros.core.poses import Poses
+from rmpe_ros.core.skeletons import BODY19, Skeleton
+from rmpe_ros.io.images import load_image
+from rmpe_ros.nodes.rclpy_messages import (
     image_to_rgb,
     poses_to_message,
     rgb_to_image,
     skeleton_to_message,
 )
 from rmpe_ros.nodes.stamp_matcher import header_key
-from rmpe_ros.poses import Poses
-from rmpe_ros.skeletons import BODY19, Skeleton
 
 from .conftest import new_header
 

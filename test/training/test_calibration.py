@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip('torch')
 
+from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.engines.onnxruntime import OnnxRuntimeEngine
-from rmpe_ros.skeletons import BODY19
 from rmpe_ros.training.calibration import calibration_inputs
 from rmpe_ros.training.data_config import read_data_config
 

@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
-from rmpe_ros.skeletons import BODY19
+from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.training.augment import NO_AUGMENTATION, Augmentation, jitter_box
 from rmpe_ros.training.batches import ExampleBatches
 from rmpe_ros.training.datasets import ImageCache, LabelledPerson
@@ -21,7 +21,7 @@ from rmpe_ros.training.device_batches import (
 )
 from rmpe_ros.training.device_pixels import PixelStore, distort_batch, resampling_matrix
 from rmpe_ros.training.distortions import Distortion, Patch, distort, motion_kernel
-from rmpe_ros.training.pose import PoseExamples
+from rmpe_ros.training.pose_training import PoseExamples
 
 SIZE = (112, 80)
 DEVICE = torch.device('cpu')

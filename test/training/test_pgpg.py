@@ -9,9 +9,9 @@ import pytest
 
 pytest.importorskip('sklearn')
 
-from rmpe_ros.boxes import box_iou
-from rmpe_ros.cli import main
-from rmpe_ros.skeletons import BODY19
+from rmpe_ros.cli.main import main
+from rmpe_ros.core.boxes import box_iou
+from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.training.datasets import LabelledPerson
 from rmpe_ros.training.pgpg import (
     MIN_IOU,

@@ -11,8 +11,8 @@ import pytest
 
 scipy_io = pytest.importorskip('scipy.io')
 
-from rmpe_ros.evaluation.pck import LSP_JOINTS
-from rmpe_ros.skeletons import BODY19, COCO17, MPII16
+from rmpe_ros.core.skeletons import BODY19, COCO17, MPII16
+from rmpe_ros.evaluation.labels.lsp import LSP_JOINTS
 from rmpe_ros.training.data_config import read_data_config
 from rmpe_ros.training.datasets import load_people, load_scenes, mixing_probabilities
 
@@ -187,7 +187,7 @@ def test_coco_fills_17_of_19(tmp_path):
 
 def test_validation_reads_every_format_and_tests_on_lsps_test_half(tmp_path):
     pytest.importorskip('torch')
-    from rmpe_ros.training.pose import PoseValidation
+    from rmpe_ros.training.pose_training import PoseValidation
 
     folder = photos(tmp_path / 'images', 'a.jpg', 'im0001.jpg')
     coco = PoseValidation(coco_file(tmp_path / 'coco.json'), folder, (64, 48))

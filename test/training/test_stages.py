@@ -11,13 +11,13 @@ import pytest
 torch = pytest.importorskip('torch')
 pytest.importorskip('onnxsim')
 
-from rmpe_ros.cli import main
+from rmpe_ros.cli.main import main
+from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.engines import open_engine
 from rmpe_ros.estimator import PoseEstimator
-from rmpe_ros.skeletons import BODY19
 from rmpe_ros.training.data_config import read_data_config
 from rmpe_ros.training.datasets import LabelledPerson
-from rmpe_ros.training.pose import build_pose_network
+from rmpe_ros.training.pose_training import build_pose_network
 from rmpe_ros.training.stages import build_stage, fingerprint, load_checkpoint
 
 

@@ -10,9 +10,9 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
-from rmpe_ros.boxes import box_iou
+from rmpe_ros.core.boxes import box_iou
+from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.networks.person_detector import DetectorGraph, PersonDetector
-from rmpe_ros.skeletons import BODY19
 from rmpe_ros.training.augment import NO_AUGMENTATION, Augmentation, jitter_box, make_crop
 from rmpe_ros.training.data_config import read_data_config
 from rmpe_ros.training.datasets import (
@@ -22,7 +22,7 @@ from rmpe_ros.training.datasets import (
     mixing_probabilities,
     person_joints,
 )
-from rmpe_ros.training.detector import (
+from rmpe_ros.training.detector_training import (
     SceneExamples,
     assign_cells,
     cell_points,

@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`rmpe ablate`: what each part of RMPE is worth, the paper's Table 3 on your data."""
+
+import argparse
+import hashlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rmpe_ros.cli.evaluate_command import add_label_options, open_labels
+from rmpe_ros.cli.predict_command import add_pipeline_options, open_pipeline
+
+if TYPE_CHECKING:
+    from rmpe_ros.evaluation.ablation import Row
+    from rmpe_ros.training.data_config import DataConfig
+    from rmpe_ros.training.pgpg import ProposalGenerator
+
+# So many training pictures are enough to learn how the detector's boxes are off.
+_PGPG_PICTURES = 1000
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the subcommand and its options."""
+    parser = subparsers.add_parser(
+        'ablate',
+        help="train and measure RMPE without each of its parts (the paper's Table 3)",
+        description='Trains the pose network in the ways that the rows need, evaluates each row on '
+        "labelled pictures, and prints the table beside the paper's numbers. What is done is kept "
+        'in --out: the same command goes on where it was stopped. '
+        'Needs pip install "rmpe_ros[train]".',
+    )
+    parser.add_argument('--data', type=Path, required=True, help='YAML file with the training data')
+    parser.add_argument('--data-root', type=Path, help='folder that its paths are relative to')
+    add_label_options(parser)
+    parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='runs and results')
+    parser.add_argument(
+        '--rows', nargs='+', metavar='ROW', help='only some, such as no-sstn jitter (see the docs)'
+    )
+    parser.add_argument(
+        '--model', default='lite', help='pose network to train (default: %(default)s)'
+    )
+    parser.add_argument('--pretrained', type=Path, help='MoveNet ONNX file to start from')
+    parser.add_argument(
+        '--init', type=Path, help='checkpoint.pt of a trained sppe: skips the first stage'
+    )
+    parser.add_argument('--steps', type=int, help='optimiser steps of each stage of each network')
+    parser.add_argument('--minutes', type=float, help='longest time of each stage')
+    parser.add_argument('--batch', type=int, default=32)
+    parser.add_argument('--learning-rate', type=float, default=4e-4)
+    parser.add_argument('--device', default='cpu', help='cpu or cuda (default: %(default)s)')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument(
+        '--frozen-blocks', type=int, default=0, metavar='N', help='as in "rmpe train"'
+    )
+    parser.add_argument(
+        '--pgpg',
+        type=Path,
+        help='file of "rmpe fit-pgpg" (default: fitted to the detector and its noise)',
+    )
+    parser.add_argument(
+        '--incomplete',
+        action='store_true',
+        help='count AP also in pictures where not everyone is labelled, there of the boxes near '
+        'labelled people only',
+    )
+    parser.add_argument(
+        '--detector-noise',
+        type=float,
+        default=0.0,
+        metavar='S',
+        help="move the edges of detected boxes by N(0, S) of the side, as a worse detector's",
+    )
+    parser.add_argument('--box-nms', type=float, default=0.8, metavar='IOU', help='of the detector')
+    parser.add_argument('--score-threshold', type=float, default=0.1, metavar='S')
+    add_pipeline_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the subcommand: 0, 130 when training was stopped, 2 for what cannot be used."""
+    try:
+        return _Ablation(args).run()
+    except ImportError as error:
+        print(f'rmpe ablate needs {error.name}: pip install "rmpe_ros[train]"', file=sys.stderr)
+        return 2
+    except ValueError as error:
+        print(f'rmpe ablate: {error}', file=sys.stderr)
+        return 2
+
+
+class _Ablation:
+    """One call of the command."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        import torch
+
+        from rmpe_ros.evaluation.ablation import KeptResults, choose_rows
+        from rmpe_ros.evaluation.labels import LabelsError, find_images
+        from rmpe_ros.pipeline import DEFAULT_POSE_NMS
+        from rmpe_ros.training.data_config import read_data_config
+
+        if args.images is None:
+            raise LabelsError('--images DIR is needed: the folder of the labelled pictures')
+        if args.steps is None and args.minutes is None:
+            raise ValueError('give --steps or --minutes: how long each network trains')
+        if args.threads:
+            torch.set_num_threads(args.threads)
+        self.args = args
+        self.rows = choose_rows(args.rows)
+        self.data: DataConfig = read_data_config(args.data, root=args.data_root)
+        self.labels, self.notes = open_labels(args)
+        self.paths = find_images(self.labels, args.images)
+        self.parameters = args.pose_nms or DEFAULT_POSE_NMS
+        names = (
+            'model', 'steps', 'minutes', 'batch', 'learning_rate', 'seed', 'detector',
+            'detector_noise', 'box_nms', 'score_threshold', 'sources', 'limit', 'incomplete',
+            'frozen_blocks',
+        )  # fmt: skip
+        self.settings = {name: getattr(args, name) for name in names}
+        self.settings |= {
+            'annotations': hashlib.sha256(args.annotations.read_bytes()).hexdigest(),
+            'pose_nms': str(self.parameters),
+        }
+        self.kept = KeptResults(args.out / 'results.json', self.settings)
+        self.generator: ProposalGenerator | None = None
+
+    def run(self) -> int:
+        from rmpe_ros.evaluation.ablation import ablation_table
+        from rmpe_ros.evaluation.report import align
+
+        # By network, so that each is trained once and its poses are computed once.
+        for training in dict.fromkeys(row.training for row in self.rows):
+            rows = [
+                row
+                for row in self.rows
+                if row.training == training and row.name not in self.kept.scores
+            ]
+            if not rows:
+                continue
+            model = self._train(rows[0])
+            if model is None:
+                return 130
+            self.kept.add(self._evaluate(rows, model))
+        for note in self.notes:
+            print(f'- {note}')
+        print(align(ablation_table(self.rows, self.kept.scores)))
+        return 0
+
+    def _train(self, row: 'Row') -> Path | None:
+        """The ONNX file of the row's network; None when training was stopped."""
+        model = self.args.out / row.training / 'pose.onnx'
+        if model.is_file():
+            return model
+        first = self.args.init or self._stage('sppe', f'sppe-{row.proposals}-first', row, None)
+        if first is None:
+            return None
+        stage = 'sppe' if row.network == 'sppe' else 'sstn'
+        checkpoint = self._stage(stage, row.training, row, first)
+        if checkpoint is None:
+            return None
+        self._export(checkpoint, model)
+        return model
+
+    def _stage(self, stage: str, name: str, row: 'Row', init: Path | None) -> Path | None:
+        """Train one stage; its checkpoint, or None when it was stopped."""
+        import torch
+
+        from rmpe_ros.training.schedule import Schedule
+        from rmpe_ros.training.stages import build_stage
+        from rmpe_ros.training.trainer import Trainer
+        from rmpe_ros.training.training_progress import TrainingProgress
+
+        args = self.args
+        torch.manual_seed(args.seed)
+        built = build_stage(
+            stage,
+            self.data,
+            model=args.model,
+            pretrained=args.pretrained,
+            init=init,
+            propose=self._propose(row),
+            parallel=row.network == 'sstn',
+            frozen_blocks=args.frozen_blocks,
+            device=args.device,
+            validate=False,
+        )
+        schedule = Schedule(
+            args.steps,
+            args.minutes,
+            batch=args.batch,
+            learning_rate=args.learning_rate,
+            seed=args.seed,
+        )
+        progress = TrainingProgress(title=name)
+        trainer = Trainer(
+            built.network,
+            built.loss,
+            built.batches,
+            schedule,
+            args.out / name,
+            device=args.device,
+            progress=progress,
+        )
+        try:
+            trainer.resume()
+            trainer.run()
+        finally:
+            progress.close()
+        return None if trainer.stopping else trainer.checkpoint
+
+    def _propose(self, row: 'Row') -> Any:
+        if row.proposals == 'true':
+            return lambda person, rng: person.box
+        if row.proposals == 'jitter':
+            return None  # PoseExamples' own default
+        if self.generator is None:
+            from rmpe_ros.training.pgpg import load_proposals
+
+            file = self.args.pgpg or self.args.out / 'pgpg.json'
+            if not self.args.pgpg and not file.is_file():
+                self._fit_pgpg(file)
+            self.generator = load_proposals(file)
+        return self.generator.propose
+
+    def _fit_pgpg(self, file: Path) -> None:
+        """Fit PGPG to the detector's boxes of training people, noise included."""
+        import numpy as np
+
+        from rmpe_ros.core.skeletons import BODY19
+        from rmpe_ros.evaluation.ablation import move_edges
+        from rmpe_ros.io.progress import Progress
+        from rmpe_ros.training.datasets import ImageCache, LabelledPerson
+        from rmpe_ros.training.pgpg import box_offsets, fit_proposals, save_proposals
+
+        pictures: dict[Path, list[LabelledPerson]] = {}
+        for person in self.data.people():
+            pictures.setdefault(person.image, []).append(person)
+        rng = np.random.default_rng(self.args.seed)
+        order = rng.permutation(len(pictures))[:_PGPG_PICTURES]
+        chosen = [list(pictures.items())[i] for i in order]
+        people: list[LabelledPerson] = []
+        offsets, index = [np.zeros((0, 4))], [np.zeros(0, np.intp)]
+        cache = ImageCache(limit_bytes=0)
+        with self._open() as pipeline, Progress(len(chosen), 'picture') as progress:
+            for path, here in chosen:
+                boxes, _ = pipeline.detector(cache.read(path))
+                boxes = move_edges(boxes, self.args.detector_noise, rng)
+                off, person_index = box_offsets(boxes, np.stack([p.box for p in here]))
+                offsets.append(off)
+                index.append(len(people) + person_index)
+                people += here
+                progress.advance()
+        generator = fit_proposals(
+            np.stack([p.joints for p in people]),
+            np.stack([p.weights for p in people]) > 0,
+            np.stack([p.box for p in people]),
+            BODY19,
+            np.concatenate(offsets),
+            np.concatenate(index),
+            seed=self.args.seed,
+        )
+        save_proposals(file, generator, {'pictures': len(chosen), 'fitted_by': 'rmpe ablate'})
+
+    def _open(self, model: Path | None = None) -> Any:
+        """The pipeline with a loose detector, and a trained network for pose."""
+        values = {**vars(self.args), 'pose': str(model) if model else self.args.pose}
+        pipeline = open_pipeline(argparse.Namespace(**values))
+        pipeline.detector.score_threshold = self.args.score_threshold
+        pipeline.detector.nms_iou = self.args.box_nms
+        return pipeline
+
+    def _export(self, checkpoint: Path, model: Path) -> None:
+        import torch
+
+        from rmpe_ros.networks.export import export_pose
+        from rmpe_ros.training.pose_training import (
+            PoseValidation,
+            build_pose_network,
+            calibrate_scores,
+        )
+
+        state = torch.load(checkpoint, map_location='cpu', weights_only=True)['ema']
+        sstn = any(name.startswith('localisation.') for name in state)
+        network = build_pose_network(self.args.model, sstn=sstn)
+        network.load_state_dict({k: v for k, v in state.items() if not k.startswith('parallel.')})
+        network.eval()
+        files = self.data.validation
+        validation = PoseValidation(files.annotations, files.images, network.size)
+        calibration = calibrate_scores(validation, network)
+        metadata = {'rmpe.name': model.parent.name, 'rmpe.version': 'ablation'}
+        export_pose(network, model, calibration=calibration, metadata=metadata)
+
+    def _evaluate(self, rows: 'list[Row]', model: Path) -> dict[str, dict[str, float]]:
+        from rmpe_ros.evaluation.ablation import detect, evaluate_rows
+        from rmpe_ros.io.progress import Progress
+
+        with self._open(model) as pipeline, Progress(None, 'picture') as progress:
+            detections = detect(
+                self.labels,
+                self.paths,
+                pipeline.detector,
+                noise=self.args.detector_noise,
+                seed=self.args.seed,
+                progress=progress.advance,
+            )
+            return evaluate_rows(
+                rows,
+                self.labels,
+                self.paths,
+                detections,
+                pipeline,
+                self.parameters,
+                progress.advance,
+                incomplete=self.args.incomplete,
+            )

@@ -1,0 +1,338 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`rmpe benchmark`: how long each stage of the pipeline takes, also against another network."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from rmpe_ros.cli.predict_command import add_pipeline_options, open_pipeline
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from rmpe_ros.engines import Engine, TensorInfo
+    from rmpe_ros.pipeline import PosePipeline
+
+Times = dict[str, list[float]]
+_WARM_UP = 3
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the subcommand and its options."""
+    parser = subparsers.add_parser(
+        'benchmark',
+        help='time of each stage for 1, 4, 8 people, also against another ONNX network',
+        description='Time the pipeline stage by stage. All contenders take turns in one run, so '
+        'that their ratios hold on a machine that is busy with other things as well. With '
+        '--backend, also each engine alone: its memory, its time for every batch size, and how far '
+        'that is from the floor that arithmetic and bytes set.',
+    )
+    parser.add_argument(
+        '--people', type=int, nargs='+', default=[1, 4, 8], metavar='N', help='default: 1 4 8'
+    )
+    parser.add_argument('--image', type=Path, help='photo to run on (default: a made-up one)')
+    parser.add_argument(
+        '--size', nargs='+', default=['640x480'], metavar='WxH', help='default: 640x480'
+    )
+    parser.add_argument('--repeat', type=int, default=50, metavar='N', help='default: %(default)s')
+    parser.add_argument(
+        '--against', type=Path, metavar='FILE.onnx', help='another network, its bare graph'
+    )
+    parser.add_argument(
+        '--against-size', type=int, default=640, metavar='PX', help='its input, where not fixed'
+    )
+    parser.add_argument('--nms', action='store_true', help='time only the pose NMS')
+    parser.add_argument(
+        '--ros',
+        action='store_true',
+        help='time only what pose_node adds to the pipeline, with each transport of Fast DDS',
+    )
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write the numbers')
+    add_pipeline_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, print a table, write JSON."""
+    from rmpe_ros.io.files import write_file
+
+    if args.repeat < 1 or min(args.people) < 1:
+        print('rmpe benchmark: --repeat and --people must be 1 or more', file=sys.stderr)
+        return 2
+    try:
+        if args.ros:
+            return _measure_ros(args)
+        report = _nms_report(args.repeat) if args.nms else _pipeline_report(args)
+    except ValueError as error:
+        print(f'rmpe benchmark: {error}', file=sys.stderr)
+        return 2
+    _print_table(report)
+    if 'engines' in report:
+        _print_engines(report['engines'])
+    if args.json:
+        write_file(args.json, json.dumps(report, indent=2))
+    return 0
+
+
+def _measure_ros(args: argparse.Namespace) -> int:
+    if len(args.size) > 1:
+        raise ValueError('--ros measures one --size at a time')
+    from rmpe_ros.cli.processes.node_benchmark import measure_ros, print_ros
+    from rmpe_ros.io.files import write_file
+
+    models = {'detector': args.detector, 'pose_model': args.pose}
+    report = measure_ros(
+        size=_parse_size(args.size[0]),
+        repeat=args.repeat,
+        models={name: str(model) for name, model in models.items() if model},
+    )
+    print_ros(report)
+    if args.json:
+        write_file(args.json, json.dumps(report, indent=2))
+    return 0
+
+
+def _pipeline_report(args: argparse.Namespace) -> dict[str, Any]:
+    import cv2
+
+    from rmpe_ros.engines import open_engine
+    from rmpe_ros.engines.onnxruntime import physical_cores
+
+    pictures = [_picture(args.image, *_parse_size(size)) for size in args.size]
+    contenders: dict[str, Callable[[], dict[str, float]]] = {}
+    with open_pipeline(args) as pipeline:
+        for size, image in zip(args.size, pictures, strict=True):
+            # Detected once: the boxes, not the detector, decide how many people there are.
+            found = pipeline.detector(image)[0] if args.image else None
+            for people in args.people:
+                boxes = _boxes(people, image.shape[1], image.shape[0], found)
+                name = f'{people} people' if people > 1 else '1 person'
+                name += f', {size}' if len(pictures) > 1 else ''
+                contenders[name] = _stages(pipeline, image, boxes)
+        if args.against:
+            rival = open_engine(args.against, args.backend or 'auto', threads=args.threads)
+            inputs = {
+                name: _make_input(info, args.against_size, pictures[0])
+                for name, info in rival.inputs.items()
+            }
+            contenders[rival.name] = _network(rival, inputs)
+        times = measure(contenders, args.repeat)
+        engines = _engine_reports(args, pipeline) if args.backend else None
+    report: dict[str, Any] = {
+        'image': ', '.join(args.size),
+        'repeat': args.repeat,
+        'threads': args.threads or physical_cores(),
+        'opencv': cv2.__version__,
+        'results': {name: summarise(stages) for name, stages in times.items()},
+    }
+    if engines:
+        report['engines'] = engines
+    if args.against:
+        theirs = report['results'][rival.name]['total']['p50']
+        report['against'] = rival.name
+        for result in report['results'].values():
+            result['ratio'] = round(result['total']['p50'] / theirs, 3)
+    return report
+
+
+def _engine_reports(args: argparse.Namespace, pipeline: 'PosePipeline') -> dict[str, Any]:
+    """Each engine alone, and the device they are compared with."""
+    from rmpe_ros.engines import EngineError
+    from rmpe_ros.engines.speed import device_peak, measure_engine
+    from rmpe_ros.models import DEFAULT_DETECTOR, DEFAULT_POSE, find_model
+
+    try:
+        peak = device_peak(pipeline.estimator.engine, args.threads)
+        device = peak.source if peak else 'the peak of this device is not known'
+    except EngineError as error:
+        peak, device = None, str(error)
+    names = (args.detector or DEFAULT_DETECTOR, args.pose or DEFAULT_POSE)
+    engines = (pipeline.detector.engine, pipeline.estimator.engine)
+    return {
+        'device': device,
+        'models': [
+            measure_engine(
+                engine, find_model(name), peak=peak, precision=args.precision, repeat=args.repeat
+            )
+            for name, engine in zip(names, engines, strict=True)
+        ],
+    }
+
+
+def _nms_report(repeat: int) -> dict[str, Any]:
+    contenders = {f'{n} poses x 19 joints': _nms(n) for n in (5, 30, 100, 500)}
+    times = measure(contenders, repeat)
+    return {
+        'repeat': repeat,
+        'results': {name: summarise(stages) for name, stages in times.items()},
+    }
+
+
+def measure(contenders: dict[str, Callable[[], dict[str, float]]], repeat: int) -> dict[str, Times]:
+    """Milliseconds per stage of each contender; they take turns, after a few rounds to warm up."""
+    times: dict[str, Times] = {name: {} for name in contenders}
+    for turn in range(-_WARM_UP, repeat):
+        for name, contender in contenders.items():
+            stages = contender()
+            for stage, milliseconds in stages.items():
+                if turn >= 0:
+                    times[name].setdefault(stage, []).append(milliseconds)
+    return times
+
+
+def summarise(times: Times) -> dict[str, Any]:
+    """Per stage p50 and p95 in milliseconds; and the total's frames per second."""
+    import numpy as np
+
+    summary: dict[str, Any] = {
+        stage: {
+            'p50': round(float(np.percentile(values, 50)), 3),
+            'p95': round(float(np.percentile(values, 95)), 3),
+        }
+        for stage, values in times.items()
+    }
+    summary['per_second'] = round(1e3 / max(summary['total']['p50'], 1e-6), 1)
+    return summary
+
+
+def _stages(
+    pipeline: 'PosePipeline', image: 'NDArray[np.uint8]', boxes: 'NDArray[np.floating]'
+) -> Callable[[], dict[str, float]]:
+    """Detection in the image, then the rest of the pipeline with the given people."""
+
+    def once() -> dict[str, float]:
+        start = perf_counter()
+        pipeline.detector(image)
+        detect = (perf_counter() - start) * 1e3
+        pipeline(image, boxes=boxes)
+        timings = pipeline.timings
+        return {**timings, 'detect': detect, 'total': timings['total'] + detect}
+
+    return once
+
+
+def _network(engine: 'Engine', inputs: dict[str, Any]) -> Callable[[], dict[str, float]]:
+    return lambda: {'total': _milliseconds(lambda: engine(inputs))}
+
+
+def _nms(count: int) -> Callable[[], dict[str, float]]:
+    """Pose NMS of `count` poses in small groups of near duplicates."""
+    import numpy as np
+
+    from rmpe_ros.core.pose_nms import PoseNmsParameters, parametric_pose_nms
+
+    random = np.random.default_rng(0)
+    people = random.uniform(100, 900, (max(1, count // 5), 1, 2)) + random.normal(0, 40, (1, 19, 2))
+    keypoints = np.resize(people, (count, 19, 2)) + random.normal(0, 3, (count, 19, 2))
+    keypoints = keypoints.astype(np.float32)
+    scores = random.uniform(0.2, 0.9, (count, 19)).astype(np.float32)
+    boxes = np.concatenate([keypoints.min(axis=1), keypoints.max(axis=1)], axis=1)
+    arrays = keypoints, scores, boxes, scores.mean(axis=1), PoseNmsParameters()
+    return lambda: {'total': _milliseconds(lambda: parametric_pose_nms(*arrays))}
+
+
+def _milliseconds(action: Callable[[], Any]) -> float:
+    start = perf_counter()
+    action()
+    return (perf_counter() - start) * 1e3
+
+
+def _picture(path: Path | None, width: int, height: int) -> 'NDArray[np.uint8]':
+    """The photo, or smooth noise, at the size asked for."""
+    import cv2
+    import numpy as np
+
+    from rmpe_ros.io.images import load_image
+
+    if path is not None:
+        return np.asarray(cv2.resize(load_image(path), (width, height)), np.uint8)
+    coarse = np.random.default_rng(0).integers(0, 255, (12, 16, 3), dtype=np.uint8)
+    return np.asarray(cv2.resize(coarse, (width, height)), np.uint8)
+
+
+def _boxes(
+    count: int, width: int, height: int, found: 'NDArray[np.floating] | None'
+) -> 'NDArray[np.floating]':
+    """`count` boxes: those found in the photo, repeated where they are fewer; or a row of them."""
+    import numpy as np
+
+    if found is not None and len(found):
+        return np.resize(found, (count, 4))
+    left = np.linspace(0, width * 0.8, count)
+    top = np.full(count, height * 0.2)
+    return np.stack([left, top, left + width * 0.2, top + height * 0.6], axis=1)
+
+
+def _make_input(info: 'TensorInfo', size: int, image: 'NDArray[np.uint8]') -> Any:
+    """The picture, or noise, in the shape of another network's input; free sides become `size`."""
+    import cv2
+    import numpy as np
+
+    shape = [side if isinstance(side, int) else size for side in info.shape]
+    if shape and not isinstance(info.shape[0], int):
+        shape[0] = 1
+    is_image = len(shape) == 4 and 3 in (shape[1], shape[3])
+    if len(shape) == 4 and not is_image and not isinstance(info.shape[1], int):
+        shape[1], is_image = 3, True
+    if is_image and shape[1] == 3:
+        array = cv2.resize(image, (shape[3], shape[2])).transpose(2, 0, 1)[None]
+    elif is_image:
+        array = cv2.resize(image, (shape[2], shape[1]))[None]
+    else:
+        array = np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)
+    array = np.repeat(array, shape[0], axis=0) if shape and len(array) != shape[0] else array
+    if np.issubdtype(info.dtype, np.floating):
+        array = array / 255
+    return np.ascontiguousarray(array, dtype=info.dtype)
+
+
+def _parse_size(text: str) -> tuple[int, int]:
+    width, _, height = text.lower().partition('x')
+    if not (width.isdigit() and height.isdigit() and int(width) > 0 and int(height) > 0):
+        raise ValueError(f'--size is width x height in pixels such as 640x480, got {text!r}')
+    return int(width), int(height)
+
+
+def _print_table(report: dict[str, Any]) -> None:
+    """p50 (p95) of each stage in milliseconds, one contender a line."""
+    results = report['results']
+    stages = list(dict.fromkeys(s for r in results.values() for s in r if isinstance(r[s], dict)))
+    name_width = max(12, *(len(name) for name in results))
+    print('milliseconds, p50 (p95)' + (f', image {report["image"]}' if 'image' in report else ''))
+    print(''.ljust(name_width) + ''.join(f'{stage:>18}' for stage in stages) + f'{"per s":>9}')
+    for name, result in results.items():
+        cells = ''
+        for stage in stages:
+            times = result.get(stage)
+            cell = f'{times["p50"]:.2f} ({times["p95"]:.2f})' if times else ''
+            cells += cell.rjust(18)
+        ratio = f'   {result["ratio"]:.2f} x {report["against"]}' if 'ratio' in result else ''
+        print(f'{name:<{name_width}}{cells}{result["per_second"]:>9}{ratio}')
+
+
+def _print_engines(report: dict[str, Any]) -> None:
+    """One line for each batch size of each engine."""
+    print(f'\ndevice: {report["device"]}')
+    for model in report['models']:
+        sizes = [f'model {model["model_bytes"] / 1e6:.1f} MB']
+        if model['engine_bytes']:
+            sizes.append(f'engine {model["engine_bytes"] / 1e6:.1f} MB')
+        if model['gpu_memory_bytes']:
+            sizes.append(f'GPU buffers {model["gpu_memory_bytes"] / 1e6:.0f} MB')
+        print(f'{model["model"]} on {model["backend"]}: {", ".join(sizes)}')
+        if model['passed_over']:
+            print(f'  passed over: {model["passed_over"]}')
+        if 'floor_missing' in model:
+            print(f'  no floor: {model["floor_missing"]}')
+        print(f'  batch{"p50 ms":>10}{"p95 ms":>10}{"per s":>10}{"floor ms":>10}{"x floor":>9}')
+        for bucket, result in model['buckets'].items():
+            floor = (
+                f'{result["floor"]:>10.3f}{result["times_floor"]:>9}' if 'floor' in result else ''
+            )
+            line = f'{bucket:>7}{result["p50"]:>10}{result["p95"]:>10}{result["per_second"]:>10}'
+            print(line + floor)

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`rmpe evaluate`: accuracy on labelled pictures (COCO, MPII, LSP), of our models or of results."""
+
+import argparse
+import hashlib
+import json
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from rmpe_ros.cli.predict_command import add_pipeline_options, open_pipeline
+
+if TYPE_CHECKING:
+    from rmpe_ros.evaluation.evaluate import Evaluation
+    from rmpe_ros.evaluation.found_people import FoundPeople
+    from rmpe_ros.evaluation.labels import Labels
+    from rmpe_ros.pipeline import PosePipeline
+
+# AP needs the doubtful people, too: the area under the curve ends where the scores end.
+DETECTOR_SCORE_THRESHOLD = 0.05
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the subcommand and its options."""
+    parser = subparsers.add_parser(
+        'evaluate',
+        help='accuracy on labelled pictures: OKS AP, PCK, PCKh, mAP',
+        description='Estimate the poses in labelled pictures and measure OKS AP (pycocotools), '
+        "PCK, PCKh and MPII's mAP, and the detector's AP. Labels: COCO (17 or 19 joints), MPII "
+        '(.json, .mat) or LSP (joints.mat). Needs pip install "rmpe_ros[evaluate]".',
+    )
+    add_label_options(parser)
+    parser.add_argument(
+        '--results',
+        type=Path,
+        metavar='FILE',
+        help="measure somebody else's COCO results instead of running models",
+    )
+    parser.add_argument(
+        '--gt-boxes',
+        action='store_true',
+        help='the labelled boxes instead of the detector: the pose network alone',
+    )
+    parser.add_argument(
+        '--incomplete',
+        action='store_true',
+        help='count AP also in pictures where not everyone is labelled (default: leave them out)',
+    )
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write the numbers')
+    parser.add_argument('--html', type=Path, metavar='FILE', help='write a report with pictures')
+    add_pipeline_options(parser)
+    add_detector_options(parser)
+    parser.set_defaults(run=run)
+
+
+def add_label_options(parser: Any) -> None:
+    """The options of every command that reads labelled pictures; see `open_labels`."""
+    parser.add_argument('--images', type=Path, metavar='DIR', help='folder of the pictures')
+    parser.add_argument(
+        '--annotations', type=Path, metavar='FILE', required=True, help='the labels'
+    )
+    parser.add_argument(
+        '--sources', nargs='+', metavar='NAME', help='only pictures of these sources'
+    )
+    parser.add_argument('--limit', type=int, metavar='N', help='only the first N pictures')
+
+
+def add_detector_options(parser: Any) -> None:
+    """How many boxes the detector hands on; see `prepare_pipeline`."""
+    parser.add_argument(
+        '--score-threshold',
+        type=float,
+        default=DETECTOR_SCORE_THRESHOLD,
+        metavar='S',
+        help='least score of a box (default: %(default)s; AP needs the doubtful ones)',
+    )
+    parser.add_argument(
+        '--box-nms', type=float, metavar='IOU', help="box NMS (default: the detector's own)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the subcommand: 0, or 2 for wrong usage and files that cannot be evaluated."""
+    try:
+        return _run(args)
+    except ImportError as error:
+        print(
+            f'rmpe evaluate needs {error.name}: pip install "rmpe_ros[evaluate]"', file=sys.stderr
+        )
+        return 2
+    except ValueError as error:
+        print(f'rmpe evaluate: {error}', file=sys.stderr)
+        return 2
+
+
+def _run(args: argparse.Namespace) -> int:
+    from rmpe_ros.evaluation.evaluate import evaluate
+    from rmpe_ros.evaluation.found_people import read_results
+    from rmpe_ros.evaluation.labels import LabelsError, find_images
+    from rmpe_ros.evaluation.report import html_report, text_report
+    from rmpe_ros.io.files import write_file
+
+    if args.html is not None:
+        import matplotlib  # noqa: F401  missing? better known before the work than after
+    if args.images is None and args.results is None:
+        raise LabelsError('--images DIR is needed, except with --results')
+    labels, notes = open_labels(args)
+    paths = find_images(labels, args.images) if args.images else None
+    start, entries, models = perf_counter(), None, {}
+    if args.results:
+        found, entries = _results(args, labels, read_results)
+    else:
+        assert paths is not None
+        with open_pipeline(args) as pipeline:
+            prepare_pipeline(pipeline, args)
+            found = run_models(args, labels, paths, pipeline)
+            models = describe_models(args, pipeline)
+    evaluation = evaluate(
+        labels,
+        found,
+        gt_boxes=args.gt_boxes,
+        incomplete=args.incomplete,
+        coco_results=entries,
+    )
+    evaluation.models = models
+    evaluation.seconds = perf_counter() - start
+    evaluation.notes[:0] = notes
+    print(text_report(evaluation))
+    if args.json:
+        write_file(args.json, json.dumps(evaluation.to_json(), indent=1) + '\n')
+    if args.html:
+        title = f'{args.annotations.name}: {_title(args, evaluation)}'
+        write_file(args.html, html_report(evaluation, labels, found, paths, title=title))
+    return 0
+
+
+def open_labels(args: argparse.Namespace) -> 'tuple[Labels, list[str]]':
+    """The labels that the options of `add_label_options` ask for, and notes on what was left out.
+
+    Raises LabelsError.
+    """
+    from rmpe_ros.evaluation.labels import LabelsError
+    from rmpe_ros.evaluation.labels.label_files import read_labels
+
+    labels = read_labels(args.annotations)
+    notes = []
+    sources = set(args.sources or ())
+    present = {image.source for image in labels.images}
+    if sources - present:
+        raise LabelsError(
+            f'no picture of {args.annotations} has the source {min(sources - present)!r}; it has '
+            f'{", ".join(sorted(present))}'
+        )
+    if not sources and labels.layout == 'lsp' and 'lsp_test' in present:
+        sources = {'lsp_test'}
+        notes.append("LSP's official test half, pictures 1001 to 2000 (--sources lsp_train: rest)")
+    if sources:
+        labels = labels.select(lambda image: image.source in sources)
+    if args.limit is not None:
+        first = {image.id for image in labels.images[: max(args.limit, 0)]}
+        labels = labels.select(lambda image: image.id in first)
+    if not labels.images:
+        raise LabelsError(f'{args.annotations}: no pictures are left to evaluate')
+    return labels, notes
+
+
+def prepare_pipeline(pipeline: 'PosePipeline', args: argparse.Namespace) -> None:
+    """Let everybody through whom the detector finds at all, as AP wants it."""
+    pipeline.detector.score_threshold = args.score_threshold
+    if args.box_nms is not None:
+        pipeline.detector.nms_iou = args.box_nms
+    pipeline.min_score = args.min_score or 0.0
+
+
+def run_models(
+    args: argparse.Namespace, labels: 'Labels', paths: dict[int, Path], pipeline: 'PosePipeline'
+) -> 'dict[int, FoundPeople]':
+    """People found by the pipeline, or poses in true boxes with --gt-boxes."""
+    from rmpe_ros.evaluation.found_people import find_people
+    from rmpe_ros.io.progress import Progress
+
+    with Progress(len(labels.images), 'picture') as progress:
+        return find_people(
+            labels, paths, pipeline, gt_boxes=args.gt_boxes, progress=progress.advance
+        )
+
+
+def describe_models(
+    args: argparse.Namespace, pipeline: 'PosePipeline'
+) -> dict[str, dict[str, str]]:
+    """Name, version, file and SHA-256 of the detector and of the pose network."""
+    from rmpe_ros.models import DEFAULT_DETECTOR, DEFAULT_POSE, find_model
+
+    parts = {
+        'detector': (pipeline.detector.info, args.detector or DEFAULT_DETECTOR),
+        'pose': (pipeline.estimator.info, args.pose or DEFAULT_POSE),
+    }
+    return {
+        part: {
+            'name': info.name,
+            'version': info.version,
+            'file': find_model(model).name,
+            'sha256': hashlib.sha256(find_model(model).read_bytes()).hexdigest(),
+        }
+        for part, (info, model) in parts.items()
+    }
+
+
+def _results(
+    args: argparse.Namespace, labels: 'Labels', read_results: Any
+) -> 'tuple[dict[int, FoundPeople], list[dict[str, Any]] | None]':
+    from rmpe_ros.evaluation.labels import LabelsError
+    from rmpe_ros.evaluation.labels.label_files import read_json, read_labels
+
+    if args.gt_boxes:
+        raise LabelsError('--gt-boxes runs models, so it does not go with --results')
+    # All pictures, because results for those that --sources or --limit leave out are no mistake.
+    everything = read_results(args.results, read_labels(args.annotations))
+    wanted = {image.id for image in labels.images}
+    found = {image: each for image, each in everything.items() if image in wanted}
+    return found, [e for e in read_json(args.results) if e['image_id'] in wanted]
+
+
+def _title(args: argparse.Namespace, evaluation: 'Evaluation') -> str:
+    if args.results:
+        return args.results.name
+    return ' + '.join(each['name'] for each in evaluation.models.values())

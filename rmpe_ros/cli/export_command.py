@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`rmpe export pose|detector`: a trained checkpoint to an ONNX file by the contract (needs the
+[train] extra).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rmpe_ros.networks.export import ExampleMaker
+    from rmpe_ros.training.data_config import DataConfig
+
+
+_FEWEST_EXAMPLES = 20
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        'export',
+        help='make an ONNX model of a training run',
+        description='Exports the averaged (EMA) weights of a run, calibrates the keypoint scores '
+        'on validation data, compares the ONNX file with PyTorch, and writes it with metadata.',
+    )
+    parser.add_argument('task', choices=('pose', 'detector'))
+    parser.add_argument('checkpoint', type=Path, help='checkpoint.pt of `rmpe train`')
+    parser.add_argument('output', type=Path, help='the ONNX file to write')
+    parser.add_argument(
+        '--model', default='lite', help='which pose network the checkpoint is of (default: lite)'
+    )
+    parser.add_argument(
+        '--data',
+        type=Path,
+        help='YAML data file; its validation part calibrates the keypoint scores, its training '
+        'part the activations of int8',
+    )
+    parser.add_argument(
+        '--data-root',
+        type=Path,
+        help="folder that the data file's paths are relative to (default: its own)",
+    )
+    parser.add_argument('--name', help='name the model says of itself (default: the file name)')
+    parser.add_argument(
+        '--long-side',
+        type=int,
+        help="pixels of a detector's input: more find smaller people (default: as shipped)",
+    )
+    parser.add_argument(
+        '--precision',
+        choices=('fp32', 'fp16', 'int8'),
+        default='fp32',
+        help='of the convolutions: fp16 for TensorRT, int8 for CPUs (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--calibration',
+        type=int,
+        default=200,
+        metavar='N',
+        help='training examples that int8 is calibrated and checked on (default: %(default)s)',
+    )
+    parser.add_argument('--model-version', default='1')
+    parser.add_argument(
+        '--training-data', default='not stated', help='what it was trained on, for the metadata'
+    )
+    parser.add_argument(
+        '--license', default='not stated', help='licence of the weights, for the metadata'
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export one model; returns the exit code."""
+    try:
+        import torch
+
+        from rmpe_ros.networks.export import DETECTOR_LONG_SIDE, export_detector, export_pose
+        from rmpe_ros.networks.person_detector import PersonDetector
+        from rmpe_ros.training.data_config import read_data_config
+        from rmpe_ros.training.pose_training import (
+            PoseValidation,
+            build_pose_network,
+            calibrate_scores,
+        )
+    except ImportError as error:
+        print(f'rmpe export needs {error.name}: pip install "rmpe_ros[train]"', file=sys.stderr)
+        return 1
+    if args.precision == 'int8' and (args.data is None or args.calibration < _FEWEST_EXAMPLES):
+        print(
+            'rmpe export: --precision int8 is calibrated on training photos: give --data, and at '
+            f'least {_FEWEST_EXAMPLES} of them with --calibration',
+            file=sys.stderr,
+        )
+        return 2
+    metadata = {
+        'rmpe.name': args.name or args.output.stem,
+        'rmpe.version': args.model_version,
+        'rmpe.training_data': args.training_data,
+        'rmpe.license': args.license,
+    }
+    try:
+        state = torch.load(args.checkpoint, map_location='cpu', weights_only=True)['ema']
+        data = read_data_config(args.data, root=args.data_root) if args.data else None
+        examples = _examples(data, args.calibration) if data else None
+        if args.task == 'detector':
+            detector = PersonDetector()
+            detector.load_state_dict(state)
+            parity = export_detector(
+                detector.eval(),
+                args.output,
+                metadata=metadata,
+                long_side=args.long_side or DETECTOR_LONG_SIDE,
+                precision=args.precision,
+                examples=examples,
+            )
+            print(f'{args.output}: person detector, {args.precision}; {parity}')
+            return 0
+        sstn = any(name.startswith('localisation.') for name in state)
+        network = build_pose_network(args.model, sstn=sstn)
+        # The parallel SPPE is discarded at test (RMPE sec. 3.1).
+        network.load_state_dict({k: v for k, v in state.items() if not k.startswith('parallel.')})
+        network.eval()
+        calibration = (1.0, 0.0)
+        if data:
+            validation = PoseValidation(
+                data.validation.annotations, data.validation.images, network.size
+            )
+            print(
+                'validation  '
+                + '  '.join(f'{name} {value:.4f}' for name, value in validation(network).items())
+            )
+            calibration = calibrate_scores(validation, network)
+            print(f'score = sigmoid({calibration[0]:.3f} logit(mass) + {calibration[1]:.3f})')
+        parity = export_pose(
+            network,
+            args.output,
+            calibration=calibration,
+            metadata=metadata,
+            precision=args.precision,
+            examples=examples,
+        )
+        print(f'{args.output}: pose network, {args.precision}; {parity}')
+    except (ValueError, OSError, RuntimeError, KeyError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    return 0
+
+
+def _examples(data: DataConfig, count: int) -> ExampleMaker:
+    from rmpe_ros.training.calibration import calibration_inputs
+
+    return lambda engine: calibration_inputs(data, engine, count)

@@ -1,0 +1,361 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`rmpe predict`: poses of people in photos, folders, videos and webcams, to pictures and JSON."""
+
+import argparse
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rmpe_ros.cli.argument_types import positive_number, share
+
+if TYPE_CHECKING:
+    from rmpe_ros.core.pose_nms import PoseNmsParameters
+    from rmpe_ros.core.poses import Poses
+    from rmpe_ros.io.images import SourceImage
+    from rmpe_ros.pipeline import PosePipeline
+
+# Below this many pixels (the shorter side) nobody can be recognised; worth a remark.
+_TOO_SMALL = 16
+# Frames per second of a stream that does not say.
+_RATE = 30.0
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the subcommand and its options."""
+    parser = subparsers.add_parser(
+        'predict',
+        help='poses of people in photos, folders, videos or a webcam',
+        description='Estimate the poses of all people in photos, folders of photos, videos or a '
+        'webcam (webcam:0). Exit code 1 when an input could not be read; the others are done.',
+    )
+    parser.add_argument('path', nargs='+', metavar='PATH', help='photo, folder, video or webcam:0')
+    parser.add_argument(
+        '--out', type=Path, metavar='DIR', help='write pictures and videos with skeletons drawn'
+    )
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write poses as COCO results')
+    parser.add_argument(
+        '--skeleton',
+        default='coco17',
+        choices=('coco17', 'body19', 'mpii16'),
+        help='keypoints in the JSON (default: %(default)s, what COCO tools expect)',
+    )
+    parser.add_argument(
+        '--annotations',
+        type=Path,
+        metavar='FILE',
+        help="COCO annotations: take each image's id from their file_name → id "
+        '(image_id is the file name otherwise)',
+    )
+    parser.add_argument(
+        '--color-by', default='person', choices=('person', 'side'), help='colours of the skeletons'
+    )
+    parser.add_argument('--boxes', action='store_true', help='draw boxes and scores, too')
+    parser.add_argument(
+        '--track',
+        action='store_true',
+        help='number the people of a video or webcam: in its JSON (track_id) and its pictures',
+    )
+    parser.add_argument(
+        '--smooth', action='store_true', help='take the jitter off their joints; implies --track'
+    )
+    add_pipeline_options(parser)
+    parser.set_defaults(run=run)
+
+
+def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
+    """The options of every command that runs the pipeline; see `open_pipeline`."""
+    group = parser.add_argument_group('pipeline')
+    group.add_argument('--detector', metavar='MODEL', help='shipped name or .onnx file')
+    group.add_argument(
+        '--pose',
+        metavar='MODEL',
+        help='shipped name (lite, lite_int8, standard) or .onnx file',
+    )
+    group.add_argument(
+        '--threads', type=positive_number, metavar='N', help='per model (default: physical cores)'
+    )
+    group.add_argument(
+        '--backend',
+        metavar='NAME',
+        help='tensorrt, tensorrt_rtx, onnxruntime_cuda or onnxruntime (default: the best here)',
+    )
+    group.add_argument(
+        '--precision', choices=('fp32', 'fp16'), default='fp32', help='of TensorRT engines'
+    )
+    group.add_argument(
+        '--min-score', type=share, metavar='S', help='leave out people below this score, 0 to 1'
+    )
+    group.add_argument(
+        '--max-people', type=positive_number, metavar='N', help='look at the N best boxes only'
+    )
+    group.add_argument(
+        '--pose-nms',
+        type=_pose_nms,
+        metavar='FILE',
+        help='pose NMS parameters that `rmpe tune-nms` wrote (default: the shipped ones)',
+    )
+
+
+def open_pipeline(args: argparse.Namespace) -> 'PosePipeline':
+    """The pipeline that the options of `add_pipeline_options` ask for."""
+    from rmpe_ros.pipeline import DEFAULT_MIN_SCORE, DEFAULT_POSE_NMS, PosePipeline
+
+    return PosePipeline(
+        args.detector,
+        args.pose,
+        pose_nms=args.pose_nms or DEFAULT_POSE_NMS,
+        min_score=DEFAULT_MIN_SCORE if args.min_score is None else args.min_score,
+        max_people=args.max_people,
+        threads=args.threads,
+        backend=args.backend or 'auto',
+        precision=args.precision,
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the subcommand: 0, or 1 when an input failed, 130 when interrupted."""
+    from rmpe_ros.io.images import count_images
+    from rmpe_ros.io.progress import Progress
+
+    if args.out is not None and args.out.exists() and not args.out.is_dir():
+        print(f'rmpe predict: --out {args.out} is a file, expected a folder', file=sys.stderr)
+        return 2
+    try:
+        image_ids = _read_image_ids(args.annotations) if args.annotations else None
+    except ValueError as error:
+        print(f'rmpe predict: {error}', file=sys.stderr)
+        return 2
+    with open_pipeline(args) as pipeline, Progress(count_images(args.path), 'image') as progress:
+        work = _Prediction(args, pipeline, progress, image_ids)
+        try:
+            work.run()
+            code = 1 if work.failures else 0
+        except KeyboardInterrupt:
+            code = 130
+        finally:
+            work.finish()
+    print(work.summary())
+    return code
+
+
+class _Prediction:
+    """What has been done so far."""
+
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        pipeline: 'PosePipeline',
+        progress: Any,
+        image_ids: '_ImageIds | None',
+    ) -> None:
+        from rmpe_ros.core.skeletons import get_skeleton
+
+        self.args = args
+        self.pipeline = pipeline
+        self.progress = progress
+        self.image_ids = image_ids
+        self.target = get_skeleton(args.skeleton)
+        self.pictures = _Pictures(args) if args.out else None
+        self.tracks = _Tracks(smooth=args.smooth) if args.track or args.smooth else None
+        self.names: set[str] = set()
+        self.results: list[dict[str, Any]] = []
+        self.milliseconds: list[float] = []
+        self.people = 0
+        self.failures = 0
+
+    def run(self) -> None:
+        from rmpe_ros.io.images import iter_images
+
+        for item in iter_images(self.args.path):
+            if item.image is None:
+                self._fail(item.error or item.name)
+                continue
+            height, width = item.image.shape[:2]
+            if min(height, width) < _TOO_SMALL:
+                self.progress.say(f'{item.path}: {width}x{height} pixels is too small for a person')
+            poses = self.pipeline(item.image)
+            self.milliseconds.append(self.pipeline.timings['total'])
+            if self.tracks:
+                poses = self.tracks.follow(item, poses)
+            self.people += len(poses)
+            if self.args.json:
+                self._collect(item, poses)
+            if self.pictures:
+                self.pictures.add(item, poses)
+            if not (self.args.json or self.args.out):
+                self.progress.say(f'{item.name}: {_count(len(poses), "person", "people")}')
+            self.progress.advance(f'{self.people} people')
+
+    def _collect(self, item: 'SourceImage', poses: 'Poses') -> None:
+        if self.image_ids is None:
+            # Two files of the same name in different folders are told apart by their paths.
+            image_id: int | str = str(item.path) if item.name in self.names else item.name
+            self.names.add(item.name)
+        else:
+            found = self.image_ids.find(item.path or Path(item.name))
+            if found is None:
+                self._fail(
+                    f'{item.path}: not an image of {self.args.annotations}; left out of JSON'
+                )
+                return
+            image_id = found
+        self.results += poses.to_skeleton(self.target).to_coco_results(image_id)
+
+    def _fail(self, line: str) -> None:
+        self.failures += 1
+        self.progress.say(f'error: {line}')
+
+    def finish(self) -> None:
+        """Complete all files, also after an interruption."""
+        from rmpe_ros.io.files import write_file
+
+        if self.pictures:
+            self.pictures.close()
+        if self.args.json:
+            write_file(self.args.json, json.dumps(self.results))
+
+    def summary(self) -> str:
+        parts = [
+            _count(len(self.milliseconds), 'image', 'images'),
+            _count(self.people, 'person', 'people'),
+        ]
+        if self.failures:
+            parts.append(f'{self.failures} failed')
+        if self.milliseconds:
+            parts.append(f'{statistics.median(self.milliseconds):.1f} ms per image (p50)')
+        parts += [f'pictures in {self.args.out}'] if self.args.out else []
+        parts += [f'poses in {self.args.json}'] if self.args.json else []
+        return ', '.join(parts)
+
+
+class _Tracks:
+    """Follows people through each video or webcam; photos have nobody to follow."""
+
+    def __init__(self, *, smooth: bool) -> None:
+        from rmpe_ros.core.one_euro import OneEuroParameters
+        from rmpe_ros.core.tracking import PoseTracker, TrackingParameters
+
+        smoothing = OneEuroParameters() if smooth else None
+        self._tracker = PoseTracker(TrackingParameters(smoothing=smoothing))
+        self._stream: str | None = None
+
+    def follow(self, item: 'SourceImage', poses: 'Poses') -> 'Poses':
+        if item.frame is None:
+            return poses
+        stream = item.name.partition('#')[0]
+        if stream != self._stream or item.frame == 0:
+            self._tracker.reset()
+            self._stream = stream
+        return self._tracker.update(poses, item.frame / (item.rate or _RATE))
+
+
+class _Pictures:
+    """Writes annotated photos, and annotated videos where the source is a stream."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self._args = args
+        self._names: set[str] = set()
+        self._stream: str | None = None
+        self._video: Any = None
+
+    def add(self, item: 'SourceImage', poses: 'Poses') -> None:
+        import cv2
+
+        from rmpe_ros.core.drawing import draw_poses
+        from rmpe_ros.io.files import write_file
+
+        assert item.image is not None
+        drawn = draw_poses(
+            item.image,
+            poses,
+            color_by=self._args.color_by,
+            boxes=self._args.boxes,
+            labels=self._args.boxes or bool((poses.track_ids >= 0).any()),
+        )
+        picture = cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR)
+        if item.frame is not None:
+            self._add_frame(item, picture)
+            return
+        name = (
+            item.name
+            if item.name.lower().endswith(('.jpg', '.jpeg', '.png'))
+            else item.name + '.jpg'
+        )
+        name = self._unique(name)
+        write_file(self._args.out / name, cv2.imencode(Path(name).suffix, picture)[1].tobytes())
+
+    def _add_frame(self, item: 'SourceImage', picture: Any) -> None:
+        import cv2
+
+        stream = item.name.partition('#')[0]
+        if stream != self._stream or item.frame == 0:
+            self.close()
+            self._args.out.mkdir(parents=True, exist_ok=True)
+            path = self._args.out / self._unique(f'{Path(stream.replace(":", "-")).stem}.mp4')
+            size = (picture.shape[1], picture.shape[0])
+            codec = cv2.VideoWriter.fourcc(*'mp4v')
+            self._video = cv2.VideoWriter(str(path), codec, item.rate or _RATE, size)
+            self._stream = stream
+            if not self._video.isOpened():
+                raise OSError(None, 'this OpenCV cannot write MP4 videos there', str(path))
+        self._video.write(picture)
+
+    def _unique(self, name: str) -> str:
+        """`name`, or name-2 and so on when this run has written it already."""
+        path, number = Path(name), 1
+        while name in self._names:
+            number += 1
+            name = f'{path.stem}-{number}{path.suffix}'
+        self._names.add(name)
+        return name
+
+    def close(self) -> None:
+        if self._video is not None:
+            self._video.release()
+            self._video = None
+
+
+class _ImageIds:
+    """Image ids by file name; of equal names the one whose folders fit the path best."""
+
+    def __init__(self, images: list[dict[str, Any]]) -> None:
+        self._by_name: dict[str, list[tuple[tuple[str, ...], int]]] = {}
+        for image in images:
+            parts = Path(image['file_name']).parts
+            self._by_name.setdefault(parts[-1], []).append((parts, image['id']))
+
+    def find(self, path: Path) -> int | None:
+        parts = path.resolve().parts
+        matches = [
+            (len(wanted), image_id)
+            for wanted, image_id in self._by_name.get(path.name, ())
+            if parts[-len(wanted) :] == wanted
+        ]
+        return max(matches)[1] if matches else None
+
+
+def _read_image_ids(path: Path) -> _ImageIds:
+    try:
+        return _ImageIds(json.loads(path.read_text())['images'])
+    except OSError as error:
+        raise ValueError(f'--annotations {path}: cannot be read: {error.strerror}') from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f'--annotations {path}: expected COCO annotations, a JSON object with "images" that '
+            'have file_name and id'
+        ) from error
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f'{number} {one if number == 1 else many}'
+
+
+def _pose_nms(text: str) -> 'PoseNmsParameters':
+    from rmpe_ros.io.pose_nms_file import load_pose_nms
+
+    try:
+        return load_pose_nms(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

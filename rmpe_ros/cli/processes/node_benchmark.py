@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ROS adds to the pipeline: `rmpe benchmark --ros`, with both transports of Fast DDS.
+
+A camera in this process, `pose_node` in another. Each transport is measured by a child process of
+its own, since Fast DDS reads its profile once. The parent needs no ROS.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rmpe_ros.cli.processes.child_process import NodeProcess
+from rmpe_ros.cli.processes.dds_environment import local_environment
+from rmpe_ros.core.poses import Poses
+from rmpe_ros.core.skeletons import BODY19
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+
+PROFILES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
+PEOPLE = 20
+_WARM_UP = 5
+_START_TIMEOUT = 120.0
+_ANSWER_TIMEOUT = 2.0
+
+
+def measure_ros(*, size: tuple[int, int], repeat: int, models: dict[str, str]) -> dict[str, Any]:
+    """What `measure_transport` gives, by transport.
+
+    size: width and height of the image; models: parameters `detector` and `pose_model` of
+    pose_node. Raises ValueError when a measurement fails, with the reason.
+    """
+    base = {key: value for key, value in os.environ.items() if key not in PROFILES}
+    base.pop('ROS_DOMAIN_ID', None)
+    shared = local_environment(base, processes=3, packages=Path(__file__).resolve().parents[3])
+    plain = {key: value for key, value in shared.items() if key not in PROFILES}
+    environments = {'default': plain}
+    if plain != shared:
+        environments['shared memory'] = shared
+    options = ['--size', *map(str, size), '--repeat', str(repeat), '--models', json.dumps(models)]
+    report = {}
+    for transport, environment in environments.items():
+        command = [sys.executable, '-m', 'rmpe_ros.cli.processes.node_benchmark', *options]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            lines = done.stderr.strip().splitlines() or ['no output']
+            raise ValueError(f'the measurement with ROS 2 failed: {lines[-1]}')
+        report[transport] = json.loads(done.stdout.splitlines()[-1])
+    return report
+
+
+def print_ros(report: dict[str, Any]) -> None:
+    """The report of `measure_ros` as a table, a transport per column."""
+    print('milliseconds, p50 (p95)')
+    names = list(dict.fromkeys(name for each in report.values() for name in each['times']))
+    width = max(map(len, [*names, 'images lost']))
+    print(' ' * width + ''.join(f'{transport:>22}' for transport in report))
+    for name in names:
+        cells = [
+            '{:.2f} ({:.2f})'.format(*each['times'][name]) if name in each['times'] else '-'
+            for each in report.values()
+        ]
+        print(f'{name:<{width}}' + ''.join(f'{cell:>22}' for cell in cells))
+    lost = [f'{each["lost"]} of {each["images"]}' for each in report.values()]
+    print(f'{"images lost":<{width}}' + ''.join(f'{cell:>22}' for cell in lost))
+
+
+def measure_transport(size: tuple[int, int], repeat: int, models: dict[str, str]) -> dict[str, Any]:
+    """With the transport that the environment chooses: `images` sent, `lost`, and `times`.
+
+    times: (p50, p95) in milliseconds of 'node less pipeline', the image's stamp to publication of
+    the poses less the pipeline; 'and back', the same until the poses are received here;
+    'pipeline', the node's own; 'message of 20 people', building it.
+    """
+    import rclpy
+
+    rclpy.init(args=[])
+    node = rclpy.create_node('benchmark')
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            log = Path(folder) / 'pose_node.log'
+            with NodeProcess('pose_node', log, environment=os.environ, parameters=models) as child:
+                times, lost = _ask(node, child, size, repeat)
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+    times[f'message of {PEOPLE} people'] = _time_message(repeat)
+    percentiles = {
+        name: (float(np.percentile(values, 50)), float(np.percentile(values, 95)))
+        for name, values in times.items()
+        if values
+    }
+    return {'images': repeat, 'lost': lost, 'times': percentiles}
+
+
+def _ask(
+    node: Node, child: NodeProcess, size: tuple[int, int], repeat: int
+) -> tuple[dict[str, list[float]], int]:
+    """Publish one image after the other and wait for its answer; times, and how many were lost."""
+    import rclpy
+    from sensor_msgs.msg import Image
+    from std_msgs.msg import Float32, Header
+
+    from rmpe_ros.msg import PersonPoseArray
+    from rmpe_ros.nodes.rclpy_messages import rgb_to_image
+
+    answers: list[tuple[int, Any]] = []
+    latencies: list[float] = []
+
+    def on_answer(message: Any) -> None:
+        answers.append((node.get_clock().now().nanoseconds, message))
+
+    camera = node.create_publisher(Image, 'image_raw', 1)
+    node.create_subscription(PersonPoseArray, 'poses', on_answer, 5)
+    node.create_subscription(
+        Float32, 'pose_node/debug/latency_ms', lambda message: latencies.append(message.data), 5
+    )
+
+    def spin_until(condition: Callable[[], object], timeout: float) -> bool:
+        deadline = time.monotonic() + timeout
+        while not condition():
+            if time.monotonic() > deadline or child.exit_code is not None:
+                return False
+            rclpy.spin_once(node, timeout_sec=0.01)
+        return True
+
+    ready = spin_until(
+        lambda: (
+            camera.get_subscription_count()
+            and node.count_publishers('pose_node/debug/latency_ms')
+            and node.count_publishers('poses')
+        ),
+        _START_TIMEOUT,
+    )
+    if not ready:
+        raise ValueError(f'pose_node did not start: {child.log_tail(1)}')
+    spin_until(lambda: False, 1.0)  # the node's side of the discovery
+    image = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    message = rgb_to_image(image, Header(frame_id='camera'))
+    times: dict[str, list[float]] = {'node less pipeline': [], 'and back': [], 'pipeline': []}
+    lost = 0
+    for turn in range(-_WARM_UP, repeat):
+        answers.clear()
+        latencies.clear()
+        stamp = node.get_clock().now()
+        message.header.stamp = stamp.to_msg()
+        camera.publish(message)
+        if not spin_until(lambda: answers and latencies, _ANSWER_TIMEOUT):
+            if child.exit_code is not None:
+                raise ValueError(f'pose_node ended: {child.log_tail(1)}')
+            lost += turn >= 0
+            continue
+        received, answer = answers[-1]
+        if turn >= 0 and answer.header == message.header:
+            times['node less pipeline'].append(latencies[-1] - answer.total_ms)
+            times['and back'].append((received - stamp.nanoseconds) / 1e6 - answer.total_ms)
+            times['pipeline'].append(answer.total_ms)
+    return times, lost
+
+
+def _time_message(repeat: int) -> list[float]:
+    """Milliseconds that it takes to turn the poses of 20 people into a message."""
+    from std_msgs.msg import Header
+
+    from rmpe_ros.nodes.rclpy_messages import poses_to_message
+
+    random = np.random.default_rng(0)
+    joints = BODY19.num_keypoints
+    poses = Poses(
+        BODY19,
+        random.uniform(0, 480, (PEOPLE, joints, 2)).astype(np.float32),
+        random.uniform(0, 1, (PEOPLE, joints)).astype(np.float32),
+        np.tile(np.array([0, 0, 100, 200], np.float32), (PEOPLE, 1)),
+        random.uniform(0, 1, PEOPLE).astype(np.float32),
+    )
+    times = []
+    for turn in range(-_WARM_UP, max(repeat, 100)):
+        start = time.perf_counter()
+        poses_to_message(poses, Header(), image_size=(480, 640))
+        if turn >= 0:
+            times.append((time.perf_counter() - start) * 1e3)
+    return times
+
+
+def main(arguments: list[str]) -> int:
+    """The child process of `measure_ros`: print one line of JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
+    parser.add_argument('--size', type=int, nargs=2, default=(640, 480), metavar=('W', 'H'))
+    parser.add_argument('--repeat', type=int, default=50)
+    parser.add_argument('--models', type=json.loads, default={})
+    options = parser.parse_args(arguments)
+    try:
+        report = measure_transport(tuple(options.size), options.repeat, options.models)
+    except (ImportError, ValueError, OSError) as error:
+        print(str(error), file=sys.stderr)
+        return 1
+    print(json.dumps(report))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`rmpe train sppe|sstn|detector`: train the networks, stage by stage (needs the [train] extra)."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rmpe_ros.cli.argument_types import natural_number, positive_number
+
+if TYPE_CHECKING:
+    import torch
+
+    from rmpe_ros.training.distributed import Processes
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        'train',
+        help='train the pose network or the detector',
+        description='Trains one stage: sppe (the pose estimator alone), sstn (the spatial '
+        'transformers and the parallel SPPE around it, from a trained sppe) or detector. A run '
+        'can be stopped at any time; the same command given again goes on where it stopped. '
+        'Several GPUs or machines: torchrun --nproc-per-node N -m rmpe_ros.cli train ...',
+    )
+    parser.add_argument('stage', choices=('sppe', 'sstn', 'detector'))
+    parser.add_argument(
+        '--out', type=Path, required=True, help='folder of the run: checkpoint.pt, tensorboard/'
+    )
+    data = parser.add_argument_group('data')
+    data.add_argument(
+        '--data',
+        type=Path,
+        required=True,
+        help='YAML file with the data, as config/training/people.yaml',
+    )
+    data.add_argument(
+        '--data-root',
+        type=Path,
+        help="folder that the data file's paths are relative to (default: its own)",
+    )
+    data.add_argument(
+        '--pgpg',
+        type=Path,
+        help='file of "rmpe fit-pgpg": draw the boxes of the pose stages from it (default: jitter)',
+    )
+    data.add_argument(
+        '--data-on',
+        choices=('auto', 'host', 'device'),
+        default='auto',
+        help="where the pose stages' photos are kept (default: in a GPU's memory where they fit)",
+    )
+    network = parser.add_argument_group('network')
+    network.add_argument(
+        '--model', default='lite', help='of the pose stages: lite, standard, base or paper'
+    )
+    network.add_argument(
+        '--pretrained',
+        type=Path,
+        help='ONNX file of MoveNet (lite, standard) or RTMDet (detector) to start from',
+    )
+    network.add_argument(
+        '--init', type=Path, help='checkpoint.pt of an earlier stage to start from'
+    )
+    network.add_argument(
+        '--parallel',
+        type=Path,
+        metavar='CHECKPOINT',
+        help="of a trained sppe of any model, the sstn stage's frozen parallel SPPE "
+        '(default: a copy of what --init holds)',
+    )
+    network.add_argument(
+        '--frozen-blocks',
+        type=natural_number,
+        default=0,
+        metavar='N',
+        help='keep the first N blocks of the encoder of lite or standard as they are; 3 make '
+        'training on a CPU about 1.7 times as fast (default: %(default)s)',
+    )
+    schedule = parser.add_argument_group('schedule')
+    schedule.add_argument('--steps', type=positive_number, help='optimiser steps of the whole run')
+    schedule.add_argument(
+        '--minutes', type=float, help='stop after this long, with a complete checkpoint'
+    )
+    schedule.add_argument(
+        '--batch',
+        type=positive_number,
+        default=32,
+        help='examples of a step (default: %(default)s)',
+    )
+    schedule.add_argument('--learning-rate', type=float, default=4e-4)
+    schedule.add_argument(
+        '--evaluate-every', type=positive_number, default=400, help='steps between two validations'
+    )
+    schedule.add_argument('--seed', type=natural_number, default=0)
+    schedule.add_argument(
+        '--allow-changes',
+        action='store_true',
+        help='go on from the checkpoint in --out although it was made with other settings',
+    )
+    machine = parser.add_argument_group('machine')
+    machine.add_argument('--device', default='auto', help='auto, cpu or cuda')
+    machine.add_argument(
+        '--precision',
+        choices=('auto', 'fp32', 'bf16', 'fp16'),
+        default='auto',
+        help='what the network computes in (default: bf16 where the device can, else fp16 on a '
+        'GPU and fp32 on a CPU)',
+    )
+    machine.add_argument('--threads', type=positive_number, help='CPU threads (default: all cores)')
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train one stage: 0 when it is complete, 130 when it was stopped, 1 when it failed."""
+    try:
+        import torch
+
+        from rmpe_ros.training.distributed import joined_processes
+        from rmpe_ros.training.stages import build_stage  # noqa: F401 (for what it needs)
+    except ImportError as error:
+        print(f'rmpe train needs {error.name}: pip install "rmpe_ros[train]"', file=sys.stderr)
+        return 1
+    try:
+        if args.threads:
+            torch.set_num_threads(args.threads)
+        with joined_processes(_device(args.device)) as (processes, device):
+            return _train(args, processes, device)
+    except (ValueError, OSError, RuntimeError, FloatingPointError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+
+
+def _train(args: argparse.Namespace, processes: Processes, device: torch.device) -> int:
+    import torch
+
+    from rmpe_ros.training.data_config import read_data_config
+    from rmpe_ros.training.pgpg import load_proposals
+    from rmpe_ros.training.schedule import Schedule
+    from rmpe_ros.training.stages import build_stage
+    from rmpe_ros.training.trainer import Trainer
+    from rmpe_ros.training.training_progress import TrainingProgress
+
+    progress = TrainingProgress() if processes.main else None
+    log = progress.say if progress else _silent
+    try:
+        schedule = Schedule(
+            args.steps,
+            args.minutes,
+            batch=args.batch,
+            learning_rate=args.learning_rate,
+            warmup_steps=300,
+            seed=args.seed,
+        )
+        torch.manual_seed(args.seed)
+        stage = build_stage(
+            args.stage,
+            read_data_config(args.data, root=args.data_root),
+            model=args.model,
+            pretrained=args.pretrained,
+            init=args.init,
+            propose=load_proposals(args.pgpg).propose if args.pgpg else None,
+            parallel=args.parallel or True,
+            frozen_blocks=args.frozen_blocks,
+            device=device,
+            data_on=args.data_on,
+            validate=processes.main,
+            log=log,
+        )
+        trainer = Trainer(
+            stage.network,
+            stage.loss,
+            stage.batches,
+            schedule,
+            args.out,
+            evaluate=stage.evaluate,
+            pictures=stage.pictures,
+            evaluate_every=args.evaluate_every,
+            device=device,
+            precision=args.precision,
+            processes=processes,
+            settings=_settings(args, stage.data, processes.count),
+            progress=progress,
+            log=log,
+        )
+        if trainer.resume(allow_changes=args.allow_changes):
+            log(f'goes on from step {trainer.step} of {trainer.checkpoint}')
+        together = f', {processes.count} processes' if processes.count > 1 else ''
+        log(f'trains {args.stage} on {device} in {trainer.precision}{together}: {stage.data}')
+        trainer.run()
+        log(f'{trainer.checkpoint} holds step {trainer.step}')
+        return 130 if trainer.stopping else 0
+    finally:
+        if progress:
+            progress.close()
+
+
+def _device(name: str) -> torch.device:
+    import torch
+
+    if name == 'auto':
+        name = 'cuda' if torch.cuda.is_available() else 'cpu'
+    device = torch.device(name)
+    if device.type not in ('cpu', 'cuda'):
+        raise ValueError(f'no training on {name!r}: --device is auto, cpu or cuda')
+    if device.type == 'cuda' and not torch.cuda.is_available():
+        raise ValueError(
+            'PyTorch finds no GPU: is its build one for CUDA, is the driver there (nvidia-smi)? '
+            '--device cpu trains without'
+        )
+    return device
+
+
+def _settings(args: argparse.Namespace, data: str, processes: int) -> dict[str, Any]:
+    """What makes this run another one than its neighbours, for the checkpoint."""
+    names = ('stage', 'model', 'frozen_blocks', 'batch', 'learning_rate', 'seed')
+    return {
+        **{name: getattr(args, name) for name in names},
+        **{name: getattr(args, name) for name in ('steps', 'minutes', 'precision')},
+        'model': args.model if args.stage != 'detector' else None,
+        'parallel': _file_name(args.parallel),
+        'init': _file_name(args.init),
+        'pretrained': _file_name(args.pretrained),
+        'pgpg': hashlib.sha256(args.pgpg.read_bytes()).hexdigest()[:8] if args.pgpg else None,
+        'data': data,
+        'processes': processes,
+    }
+
+
+def _file_name(path: Path | None) -> str | None:
+    """With its folder's name, since all checkpoints are called the same; not where that lies."""
+    return '/'.join(path.absolute().parts[-2:]) if path else None
+
+
+def _silent(line: str) -> None:
+    """Takes the lines of processes other than the main one."""

@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`rmpe tune-nms`: the pose NMS parameters of the highest AP on labelled pictures."""
+
+import argparse
+import datetime
+import hashlib
+import json
+import math
+import shlex
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from rmpe_ros.cli.evaluate_command import (
+    add_label_options,
+    describe_models,
+    open_labels,
+    run_models,
+)
+from rmpe_ros.cli.predict_command import add_pipeline_options, open_pipeline
+
+if TYPE_CHECKING:
+    from rmpe_ros.core.pose_nms import PoseNmsParameters
+    from rmpe_ros.evaluation.candidates import Candidates, PoseNmsScenes
+    from rmpe_ros.evaluation.labels import Labels
+    from rmpe_ros.evaluation.tune_nms import Tuning
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the subcommand and its options."""
+    parser = subparsers.add_parser(
+        'tune-nms',
+        help='find the pose NMS parameters of the highest AP',
+        description='Finds sigma1, sigma2, lambda and eta of pose NMS that give the highest OKS AP '
+        'on labelled pictures, as the paper does: two at a time on a grid, the other two fixed, in '
+        'turn until nothing is gained. Poses are computed once, with redundant boxes, and kept. '
+        'Starts from the shipped parameters, or those of --pose-nms.',
+    )
+    add_label_options(parser)
+    parser.add_argument(
+        '--out', type=Path, metavar='FILE', help='write the parameters (JSON, for --pose-nms)'
+    )
+    parser.add_argument('--plot', type=Path, metavar='FILE', help='write the planes as a PNG')
+    parser.add_argument(
+        '--candidates',
+        type=Path,
+        metavar='FILE',
+        help='keep the poses here for the next time (default: beside --out)',
+    )
+    parser.add_argument(
+        '--box-nms',
+        type=float,
+        default=0.8,
+        metavar='IOU',
+        help='box NMS before pose NMS while tuning (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--score-threshold',
+        type=float,
+        default=0.1,
+        metavar='S',
+        help='least score of a box (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--incomplete',
+        action='store_true',
+        help='use pictures where not everyone is labelled, too; poses away from the labelled '
+        'people do not count there (default: leave the pictures out)',
+    )
+    parser.add_argument(
+        '--most-duplicates',
+        type=float,
+        metavar='D',
+        help='leave at most so many poses too many a person, on average, of those with score 0.1 '
+        'and more (default: AP alone, as in the paper, which hardly minds duplicates)',
+    )
+    parser.add_argument(
+        '--compare',
+        action='store_true',
+        help='print AP of these and other ways of NMS, over box NMS at several IoUs',
+    )
+    parser.add_argument(
+        '--no-tuning', action='store_true', help='only compare the parameters of --pose-nms'
+    )
+    parser.add_argument(
+        '--variant',
+        choices=('paper', 'released'),
+        help="the paper's formulas or those of the released code (default: as --pose-nms says)",
+    )
+    add_pipeline_options(parser)
+    parser.set_defaults(run=run, gt_boxes=False)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the subcommand: 0, or 2 for wrong usage and files that cannot be used."""
+    try:
+        return _run(args)
+    except ImportError as error:
+        print(
+            f'rmpe tune-nms needs {error.name}: pip install "rmpe_ros[evaluate]"', file=sys.stderr
+        )
+        return 2
+    except ValueError as error:
+        print(f'rmpe tune-nms: {error}', file=sys.stderr)
+        return 2
+
+
+def _run(args: argparse.Namespace) -> int:
+    from rmpe_ros.evaluation.labels import LabelsError
+    from rmpe_ros.evaluation.report import align
+    from rmpe_ros.evaluation.tune_nms import BOX_IOUS, compare, plot_planes
+    from rmpe_ros.io.files import write_file
+    from rmpe_ros.io.pose_nms_file import save_pose_nms
+    from rmpe_ros.pipeline import DEFAULT_POSE_NMS
+
+    if args.images is None:
+        raise LabelsError('--images DIR is needed: the folder of the labelled pictures')
+    if args.plot is not None:
+        import matplotlib  # noqa: F401  missing? better known before the work than after
+    labels = _open_labels(args)
+    parameters = args.pose_nms or DEFAULT_POSE_NMS
+    if args.variant:
+        parameters = parameters.with_variant(args.variant)
+    candidates, provenance = _find_candidates(args, labels, max(*BOX_IOUS, args.box_nms))
+    print(
+        f'{len(candidates)} poses of {candidates.people} labelled people in '
+        f'{len(labels.images)} pictures'
+    )
+    if not args.no_tuning:
+        tuning, seconds, held_out = _tune(args, candidates, parameters)
+        parameters = tuning.parameters
+        scenes = _scenes(args, candidates, parameters)
+        before, after = (_numbers(scenes, each) for each in (tuning.start, parameters))
+        print(
+            f'AP {before["ap"]:.4f} → {after["ap"]:.4f}, duplicates {before["duplicates"]:.3f} → '
+            f'{after["duplicates"]:.3f} a person, in {seconds:.0f} s'
+        )
+        if math.isfinite(held_out):
+            print(f'AP {held_out:.4f} on pictures not tuned on (2 folds)')
+        print(_describe(parameters))
+        provenance |= {
+            'most_duplicates': args.most_duplicates,
+            'ap_before': before['ap'],
+            'ap_after': after['ap'],
+            'duplicates_before': before['duplicates'],
+            'duplicates_after': after['duplicates'],
+            'ap_cross_validated': round(held_out, 6) if math.isfinite(held_out) else None,
+        }
+        if args.out:
+            save_pose_nms(args.out, parameters, provenance)
+        if args.plot:
+            write_file(args.plot, plot_planes(tuning))
+    if args.compare:
+        print(align(compare(candidates, parameters)))
+    return 0
+
+
+def _tune(
+    args: argparse.Namespace, candidates: 'Candidates', start: 'PoseNmsParameters'
+) -> 'tuple[Tuning, float, float]':
+    from rmpe_ros.evaluation.tune_nms import Goal, cross_validate, tune
+    from rmpe_ros.io.progress import Progress
+
+    began = perf_counter()
+    goal = Goal(args.most_duplicates)
+    scenes = _scenes(args, candidates, start)
+    with Progress(None, 'plane') as progress:
+
+        def report(note: str) -> None:
+            progress.say(note)
+            progress.advance(note)
+
+        tuning = tune(scenes, start, goal, report)
+    held_out = cross_validate(candidates, scenes.among, start, goal)
+    return tuning, perf_counter() - began, held_out
+
+
+def _scenes(
+    args: argparse.Namespace, candidates: 'Candidates', parameters: 'PoseNmsParameters'
+) -> 'PoseNmsScenes':
+    from rmpe_ros.evaluation.candidates import PoseNmsScenes
+
+    return PoseNmsScenes(candidates, candidates.after_box_nms(args.box_nms), parameters.variant)
+
+
+def _numbers(scenes: 'PoseNmsScenes', parameters: 'PoseNmsParameters') -> dict[str, float]:
+    from rmpe_ros.evaluation.tune_nms import Goal
+
+    kept = scenes.keep(parameters)
+    return {
+        'ap': round(scenes.candidates.average_precision(kept), 6),
+        'duplicates': round(scenes.candidates.duplicates(kept, Goal().min_score), 4),
+    }
+
+
+def _open_labels(args: argparse.Namespace) -> 'Labels':
+    """Those labels, without pictures where not everyone is labelled unless with --incomplete."""
+    from rmpe_ros.evaluation.labels import LabelsError
+
+    labels, _ = open_labels(args)
+    if labels.layout != 'coco':
+        raise LabelsError(
+            f'{args.annotations}: pose NMS is tuned for OKS AP, so it needs COCO annotations'
+        )
+    labels = labels.select(lambda image: image.complete or args.incomplete)
+    if not labels.counted.any():
+        raise LabelsError(
+            f'{args.annotations} has no labelled people in pictures where everyone is labelled; '
+            'see --incomplete'
+        )
+    return labels
+
+
+def _find_candidates(
+    args: argparse.Namespace, labels: 'Labels', box_nms: float
+) -> 'tuple[Candidates, dict[str, Any]]':
+    """Poses of all boxes, from the file of an earlier run where that fits; and their provenance."""
+    from rmpe_ros.evaluation.candidates import Candidates, load_candidates, save_candidates
+    from rmpe_ros.evaluation.labels import find_images
+
+    file = args.candidates
+    if file is None and args.out is not None:
+        file = args.out.with_name(args.out.name + '.candidates.npz')
+    paths = find_images(labels, args.images)
+    with open_pipeline(args) as pipeline:
+        pipeline.pose_nms = None
+        pipeline.min_score = 0.0
+        pipeline.detector.score_threshold = args.score_threshold
+        pipeline.detector.nms_iou = box_nms
+        models = describe_models(args, pipeline)
+        provenance: dict[str, Any] = {
+            'command': shlex.join(['rmpe', *sys.argv[1:]]),
+            'date': datetime.date.today().isoformat(),
+            'models': models,
+            'annotations': args.annotations.name,
+            'annotations_sha256': hashlib.sha256(args.annotations.read_bytes()).hexdigest(),
+            'pictures': len(labels.images),
+            'people': int(labels.counted.sum()),
+            'incomplete': args.incomplete,
+            'box_nms': args.box_nms,
+            'score_threshold': args.score_threshold,
+        }
+        made_with = {
+            **{part: model['sha256'] for part, model in models.items()},
+            'annotations': provenance['annotations_sha256'],
+            'pictures': [image.id for image in labels.images],
+            'box_nms': box_nms,
+            'score_threshold': args.score_threshold,
+            'max_people': args.max_people,
+        }
+        key = hashlib.sha256(json.dumps(made_with).encode()).hexdigest()
+        found = load_candidates(file, key) if file is not None else None
+        if found is None:
+            found = run_models(args, labels, paths, pipeline)
+            if file is not None:
+                save_candidates(file, found, key)
+        else:
+            print(f'poses are those kept in {file}')
+    return Candidates(labels, found), provenance
+
+
+def _describe(parameters: 'PoseNmsParameters') -> str:
+    return (
+        f'sigma1 {parameters.sigma1:g}, sigma2 {parameters.sigma2:g}, lambda '
+        f'{parameters.lambda_:g}, eta {parameters.eta:g} (of {parameters.num_keypoints} joints)'
+    )

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Draws poses into an image; the one drawing function of command line, node and docs."""
+
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rmpe_ros.core.poses import Poses
+
+Color = tuple[int, int, int]
+
+# RGB, far apart in hue and all bright enough to stand out on photos.
+PERSON_COLORS: tuple[Color, ...] = (
+    (0, 200, 255),
+    (255, 140, 0),
+    (120, 230, 60),
+    (255, 80, 160),
+    (170, 120, 255),
+    (255, 220, 40),
+    (0, 220, 170),
+    (255, 100, 80),
+    (100, 160, 255),
+    (210, 240, 120),
+)
+SIDE_COLORS: dict[str, Color] = {
+    'left': (0, 190, 255),
+    'right': (255, 130, 0),
+    'centre': (240, 240, 240),
+}
+# cv2 takes coordinates as integers with this many fractional bits.
+_SHIFT = 4
+
+
+def draw_poses(
+    image: NDArray[np.uint8],
+    poses: Poses,
+    *,
+    min_score: float = 0.3,
+    color_by: Literal['person', 'side'] = 'person',
+    boxes: bool = False,
+    labels: bool = False,
+) -> NDArray[np.uint8]:
+    """A copy of an image uint8 (H, W, 3) RGB with skeletons drawn on it.
+
+    min_score: keypoints below it, and limbs that end in one, are left out.
+    color_by: 'person' gives each track (or person, where nobody is tracked) a colour of its own,
+        with the right side of the body darker; 'side' paints left limbs blue, right ones orange
+        and the middle white.
+    boxes: draw the person's box. labels: write the track's number and the person's score.
+    Widths follow the size of each person, so that children in the back stay recognisable.
+    """
+    canvas = image.copy()
+    # The surest person is drawn last and lies on top.
+    for person in reversed(range(len(poses))):
+        track = int(poses.track_ids[person])
+        color = PERSON_COLORS[(track if track >= 0 else person) % len(PERSON_COLORS)]
+        _draw_skeleton(canvas, poses, person, min_score, None if color_by == 'side' else color)
+        if boxes:
+            _draw_box(canvas, poses.boxes[person], color)
+        if labels:
+            name = f'{track}: ' if track >= 0 else ''
+            _draw_label(canvas, poses.boxes[person], f'{name}{poses.scores[person]:.2f}', color)
+    return canvas
+
+
+def _draw_skeleton(
+    canvas: NDArray[np.uint8], poses: Poses, person: int, min_score: float, color: Color | None
+) -> None:
+    """One person, in shades of `color`, or by sides where it is None."""
+    names = poses.skeleton.keypoints
+    seen = poses.keypoint_scores[person] >= min_score
+    width = _line_width(poses.boxes[person], poses.keypoints[person][seen])
+    points = _to_fixed(poses.keypoints[person])
+    limbs = [edge for edge in poses.skeleton.edges if seen[list(edge)].all()]
+    # First a dark rim around everything, which keeps light colours readable on a light ground.
+    rim = max(1, round(width * 0.25))
+    for a, b in limbs:
+        _draw_line(canvas, points[a], points[b], (20, 20, 20), width + 2 * rim)
+    for a, b in limbs:
+        _draw_line(canvas, points[a], points[b], _shade(color, names[a], names[b]), width)
+    radius = max(1.0, width * 0.7)
+    for index in np.flatnonzero(seen):
+        _draw_dot(canvas, points[index], (20, 20, 20), radius + max(0.6, rim * 0.7))
+        _draw_dot(canvas, points[index], _tint(_shade(color, names[index], names[index])), radius)
+
+
+def _line_width(box: NDArray[np.floating], points: NDArray[np.floating]) -> int:
+    """Pixels, from the larger of the person's box and the extent of the keypoints."""
+    size = float(max(box[2:] - box[:2]))
+    if len(points):
+        size = max(size, float(np.ptp(points, axis=0).max()))
+    return int(np.clip(round(size / 70), 1, 12))
+
+
+def _shade(color: Color | None, a: str, b: str) -> Color:
+    """The colour of a limb from keypoint `a` to `b`, by the side of the body it is on."""
+    sides = {name.partition('_')[0] for name in (a, b)} & {'left', 'right'}
+    side = sides.pop() if len(sides) == 1 else 'centre'
+    if color is None:
+        return SIDE_COLORS[side]
+    strength = {'left': 1.0, 'centre': 0.85, 'right': 0.62}[side]
+    return _mix(color, (0, 0, 0), strength)
+
+
+def _tint(color: Color) -> Color:
+    """A lighter colour, for the dots on a limb."""
+    return _mix(color, (255, 255, 255), 0.55)
+
+
+def _mix(a: Color, b: Color, share: float) -> Color:
+    """`share` of colour `a`, the rest of `b`."""
+    red, green, blue = (round(share * x + (1 - share) * y) for x, y in zip(a, b, strict=True))
+    return red, green, blue
+
+
+def _to_fixed(points: NDArray[np.floating]) -> list[tuple[int, int]]:
+    """Points as cv2 wants them; far outside the image they are only kept from overflowing."""
+    fixed = np.rint(np.clip(points, -1e5, 1e5) * (1 << _SHIFT)).astype(int)
+    return [(int(x), int(y)) for x, y in fixed]
+
+
+def _draw_line(
+    canvas: NDArray[np.uint8], a: tuple[int, int], b: tuple[int, int], color: Color, width: int
+) -> None:
+    cv2.line(canvas, a, b, color, width, cv2.LINE_AA, _SHIFT)
+
+
+def _draw_dot(
+    canvas: NDArray[np.uint8], centre: tuple[int, int], color: Color, radius: float
+) -> None:
+    cv2.circle(
+        canvas, centre, round(radius * (1 << _SHIFT)), color, cv2.FILLED, cv2.LINE_AA, _SHIFT
+    )
+
+
+def _draw_box(canvas: NDArray[np.uint8], box: NDArray[np.floating], color: Color) -> None:
+    # Boxes are in edge coordinates, cv2 draws in pixel-centre coordinates.
+    top_left, bottom_right = _to_fixed(box.reshape(2, 2) - 0.5)
+    width = (_line_width(box, box[:0]) + 1) // 2
+    cv2.rectangle(canvas, top_left, bottom_right, color, width, cv2.LINE_AA, _SHIFT)
+
+
+def _draw_label(
+    canvas: NDArray[np.uint8], box: NDArray[np.floating], text: str, color: Color
+) -> None:
+    """Dark text on a bar of the person's colour, above the box and inside the image."""
+    font, scale = cv2.FONT_HERSHEY_SIMPLEX, max(canvas.shape[:2]) / 1600 + 0.2
+    (width, height), below = cv2.getTextSize(text, font, scale, 1)
+    left = int(np.clip(box[0], 0, max(0, canvas.shape[1] - width - 4)))
+    bottom = int(np.clip(box[1], height + below + 2, canvas.shape[0]))
+    corner = (left, bottom - height - below - 2)
+    cv2.rectangle(canvas, corner, (left + width + 4, bottom), color, cv2.FILLED)
+    cv2.putText(canvas, text, (left + 2, bottom - below), font, scale, (0, 0, 0), 1, cv2.LINE_AA)

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Open an .mcap or .db3 file with rosbags, and salvage it where it is damaged."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+
+from rosbags.interfaces import MessageDefinitionFormat
+from rosbags.rosbag2 import Reader
+
+from rmpe_ros.io.bags.salvage_mcap import CutMcap
+from rmpe_ros.io.bags.salvage_sqlite import CutSqlite, has_journal
+from rmpe_ros.io.bags.storage import BagError, Channel, DamageError, Storage
+
+Warn = Callable[[str], None]
+
+
+def open_storage(path: Path, warn: Warn) -> Storage:
+    """Open one file; what is damaged is salvaged, and `warn` gets a sentence that says so.
+
+    Raises BagError when nothing can be read of it.
+    """
+    if not path.stat().st_size:
+        raise BagError(f'{path} is empty: 0 bytes; the recording was not ended properly')
+    salvage: type[CutMcap] | type[CutSqlite] = CutMcap if path.suffix == '.mcap' else CutSqlite
+    try:
+        if path.suffix == '.db3' and has_journal(path):
+            raise DamageError('its journal (-wal) has not been merged: the recorder was killed')
+        return _RosbagsStorage(path, salvage, warn)
+    except Exception as error:  # rosbags raises whatever broken bytes lead to
+        try:
+            storage = salvage(path)
+        except DamageError as reason:
+            raise BagError(f'{path}: {reason}') from reason
+        warn(f'{path} is damaged ({_sentence(error)}); reading what is left of it')
+        return storage
+
+
+class _RosbagsStorage:
+    """A file as rosbags reads it, with the salvager as second chance in the middle of it."""
+
+    def __init__(self, path: Path, salvage: Callable[[Path], Storage], warn: Warn) -> None:
+        self._path, self._salvage, self._warn = path, salvage, warn
+        self._reader = Reader(path)
+        self._reader.open()
+        self.channels = [
+            Channel(
+                connection.id,
+                connection.topic,
+                connection.msgtype,
+                connection.msgdef.data
+                if connection.msgdef.format == MessageDefinitionFormat.MSG
+                else '',
+                connection.msgcount,
+            )
+            for connection in self._reader.connections
+        ]
+
+    def messages(self, wanted: Collection[int]) -> Iterator[tuple[Channel, int, bytes]]:
+        channels = {channel.id: channel for channel in self.channels}
+        connections = [each for each in self._reader.connections if each.id in wanted]
+        if not connections:
+            return
+        done: Counter[tuple[int, int]] = Counter()
+        try:
+            for connection, time, data in self._reader.messages(connections):
+                done[connection.id, time] += 1
+                yield channels[connection.id], time, bytes(data)
+            return
+        except Exception as error:  # rosbags raises whatever broken bytes lead to
+            self._warn(f'{self._path} is damaged ({_sentence(error)}); reading what is left of it')
+        try:
+            rest = self._salvage(self._path)
+        except DamageError:  # not one message: what rosbags has given is all there is
+            return
+        try:
+            for channel, time, data in rest.messages(wanted):
+                if done[channel.id, time]:
+                    done[channel.id, time] -= 1
+                else:
+                    yield channel, time, data
+        finally:
+            rest.close()
+
+    def close(self) -> None:
+        self._reader.close()
+
+
+def _sentence(error: Exception) -> str:
+    return (str(error) or type(error).__name__).rstrip('.')

@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Convert between messages and the arrays of the core: images, poses, skeletons. No ROS needed.
+
+A message here is anything with the fields of its .msg file: rclpy's, or those of rosbags when a bag
+is read or written without ROS. What makes messages is told by `MessageClasses` which ones to make.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rmpe_ros.core.poses import Poses
+from rmpe_ros.core.skeletons import Skeleton
+from rmpe_ros.io.images import ImageError, decode_image
+
+NANOSECONDS = 1_000_000_000
+
+
+class ImageConversionError(ValueError):
+    """An image message that cannot be read; the text says what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class MessageClasses:
+    """The classes to make messages of; each is called with all its fields as keywords.
+
+    pack: copies an array of uint8, uint16 or float32 into what such a sequence field takes.
+    """
+
+    time: Callable[..., Any]
+    header: Callable[..., Any]
+    image: Callable[..., Any]
+    compressed_image: Callable[..., Any]
+    point: Callable[..., Any]
+    keypoint: Callable[..., Any]
+    person_pose: Callable[..., Any]
+    person_pose_array: Callable[..., Any]
+    skeleton_info: Callable[..., Any]
+    pack: Callable[[NDArray[Any]], Any]
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How one `sensor_msgs/Image` encoding lies in memory and becomes RGB.
+
+    channels: interleaved values per pixel; depth: bytes per value; conversion: cv2 colour code,
+    or None when the pixels are RGB already; rows: rows in memory per image row (1.5 for NV21).
+    """
+
+    channels: int
+    depth: int = 1
+    conversion: int | None = None
+
+
+# OpenCV names a Bayer pattern by the second row's second and third pixel, ROS by the first row.
+ENCODINGS: Mapping[str, Encoding] = {
+    'rgb8': Encoding(3),
+    'bgr8': Encoding(3, 1, cv2.COLOR_BGR2RGB),
+    'rgba8': Encoding(4, 1, cv2.COLOR_RGBA2RGB),
+    'bgra8': Encoding(4, 1, cv2.COLOR_BGRA2RGB),
+    'mono8': Encoding(1, 1, cv2.COLOR_GRAY2RGB),
+    '8UC1': Encoding(1, 1, cv2.COLOR_GRAY2RGB),
+    '8UC3': Encoding(3, 1, cv2.COLOR_BGR2RGB),
+    '8UC4': Encoding(4, 1, cv2.COLOR_BGRA2RGB),
+    'rgb16': Encoding(3, 2),
+    'bgr16': Encoding(3, 2, cv2.COLOR_BGR2RGB),
+    'rgba16': Encoding(4, 2, cv2.COLOR_RGBA2RGB),
+    'bgra16': Encoding(4, 2, cv2.COLOR_BGRA2RGB),
+    'mono16': Encoding(1, 2, cv2.COLOR_GRAY2RGB),
+    'bayer_rggb8': Encoding(1, 1, cv2.COLOR_BayerBG2RGB),
+    'bayer_bggr8': Encoding(1, 1, cv2.COLOR_BayerRG2RGB),
+    'bayer_gbrg8': Encoding(1, 1, cv2.COLOR_BayerGR2RGB),
+    'bayer_grbg8': Encoding(1, 1, cv2.COLOR_BayerGB2RGB),
+    'bayer_rggb16': Encoding(1, 2, cv2.COLOR_BayerBG2RGB),
+    'bayer_bggr16': Encoding(1, 2, cv2.COLOR_BayerRG2RGB),
+    'bayer_gbrg16': Encoding(1, 2, cv2.COLOR_BayerGR2RGB),
+    'bayer_grbg16': Encoding(1, 2, cv2.COLOR_BayerGB2RGB),
+    'yuv422': Encoding(2, 1, cv2.COLOR_YUV2RGB_UYVY),
+    'uyvy': Encoding(2, 1, cv2.COLOR_YUV2RGB_UYVY),
+    'yuv422_yuy2': Encoding(2, 1, cv2.COLOR_YUV2RGB_YUYV),
+    'yuyv': Encoding(2, 1, cv2.COLOR_YUV2RGB_YUYV),
+}
+
+
+def image_to_rgb(message: Any) -> np.ndarray:
+    """The pixels of a sensor_msgs/Image as an RGB array.
+
+    Returns uint8 (H, W, 3). For `rgb8` it is a view of the message's own buffer (also when `step`
+    pads the rows); other encodings are converted once. 16-bit values keep their upper byte.
+    Raises ImageConversionError for an encoding without a meaning as colour, and for a size,
+    `step` and data length that contradict each other.
+    """
+    encoding = ENCODINGS.get(message.encoding)
+    if encoding is None:
+        raise ImageConversionError(
+            f'encoding {message.encoding!r} is not a colour or grey image; '
+            f'publish one of {", ".join(ENCODINGS)}'
+        )
+    pixels = _pixel_view(message, encoding)
+    if encoding.depth == 2:
+        pixels = (pixels >> 8).astype(np.uint8)
+    if encoding.conversion is None:
+        return pixels
+    if encoding.channels == 2 and pixels.shape[1] % 2:
+        raise ImageConversionError(
+            f'{message.encoding} needs an even width, this image has {message.width} columns'
+        )
+    if encoding.channels == 1:
+        pixels = pixels[:, :, 0]
+        if message.encoding.startswith('bayer') and min(pixels.shape) < 4:
+            raise ImageConversionError(
+                f'{message.encoding} needs at least 4x4 pixels, '
+                f'this image has {message.width}x{message.height}'
+            )
+    return cv2.cvtColor(pixels, encoding.conversion)
+
+
+def _pixel_view(message: Any, encoding: Encoding) -> np.ndarray:
+    """The message's buffer as (H, W, C) without a copy; raises ImageConversionError."""
+    height, width, step = message.height, message.width, message.step
+    row_bytes = width * encoding.channels * encoding.depth
+    if height < 1 or width < 1:
+        raise ImageConversionError(f'the image is empty: width {width}, height {height}')
+    if step < row_bytes:
+        raise ImageConversionError(
+            f'step is {step} bytes, but a row of {width} {message.encoding} pixels '
+            f'takes {row_bytes} bytes'
+        )
+    needed = step * (height - 1) + row_bytes
+    if len(message.data) < needed:
+        raise ImageConversionError(
+            f'data has {len(message.data)} bytes, but {width}x{height} {message.encoding} '
+            f'with step {step} takes {needed} bytes: the message is cut off'
+        )
+    order = '>' if message.is_bigendian else '<'
+    dtype = np.dtype(np.uint8) if encoding.depth == 1 else np.dtype(f'{order}u2')
+    strides = (step, encoding.channels * encoding.depth, encoding.depth)
+    shape = (height, width, encoding.channels)
+    return np.ndarray(shape, dtype, buffer=message.data, strides=strides)
+
+
+def compressed_to_rgb(message: Any) -> np.ndarray:
+    """Decode a sensor_msgs/CompressedImage (JPEG, PNG, …) into RGB uint8 (H, W, 3).
+
+    Raises ImageConversionError when there is no data, when it is a compressed depth image, or
+    when it cannot be decoded.
+    """
+    if 'compressedDepth' in message.format:
+        raise ImageConversionError('this is a compressed depth image, a colour image is expected')
+    try:
+        return decode_image(bytes(message.data))
+    except ImageError as error:
+        raise ImageConversionError(
+            f'compressed image of {len(message.data)} bytes, format {message.format!r}: {error}'
+        ) from error
+
+
+def make_header(nanoseconds: int, frame_id: str, classes: MessageClasses) -> Any:
+    """A header with a time of so many nanoseconds since 1970."""
+    seconds, rest = divmod(nanoseconds, NANOSECONDS)
+    return classes.header(stamp=classes.time(sec=seconds, nanosec=rest), frame_id=frame_id)
+
+
+def stamp_nanoseconds(header: Any) -> int:
+    """The stamp of a header as nanoseconds since 1970."""
+    return int(header.stamp.sec) * NANOSECONDS + int(header.stamp.nanosec)
+
+
+def rgb_to_image(image: np.ndarray, header: Any, classes: MessageClasses) -> Any:
+    """An `rgb8` message of `image`, uint8 (H, W, 3) RGB, with a copy of its pixels."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f'expected RGB uint8 (H, W, 3), got {image.dtype} {image.shape}')
+    return classes.image(
+        header=header,
+        height=image.shape[0],
+        width=image.shape[1],
+        encoding='rgb8',
+        is_bigendian=0,
+        step=image.shape[1] * 3,
+        data=classes.pack(np.ascontiguousarray(image).reshape(-1)),
+    )
+
+
+def rgb_to_compressed(
+    image: np.ndarray, header: Any, classes: MessageClasses, *, quality: int = 90
+) -> Any:
+    """A JPEG message of `image`, uint8 (H, W, 3) RGB; quality 1…100."""
+    _, encoded = cv2.imencode(
+        '.jpg', cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
+    )
+    return classes.compressed_image(
+        header=header, format='rgb8; jpeg compressed bgr8', data=classes.pack(encoded.reshape(-1))
+    )
+
+
+def poses_to_message(
+    poses: Poses,
+    header: Any,
+    classes: MessageClasses,
+    *,
+    image_size: tuple[int, int],
+    timings: Mapping[str, float] | None = None,
+) -> Any:
+    """All people of one image as one PersonPoseArray, also when nobody is there.
+
+    header: the image's own, used unchanged; image_size: (height, width) in pixels;
+    timings: milliseconds by stage as `PosePipeline.timings` has them; 0 where left out.
+    """
+    timings = timings or {}
+    # One shared point says "unknown" for every joint: constructing hundreds costs a millisecond.
+    unknown = classes.point(x=float('nan'), y=float('nan'), z=float('nan'))
+    people = [
+        classes.person_pose(
+            track_id=track_id,
+            score=score,
+            box=box,
+            keypoints=[
+                classes.keypoint(x=x, y=y, score=joint_score, position=unknown)
+                for (x, y), joint_score in zip(points, joint_scores, strict=True)
+            ],
+        )
+        for points, joint_scores, box, score, track_id in zip(
+            poses.keypoints.tolist(),
+            poses.keypoint_scores.tolist(),
+            poses.boxes.astype(np.float32),
+            poses.scores.tolist(),
+            poses.track_ids.tolist(),
+            strict=True,
+        )
+    ]
+    return classes.person_pose_array(
+        header=header,
+        skeleton=poses.skeleton.name,
+        image_width=image_size[1],
+        image_height=image_size[0],
+        people=people,
+        detector_ms=float(timings.get('detect', 0.0)),
+        pose_ms=float(timings.get('crop', 0.0) + timings.get('estimate', 0.0)),
+        nms_ms=float(timings.get('nms', 0.0)),
+        total_ms=float(timings.get('total', 0.0)),
+    )
+
+
+def message_to_poses(message: Any, skeleton: Skeleton) -> Poses:
+    """The people of a PersonPoseArray as arrays.
+
+    Raises ValueError when the message was made with another skeleton.
+    """
+    if message.skeleton != skeleton.name:
+        raise ValueError(
+            f'the poses are of skeleton {message.skeleton!r}, {skeleton.name!r} is expected'
+        )
+    for person in message.people:
+        if len(person.keypoints) != skeleton.num_keypoints:
+            raise ValueError(
+                f'a person has {len(person.keypoints)} keypoints, '
+                f'skeleton {skeleton.name!r} has {skeleton.num_keypoints}'
+            )
+    if not message.people:
+        return Poses.empty(skeleton)
+    joints = np.array(
+        [
+            [(joint.x, joint.y, joint.score) for joint in person.keypoints]
+            for person in message.people
+        ],
+        np.float32,
+    )
+    return Poses(
+        skeleton=skeleton,
+        keypoints=np.ascontiguousarray(joints[:, :, :2]),
+        keypoint_scores=np.ascontiguousarray(joints[:, :, 2]),
+        boxes=np.array([person.box for person in message.people], np.float32),
+        scores=np.array([person.score for person in message.people], np.float32),
+        track_ids=np.array([person.track_id for person in message.people], np.int32),
+    )
+
+
+def skeleton_to_message(skeleton: Skeleton, header: Any, classes: MessageClasses) -> Any:
+    """The latched description of the joints: names, limbs, left/right pairs and OKS sigmas."""
+    return classes.skeleton_info(
+        header=header,
+        name=skeleton.name,
+        keypoint_names=list(skeleton.keypoints),
+        edges=classes.pack(_flat_pairs(skeleton.edges)),
+        flip_pairs=classes.pack(_flat_pairs(skeleton.flip_pairs)),
+        sigmas=classes.pack(np.array(skeleton.sigmas, np.float32)),
+    )
+
+
+def message_to_skeleton(message: Any) -> Skeleton:
+    """The skeleton of a SkeletonInfo; raises ValueError when it contradicts itself."""
+    return Skeleton(
+        name=message.name,
+        keypoints=tuple(message.keypoint_names),
+        edges=_pairs(message.edges, 'edges'),
+        flip_pairs=_pairs(message.flip_pairs, 'flip_pairs'),
+        sigmas=tuple(float(sigma) for sigma in message.sigmas),
+    )
+
+
+def _flat_pairs(pairs: tuple[tuple[int, int], ...]) -> NDArray[np.uint16]:
+    return np.array(pairs, np.uint16).reshape(-1)
+
+
+def _pairs(flat: Sequence[int], field: str) -> tuple[tuple[int, int], ...]:
+    if len(flat) % 2:
+        raise ValueError(f'{field} has {len(flat)} values, pairs of joints are expected')
+    return tuple((int(a), int(b)) for a, b in zip(flat[::2], flat[1::2], strict=True))

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The conversions of `rmpe_ros.io.messages` with rclpy's message classes.
+
+Pure functions: they need the message classes, and no node, context or graph.
+"""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Mapping
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Point
+from numpy.typing import NDArray
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+
+from rmpe_ros.core.poses import Poses
+from rmpe_ros.core.skeletons import Skeleton
+from rmpe_ros.io import messages
+from rmpe_ros.io.messages import (
+    ENCODINGS,
+    ImageConversionError,
+    MessageClasses,
+    compressed_to_rgb,
+    image_to_rgb,
+    message_to_poses,
+    message_to_skeleton,
+)
+from rmpe_ros.msg import Keypoint, PersonPose, PersonPoseArray, SkeletonInfo
+
+__all__ = [
+    'ENCODINGS',
+    'ImageConversionError',
+    'compressed_to_rgb',
+    'image_to_rgb',
+    'message_to_poses',
+    'message_to_skeleton',
+    'poses_to_message',
+    'rgb_to_compressed',
+    'rgb_to_image',
+    'skeleton_to_message',
+]
+
+
+def rgb_to_image(image: np.ndarray, header: Header) -> Image:
+    """See `rmpe_ros.io.messages`."""
+    return messages.rgb_to_image(image, header, _CLASSES)
+
+
+def rgb_to_compressed(image: np.ndarray, header: Header, *, quality: int = 90) -> CompressedImage:
+    """See `rmpe_ros.io.messages`."""
+    return messages.rgb_to_compressed(image, header, _CLASSES, quality=quality)
+
+
+def poses_to_message(
+    poses: Poses,
+    header: Header,
+    *,
+    image_size: tuple[int, int],
+    timings: Mapping[str, float] | None = None,
+) -> PersonPoseArray:
+    """See `rmpe_ros.io.messages`."""
+    return messages.poses_to_message(
+        poses, header, _CLASSES, image_size=image_size, timings=timings
+    )
+
+
+def skeleton_to_message(skeleton: Skeleton, header: Header | None = None) -> SkeletonInfo:
+    """See `rmpe_ros.io.messages`."""
+    return messages.skeleton_to_message(skeleton, header or Header(), _CLASSES)
+
+
+def _pack(values: NDArray) -> array.array:
+    # Only array.array is copied at once by rclpy; bytes and lists are checked value by value.
+    packed = array.array(values.dtype.char)
+    packed.frombytes(values.data.cast('B'))
+    return packed
+
+
+_CLASSES = MessageClasses(
+    time=Time,
+    header=Header,
+    image=Image,
+    compressed_image=CompressedImage,
+    point=Point,
+    keypoint=Keypoint,
+    person_pose=PersonPose,
+    person_pose_array=PersonPoseArray,
+    skeleton_info=SkeletonInfo,
+    pack=_pack,
+)

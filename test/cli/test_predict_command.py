@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`rmpe predict` on real files: results, broken inputs, interruptions and full disks."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from rmpe_ros.cli.main import main
+
+
+@pytest.fixture(autouse=True)
+def _test_models(models_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('RMPE_MODELS', str(models_folder))
+
+
+@pytest.fixture
+def photos(tmp_path: Path, two_people: np.ndarray) -> Path:
+    """A folder with one photo of two people and one of nobody."""
+    folder = tmp_path / 'photos'
+    folder.mkdir()
+    cv2.imwrite(str(folder / 'two.png'), two_people)
+    cv2.imwrite(str(folder / 'none.jpg'), np.zeros((480, 640, 3), np.uint8))
+    return folder
+
+
+def test_folder_to_json_and_pictures(
+    photos: Path, tmp_path: Path, two_people: np.ndarray, capsys: pytest.CaptureFixture
+) -> None:
+    out, results = tmp_path / 'deep' / 'out', tmp_path / 'results' / 'poses.json'
+    assert main(['predict', str(photos), '--out', str(out), '--json', str(results)]) == 0
+    people = json.loads(results.read_text())
+    assert [person['image_id'] for person in people] == ['two.png', 'two.png']
+    assert [len(person['keypoints']) for person in people] == [51, 51]
+    np.testing.assert_allclose(people[0]['bbox'], [50, 60, 50, 150], atol=0.01)
+    assert sorted(path.name for path in out.iterdir()) == ['none.jpg', 'two.png']
+    drawn = cv2.imread(str(out / 'two.png'))
+    assert (drawn != two_people).any()
+    summary = capsys.readouterr().out
+    assert summary.startswith('2 images, 2 people, ')
+    assert 'ms per image (p50)' in summary
+
+
+def test_without_outputs_it_names_the_people(photos: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(['predict', str(photos)]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ['none.jpg: 0 people', 'two.png: 2 people']
+
+
+def test_broken_inputs_have_a_line_each_and_the_rest_is_done(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (photos / 'broken.jpg').write_bytes((photos / 'none.jpg').read_bytes()[:700])
+    (photos / 'empty.jpg').touch()
+    (photos / 'notes.txt').write_text('hello')
+    cv2.imwrite(str(photos / 'pixel.png'), np.zeros((1, 1, 3), np.uint8))
+    results = tmp_path / 'poses.json'
+    assert main(['predict', str(photos), str(tmp_path / 'gone'), '--json', str(results)]) == 1
+    captured = capsys.readouterr()
+    for name, reason in (
+        ('broken.jpg', 'truncated'),
+        ('empty.jpg', 'empty file'),
+        ('notes.txt', 'not an image'),
+        ('pixel.png', '1x1 pixels is too small for a person'),
+        ('gone', 'No such file'),
+    ):
+        lines = [line for line in captured.err.splitlines() if name in line]
+        assert len(lines) == 1, captured.err
+        assert reason in lines[0]
+    assert len(captured.err.splitlines()) == 5
+    assert captured.out.startswith('3 images, 2 people, 4 failed, ')
+    assert len(json.loads(results.read_text())) == 2
+
+
+def test_ids_of_annotations(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    annotations, results = tmp_path / 'val.json', tmp_path / 'poses.json'
+    images = [
+        {'file_name': 'elsewhere/two.png', 'id': 1},
+        {'file_name': 'photos/two.png', 'id': 2},
+        {'file_name': 'two.png', 'id': 3},
+    ]
+    annotations.write_text(json.dumps({'images': images}))
+    options = ['--annotations', str(annotations), '--json', str(results)]
+    assert main(['predict', str(photos / 'two.png'), *options]) == 0
+    assert {person['image_id'] for person in json.loads(results.read_text())} == {2}
+    capsys.readouterr()
+    assert main(['predict', str(photos), *options]) == 1
+    assert 'none.jpg: not an image of' in capsys.readouterr().err
+
+
+def test_skeletons_and_limits(photos: Path, tmp_path: Path) -> None:
+    results = tmp_path / 'poses.json'
+    command = ['predict', str(photos), '--json', str(results)]
+    for skeleton, joints in (('body19', 19), ('mpii16', 16)):
+        assert main([*command, '--skeleton', skeleton]) == 0
+        assert {len(each['keypoints']) for each in json.loads(results.read_text())} == {joints * 3}
+    for options in (['--max-people', '1'], ['--min-score', '0.7']):
+        assert main([*command, '--threads', '1', *options]) == 0
+        assert len(json.loads(results.read_text())) == 1
+
+
+def test_equal_names_do_not_overwrite_each_other(
+    photos: Path, tmp_path: Path, two_people: np.ndarray
+) -> None:
+    (tmp_path / 'other').mkdir()
+    cv2.imwrite(str(tmp_path / 'other' / 'two.png'), two_people)
+    cv2.imwrite(str(tmp_path / 'other' / 'scan.bmp'), two_people)
+    out, results = tmp_path / 'out', tmp_path / 'poses.json'
+    sources = [str(photos), str(tmp_path / 'other')]
+    assert main(['predict', *sources, '--out', str(out), '--json', str(results)]) == 0
+    names = sorted(path.name for path in out.iterdir())
+    assert names == ['none.jpg', 'scan.bmp.jpg', 'two-2.png', 'two.png']
+    ids = {person['image_id'] for person in json.loads(results.read_text())}
+    assert ids == {'two.png', 'scan.bmp', str(tmp_path / 'other' / 'two.png')}
+
+
+def test_video_becomes_a_video(tmp_path: Path, two_people: np.ndarray) -> None:
+    clip, out, results = tmp_path / 'clip.avi', tmp_path / 'out', tmp_path / 'poses.json'
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*'MJPG'), 10, (640, 480))
+    for _ in range(3):
+        writer.write(two_people)
+    writer.release()
+    assert main(['predict', str(clip), '--out', str(out), '--json', str(results), '--boxes']) == 0
+    people = json.loads(results.read_text())
+    assert [person['image_id'] for person in people[::2]] == [f'clip.avi#{n:06d}' for n in range(3)]
+    video = cv2.VideoCapture(str(out / 'clip.mp4'))
+    frames = 0
+    while video.read()[0]:
+        frames += 1
+    assert frames == 3
+    assert video.get(cv2.CAP_PROP_FPS) == pytest.approx(10)
+
+
+def test_wrong_arguments(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / 'file').write_text('[]')
+    for options in (
+        ['--out', str(tmp_path / 'file')],
+        ['--annotations', str(tmp_path / 'file')],
+        ['--annotations', str(tmp_path / 'none')],
+    ):
+        assert main(['predict', str(photos), *options]) == 2
+        assert options[0] in capsys.readouterr().err
+
+
+def test_results_that_cannot_be_written(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / 'file').touch()
+    assert main(['predict', str(photos), '--json', str(tmp_path / 'file' / 'poses.json')]) == 1
+    error = capsys.readouterr().err
+    assert 'cannot be written' in error
+    assert 'poses.json' in error
+    assert 'Traceback' not in error
+
+
+def test_ctrl_c_leaves_complete_files(photos: Path, tmp_path: Path) -> None:
+    """A real process, interrupted in the middle of many photos."""
+    for number in range(2000):
+        os.link(photos / 'two.png', photos / f'{number:04d}.png')
+    out, results = tmp_path / 'out', tmp_path / 'poses.json'
+    command = [sys.executable, '-m', 'rmpe_ros.cli', 'predict', str(photos)]
+    process = subprocess.Popen(
+        [*command, '--out', str(out), '--json', str(results)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    while not (out.is_dir() and len(list(out.glob('*.png'))) > 3):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    output, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert 'Traceback' not in error
+    people = json.loads(results.read_text())
+    assert 2 <= len(people) < 4000
+    done = int(output.split()[0])
+    assert done - 1 <= len(people) // 2 <= done
+    files = list(out.iterdir())
+    assert all(path.suffix == '.png' and cv2.imread(str(path)) is not None for path in files)
+
+
+@pytest.mark.parametrize('option', ['--track', '--smooth'])
+def test_people_of_a_video_are_numbered(tmp_path: Path, option: str) -> None:
+    clip = tmp_path / 'clip.avi'
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*'MJPG'), 10, (320, 240))
+    for frame in range(8):
+        image = np.full((240, 320, 3), 20, np.uint8)
+        # One walks to the right, the other one is there from the third frame on.
+        cv2.rectangle(image, (20 + 8 * frame, 20), (50 + 8 * frame, 100), (255,) * 3, -1)
+        if frame > 2:
+            cv2.rectangle(image, (220, 140), (260, 220), (220,) * 3, -1)
+        writer.write(image)
+    writer.release()
+    results = tmp_path / 'poses.json'
+    for path in ([clip], [clip, clip]):
+        command = ['predict', *map(str, path), option, '--json', str(results)]
+        assert main([*command, '--out', str(tmp_path / 'out')]) == 0
+        people = json.loads(results.read_text())
+        assert len(people) == 13 * len(path)
+        for person in people[:13]:
+            assert person['track_id'] == (0 if person['bbox'][0] < 150 else 1)
+        # The second video is of other people.
+        assert {person['track_id'] for person in people[13:]} == (
+            {2, 3} if len(path) == 2 else set()
+        )
+    assert main(['predict', str(clip), '--json', str(results)]) == 0
+    assert all('track_id' not in person for person in json.loads(results.read_text()))

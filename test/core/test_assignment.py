@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The assignment against SciPy's, and against all permutations."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.optimize import linear_sum_assignment
+
+from rmpe_ros.core.assignment import best_assignment
+
+SHAPES = st.tuples(st.integers(0, 8), st.integers(0, 8))
+
+
+@given(arrays(np.float64, SHAPES, elements=st.floats(0, 1, width=16)))
+def test_the_total_is_scipys(gain):
+    rows, columns = best_assignment(gain)
+    expected = gain[linear_sum_assignment(gain, maximize=True)].sum()
+    assert gain[rows, columns].sum() == pytest.approx(expected)
+    assert len(set(rows)) == len(rows)
+    assert len(set(columns)) == len(columns)
+    assert (gain[rows, columns] > 0).all()
+    assert list(rows) == sorted(rows)
+
+
+@pytest.mark.parametrize('shape', [(40, 40), (25, 60), (60, 25)])
+def test_large_tables_are_assigned_as_scipy_does(shape):
+    rng = np.random.default_rng(0)
+    for sparsity in (0.0, 0.7, 0.98):
+        gain = rng.uniform(0.1, 1, shape) * (rng.uniform(size=shape) >= sparsity)
+        rows, columns = best_assignment(gain)
+        expected_rows, expected_columns = linear_sum_assignment(gain, maximize=True)
+        useful = gain[expected_rows, expected_columns] > 0
+        assert gain[rows, columns].sum() == pytest.approx(
+            gain[expected_rows, expected_columns].sum()
+        )
+        if sparsity == 0:
+            np.testing.assert_array_equal(rows, expected_rows[useful])
+            np.testing.assert_array_equal(columns, expected_columns[useful])
+
+
+def test_greed_would_be_wrong_here():
+    # Greedy takes 0.9 first and is left with nothing for the second row: 0.9 < 0.8 + 0.7.
+    rows, columns = best_assignment(np.array([[0.9, 0.8], [0.7, 0.0]]))
+    assert list(zip(rows, columns, strict=True)) == [(0, 1), (1, 0)]
+
+
+def test_no_permutation_is_better():
+    gain = np.random.default_rng(3).uniform(size=(5, 5))
+    best = max(gain[range(5), list(order)].sum() for order in itertools.permutations(range(5)))
+    assert gain[best_assignment(gain)].sum() == pytest.approx(best)
+
+
+@pytest.mark.parametrize('bad', [np.array([[np.nan]]), np.array([[-1.0]]), np.zeros(3)])
+def test_impossible_gains_are_refused(bad):
+    with pytest.raises(ValueError, match='gain must'):
+        best_assignment(bad)

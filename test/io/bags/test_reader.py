@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole bags are read whole, damaged ones as far as they go, and what is no bag is refused."""
+
+import os
+import sqlite3
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rosbags.rosbag2 import CompressionMode
+
+from rmpe_ros.io.bags.message_types import IMAGE
+from rmpe_ros.io.bags.reader import Bag
+from rmpe_ros.io.bags.storage import BagError
+
+from .conftest import MESSAGES, SECOND, cut, image, leave_journal, storage_file, text, write_bag
+
+
+def read_images(path: Path) -> tuple[list[int], Bag]:
+    """The numbers of the pictures in a bag; their pixels and times must be right."""
+    numbers = []
+    with Bag(path) as bag:
+        for item in bag.messages(bag.topics_of(IMAGE)):
+            number = item.message.header.stamp.nanosec
+            assert item.topic == '/image_raw'
+            assert item.received == (200 + 2 * number) * SECOND
+            np.testing.assert_array_equal(item.message.data, image(number).data)
+            numbers.append(number)
+    return numbers, bag
+
+
+@pytest.mark.parametrize(
+    ('storage', 'compression'),
+    [
+        ('mcap', CompressionMode.NONE),
+        ('mcap', CompressionMode.STORAGE),
+        ('mcap', CompressionMode.FILE),
+        ('mcap', CompressionMode.MESSAGE),
+        ('sqlite3', CompressionMode.NONE),
+        ('sqlite3', CompressionMode.FILE),
+        ('sqlite3', CompressionMode.MESSAGE),
+    ],
+)
+@pytest.mark.parametrize('metadata', [True, False])
+def test_every_way_of_recording_is_read_whole(images_bag, storage, compression, metadata):
+    path = images_bag(storage, compression=compression)
+    if not metadata:
+        (path / 'metadata.yaml').unlink()
+    numbers, bag = read_images(path)
+    assert numbers == list(range(MESSAGES))
+    assert not bag.damaged
+    assert len(bag.warnings) == (not metadata)
+    if compression == CompressionMode.FILE:  # no temporary file is left
+        assert storage_file(path).suffix == '.zstd' or not metadata
+
+
+def test_a_file_out_of_a_bag_is_a_bag(images_bag, storage):
+    assert read_images(storage_file(images_bag(storage)))[0] == list(range(MESSAGES))
+
+
+def test_files_of_a_split_recording_follow_one_another(tmp_path):
+    folder = tmp_path / 'split'
+    folder.mkdir()
+    for number in (0, 1, 2, 10):  # by their names, 10 would come before 2
+        part = write_bag(tmp_path / f'part{number}', [('/image_raw', image(number, size=4))])
+        storage_file(part).rename(folder / f'split_{number}.mcap')
+    with Bag(folder) as bag:
+        stamps = [each.message.header.stamp.nanosec for each in bag.messages(bag.topics)]
+    assert stamps == [0, 1, 2, 10]
+    assert bag.topics[0].count == 4
+
+
+@pytest.mark.parametrize('content', ['', '{', '[1, 2]', 'rosbag2_bagfile_information: 3', '\0\xff'])
+def test_garbage_for_metadata_is_a_warning(images_bag, content):
+    path = images_bag()
+    (path / 'metadata.yaml').write_text(content, encoding='latin-1')
+    numbers, bag = read_images(path)
+    assert numbers == list(range(MESSAGES))
+    assert 'metadata.yaml cannot be read' in bag.warnings[0]
+    assert not bag.damaged
+
+
+def test_a_listed_file_that_is_missing_is_damage(images_bag):
+    path = images_bag()
+    file = path / 'metadata.yaml'
+    text = file.read_text()
+    file.write_text(text.replace('- bag.mcap', '- bag.mcap\n  - bag_1.mcap'))
+    numbers, bag = read_images(path)
+    assert numbers == list(range(MESSAGES))
+    assert bag.damaged
+    assert 'bag_1.mcap: missing' in bag.warnings[0]
+
+
+@pytest.mark.parametrize('compression', [CompressionMode.NONE, CompressionMode.STORAGE])
+@pytest.mark.parametrize('share', [0.1, 0.37, 0.5, 0.93, 0.999])
+def test_a_cut_mcap_gives_what_lies_before_the_cut(images_bag, compression, share):
+    path = images_bag('mcap', compression=compression)
+    cut(storage_file(path), share)
+    numbers, bag = read_images(path)
+    assert numbers == list(range(len(numbers)))
+    # Messages are of one size, and even half a compressed chunk is not lost.
+    assert len(numbers) >= int(share * MESSAGES) - (6 if compression else 1)
+    assert bag.damaged
+    assert 'is damaged' in bag.warnings[0]
+    count = {topic.name: topic.count for topic in bag.topics}
+    assert count['/image_raw'] == len(numbers)
+
+
+@pytest.mark.parametrize('share', [0.2, 0.5, 0.93])
+def test_a_cut_database_gives_what_lies_before_the_cut(images_bag, share):
+    path = images_bag('sqlite3')
+    cut(storage_file(path), share)
+    numbers, bag = read_images(path)
+    assert numbers == list(range(len(numbers)))
+    assert len(numbers) >= int(share * MESSAGES) - 2
+    assert bag.damaged
+    assert 'malformed' in bag.warnings[0]
+
+
+def test_a_cut_compressed_file_gives_what_lies_before_the_cut(images_bag, storage):
+    path = images_bag(storage, compression=CompressionMode.FILE)
+    cut(storage_file(path), 0.6)
+    numbers, bag = read_images(path)
+    assert numbers == list(range(len(numbers)))
+    assert len(numbers) >= 0.4 * MESSAGES
+    assert bag.damaged
+
+
+def test_messages_in_the_journal_of_a_killed_recorder_are_read(images_bag):
+    path = images_bag('sqlite3')
+    file = storage_file(path)
+    leave_journal(file)
+    before = {each.name: each.read_bytes() for each in path.iterdir()}
+    numbers, bag = read_images(path)
+    assert numbers == list(range(MESSAGES))
+    assert 'its journal (-wal) has not been merged' in bag.warnings[0]
+    assert {each.name: each.read_bytes() for each in path.iterdir()} == before
+
+
+def test_a_chunk_with_a_wrong_checksum_is_left_out(images_bag):
+    path = images_bag('mcap')
+    file = storage_file(path)
+    data = bytearray(file.read_bytes())
+    # Give every chunk its checksum, which rosbags does not write, and break the first one.
+    position, chunks = 8, 0
+    while position < len(data) - 8:
+        opcode, length = struct.unpack_from('<BQ', data, position)
+        if opcode == 6:
+            start = position + 9 + 28 + 4 + 8
+            checksum = zlib.crc32(data[start : position + 9 + length])
+            struct.pack_into('<I', data, position + 9 + 24, checksum)
+            data[start + 20_000] ^= 0 if chunks else 0xFF
+            chunks += 1
+        position += 9 + length
+    assert chunks == 2
+    file.write_bytes(data)
+    numbers, bag = read_images(path)
+    # The channels are known from the end of the file.
+    assert numbers == list(range(numbers[0], MESSAGES))
+    assert numbers[0] > 30
+    assert 'checksum' in bag.warnings[0]
+
+
+def test_a_broken_message_is_left_out_and_counted(images_bag, storage):
+    path = images_bag(storage)
+    file = storage_file(path)
+    data = file.read_bytes()
+    frame_id = b'\7\0\0\0camera\0'
+    assert data.count(frame_id) == MESSAGES
+    # The text of the fourth header becomes longer than the message.
+    place = -1
+    for _ in range(4):
+        place = data.index(frame_id, place + 1)
+    file.write_bytes(data[:place] + b'\xff\xff\xff\x7f' + data[place + 4 :])
+    numbers, bag = read_images(path)
+    assert numbers == [0, 1, 2, *range(4, MESSAGES)]
+    assert bag.damaged
+    assert bag.warnings[0].startswith('1 messages on /image_raw are broken')
+
+
+@pytest.mark.parametrize('seed', range(30))
+def test_random_damage_is_survived(tmp_path, storage, seed):
+    """Whatever happens to a file, it is read as far as it goes or refused in a sentence."""
+    rng = np.random.default_rng(seed)
+    messages = [('/image_raw', image(number, size=8)) for number in range(20)]
+    modes = [CompressionMode.NONE, CompressionMode.MESSAGE]
+    modes += [CompressionMode.STORAGE] * (storage == 'mcap')
+    path = write_bag(
+        tmp_path / 'bag', messages, storage=storage, compression=modes[seed % len(modes)]
+    )
+    file = storage_file(path)
+    data = bytearray(file.read_bytes())
+    for _ in range(rng.integers(1, 12)):
+        data[rng.integers(len(data))] = rng.integers(256)
+    file.write_bytes(data[: rng.integers(len(data) // 2, len(data) + 1)])
+    try:
+        with Bag(path) as bag:
+            assert len(list(bag.messages(bag.topics_of(IMAGE)))) <= 20
+    except BagError as error:
+        assert str(path) in str(error)
+
+
+@pytest.mark.parametrize(
+    ('name', 'content', 'reason'),
+    [
+        ('bag.mcap', b'', 'is empty: 0 bytes'),
+        ('bag.db3', b'', 'is empty: 0 bytes'),
+        ('bag.mcap', b'no bag at all' * 9, 'this is no mcap file'),
+        ('bag.mcap', b'\x89MCAP0\r\n', 'not one whole message'),
+        ('bag.db3', b'no bag at all' * 9, 'no sqlite3 bag that can be read'),
+        ('bag.db3', b'SQLite format 3\0' + bytes(500), 'no sqlite3 bag that can be read'),
+        ('bag.db3.zstd', b'no bag at all' * 9, 'is empty: 0 bytes'),
+        ('bag.bag', b'#ROSBAG V2.0', 'a bag of ROS 1'),
+        ('photo.jpg', b'\xff\xd8', 'is no bag'),
+    ],
+)
+@pytest.mark.parametrize('in_folder', [True, False])
+def test_what_is_no_bag_is_refused_by_name(tmp_path, name, content, reason, in_folder):
+    file = tmp_path / name
+    file.write_bytes(content)
+    with pytest.raises(BagError) as caught:
+        Bag(tmp_path if in_folder else file)
+    if in_folder and name in ('bag.bag', 'photo.jpg'):
+        reason = 'no .mcap or .db3 file in it'
+    assert reason in str(caught.value)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_no_file_and_no_folder(tmp_path):
+    with pytest.raises(BagError, match='does not exist'):
+        Bag(tmp_path / 'nothing')
+
+
+def test_a_bag_without_messages_is_empty(tmp_path, storage):
+    path = write_bag(tmp_path / 'bag', [], storage=storage)
+    with Bag(path) as bag:
+        assert bag.contents() == 'nothing'
+        assert list(bag.messages(bag.topics)) == []
+
+
+def test_a_foreign_bag_says_what_is_in_it(tmp_path, storage):
+    path = write_bag(tmp_path / 'bag', [('/chatter', text('hello'))] * 3, storage=storage)
+    with Bag(path) as bag:
+        assert bag.topics_of(IMAGE) == []
+        assert bag.contents() == '/chatter (std_msgs/msg/String, 3)'
+
+
+def test_a_type_of_the_same_name_but_other_fields_is_refused(tmp_path, storage):
+    path = write_bag(tmp_path / 'bag', [('/image_raw', image(0, size=4))], storage=storage)
+    file = storage_file(path)
+    data = file.read_bytes()
+    assert b'uint32 height' in data
+    file.write_bytes(data.replace(b'uint32 height', b'uint64 height'))
+    with (
+        Bag(path) as bag,
+        pytest.raises(BagError, match='another definition than here: height is missing'),
+    ):
+        list(bag.messages(bag.topics))
+
+
+def test_a_definition_that_makes_no_sense_is_replaced(tmp_path, storage):
+    path = write_bag(tmp_path / 'bag', [('/image_raw', image(0, size=4))], storage=storage)
+    file = storage_file(path)
+    file.write_bytes(file.read_bytes().replace(b'uint32 height', b'!!int32(heigh'))
+    with Bag(path) as bag:
+        assert len(list(bag.messages(bag.topics))) == 1
+    assert 'using ours' in bag.warnings[-1]
+
+
+@pytest.mark.parametrize('known', [True, False])
+@pytest.mark.parametrize(
+    'statement',
+    [
+        "UPDATE message_definitions SET encoded_message_definition = ''",
+        'DELETE FROM message_definitions',
+        'UPDATE schema SET schema_version = 3',  # ROS 2 Humble: there is no such table then
+    ],
+)
+def test_without_definitions_the_known_ones_serve(tmp_path, statement, known):
+    path = write_bag(tmp_path / 'bag', [('/image_raw', image(0, size=4))], storage='sqlite3')
+    with sqlite3.connect(storage_file(path)) as database:
+        database.execute(statement)
+        if not known:
+            database.execute("UPDATE topics SET type = 'foreign_msgs/msg/Image'")
+    (path / 'metadata.yaml').unlink()
+    with Bag(path) as bag:
+        if known:
+            (item,) = bag.messages(bag.topics)
+            np.testing.assert_array_equal(item.message.data, image(0, size=4).data)
+            assert len(bag.warnings) == 1
+        else:
+            with pytest.raises(BagError, match='no usable definition of foreign_msgs/msg/Image'):
+                list(bag.messages(bag.topics))
+
+
+def test_reading_leaves_nothing_behind(images_bag, tmp_path, monkeypatch):
+    monkeypatch.setenv('TMPDIR', str(tmp_path / 'temporary'))
+    monkeypatch.setattr('tempfile.tempdir', None)
+    os.mkdir(tmp_path / 'temporary')
+    read_images(images_bag('sqlite3', compression=CompressionMode.FILE))
+    assert list((tmp_path / 'temporary').iterdir()) == []

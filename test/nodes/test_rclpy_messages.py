@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images, poses and skeletons through ROS messages and back, and messages that make no sense."""
+
+import array
+import math
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='needs ROS 2')
+
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+
+from rmpe_ros.core.poses import Poses
+from rmpe_ros.core.skeletons import BODY19, COCO17, SKELETONS
+from rmpe_ros.nodes.rclpy_messages import (
+    ENCODINGS,
+    ImageConversionError,
+    compressed_to_rgb,
+    image_to_rgb,
+    message_to_poses,
+    message_to_skeleton,
+    poses_to_message,
+    rgb_to_compressed,
+    rgb_to_image,
+    skeleton_to_message,
+)
+
+pytestmark = pytest.mark.ros
+
+RED, ORANGE = (255, 0, 0), (200, 100, 50)
+
+
+def image_message(
+    pixels: np.ndarray, encoding: str, *, padding: int = 0, big: bool = False
+) -> Image:
+    """A message with these (H, W, C) values, each row followed by `padding` bytes of rubbish."""
+    height, width = pixels.shape[:2]
+    if pixels.dtype == np.uint16:
+        pixels = pixels.astype('>u2' if big else '<u2')
+    rows = np.frombuffer(pixels.tobytes(), np.uint8).reshape(height, -1)
+    rows = np.hstack([rows, np.full((height, padding), 99, np.uint8)])
+    message = Image(height=height, width=width, encoding=encoding, is_bigendian=int(big))
+    message.step = rows.shape[1]
+    message.data = array.array('B', rows.tobytes())
+    return message
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    return np.random.default_rng(5).integers(0, 256, (6, 5, 3), np.uint8)
+
+
+@pytest.mark.parametrize('padding', [0, 1, 7])
+@pytest.mark.parametrize(
+    ('encoding', 'channels'),
+    [
+        ('rgb8', [0, 1, 2]),
+        ('bgr8', [2, 1, 0]),
+        ('8UC3', [2, 1, 0]),
+        ('rgba8', [0, 1, 2, 0]),
+        ('bgra8', [2, 1, 0, 1]),
+        ('8UC4', [2, 1, 0, 1]),
+    ],
+)
+def test_colour_encodings_give_rgb(picture, encoding, channels, padding):
+    message = image_message(picture[:, :, channels], encoding, padding=padding)
+    np.testing.assert_array_equal(image_to_rgb(message), picture)
+
+
+@pytest.mark.parametrize('encoding', ['mono8', '8UC1'])
+def test_grey_fills_all_channels(picture, encoding):
+    grey = picture[:, :, :1]
+    result = image_to_rgb(image_message(grey, encoding, padding=3))
+    np.testing.assert_array_equal(result, np.repeat(grey, 3, axis=2))
+
+
+@pytest.mark.parametrize('padding', [0, 4])
+def test_rgb8_is_a_view_of_the_message(picture, padding):
+    message = image_message(picture, 'rgb8', padding=padding)
+    result = image_to_rgb(message)
+    assert np.shares_memory(result, np.frombuffer(message.data, np.uint8))
+    assert not np.shares_memory(
+        image_to_rgb(image_message(picture, 'bgr8')), np.frombuffer(message.data, np.uint8)
+    )
+
+
+@pytest.mark.parametrize('big', [False, True])
+@pytest.mark.parametrize(
+    ('encoding', 'channels'), [('rgb16', [0, 1, 2]), ('bgr16', [2, 1, 0]), ('bgra16', [2, 1, 0, 0])]
+)
+def test_16_bit_keeps_the_upper_byte(picture, encoding, channels, big):
+    wide = picture[:, :, channels].astype(np.uint16) * 256 + 17
+    np.testing.assert_array_equal(image_to_rgb(image_message(wide, encoding, big=big)), picture)
+
+
+@pytest.mark.parametrize('big', [False, True])
+def test_mono16_honours_byte_order(big):
+    message = image_message(np.full((2, 3, 1), 0x12F0, np.uint16), 'mono16', big=big)
+    assert (image_to_rgb(message) == 0x12).all()
+
+
+@pytest.mark.parametrize('pattern', ['rggb', 'bggr', 'gbrg', 'grbg'])
+@pytest.mark.parametrize('bits', [8, 16])
+def test_bayer_patterns_give_the_right_colour(pattern, bits):
+    red, green, blue = ORANGE
+    values = [{'r': red, 'g': green, 'b': blue}[letter] for letter in pattern]
+    mosaic = np.tile(np.array(values, np.uint8).reshape(2, 2), (4, 4))[:, :, None]
+    if bits == 16:
+        mosaic = mosaic.astype(np.uint16) * 256
+    result = image_to_rgb(image_message(mosaic, f'bayer_{pattern}{bits}'))
+    assert (result[2:-2, 2:-2] == ORANGE).all()
+
+
+@pytest.mark.parametrize(
+    ('encoding', 'order'),
+    [('yuv422', 'uyvy'), ('uyvy', 'uyvy'), ('yuv422_yuy2', 'yuyv'), ('yuyv', 'yuyv')],
+)
+def test_yuv422_gives_the_right_colour(encoding, order):
+    # Red in BT.601 with studio swing.
+    values = [{'y': 82, 'u': 90, 'v': 240}[letter] for letter in order]
+    pixels = np.tile(np.array(values, np.uint8).reshape(1, 2, 2), (4, 3, 1))
+    result = image_to_rgb(image_message(pixels, encoding)).astype(int)
+    assert np.abs(result - RED).max() <= 3
+
+
+@pytest.mark.parametrize(
+    ('change', 'reason'),
+    [
+        ({'encoding': '32FC1'}, "encoding '32FC1' is not"),
+        ({'encoding': ''}, "encoding '' is not"),
+        ({'width': 0}, 'the image is empty: width 0, height 6'),
+        ({'height': 0}, 'the image is empty: width 5, height 0'),
+        ({'step': 14}, 'step is 14 bytes, but a row of 5 rgb8 pixels takes 15 bytes'),
+        ({'height': 7}, 'data has 90 bytes, but 5x7 rgb8 with step 15 takes 105 bytes'),
+        ({'data': array.array('B')}, 'data has 0 bytes'),
+        ({'width': 2**31, 'step': 2**32 - 1}, 'step is 4294967295 bytes'),
+        ({'width': 5, 'encoding': 'yuyv'}, 'yuyv needs an even width, this image has 5'),
+        ({'width': 5, 'height': 3, 'encoding': 'bayer_rggb8'}, 'needs at least 4x4 pixels'),
+    ],
+)
+def test_contradictions_are_refused_with_the_reason(picture, change, reason):
+    message = image_message(picture, 'rgb8')
+    for field, value in change.items():
+        setattr(message, field, value)
+    with pytest.raises(ImageConversionError) as caught:
+        image_to_rgb(message)
+    assert reason in str(caught.value)
+
+
+def test_a_last_row_without_padding_is_enough(picture):
+    message = image_message(picture, 'rgb8', padding=9)
+    del message.data[-9:]
+    np.testing.assert_array_equal(image_to_rgb(message), picture)
+
+
+@pytest.mark.parametrize('encoding', sorted(ENCODINGS))
+def test_every_encoding_converts_some_image(encoding):
+    kind = ENCODINGS[encoding]
+    pixels = np.zeros((4, 4, kind.channels), np.uint16 if kind.depth == 2 else np.uint8)
+    result = image_to_rgb(image_message(pixels, encoding))
+    assert result.shape == (4, 4, 3)
+    assert result.dtype == np.uint8
+
+
+def test_compressed_png_is_exact(picture):
+    _, data = cv2.imencode('.png', picture[:, :, ::-1])
+    message = CompressedImage(format='png', data=array.array('B', data.tobytes()))
+    np.testing.assert_array_equal(compressed_to_rgb(message), picture)
+
+
+def test_compressed_jpeg_keeps_colours():
+    picture = np.full((16, 24, 3), ORANGE, np.uint8)
+    message = rgb_to_compressed(picture, Header(frame_id='camera'))
+    assert message.header.frame_id == 'camera'
+    assert np.abs(compressed_to_rgb(message).astype(int) - ORANGE).max() <= 4
+
+
+@pytest.mark.parametrize(
+    ('data', 'image_format', 'reason'),
+    [
+        (b'', 'jpeg', 'empty'),
+        (b'no picture', 'jpeg', 'not an image'),
+        (b'anything', '16UC1; compressedDepth png', 'compressed depth image'),
+    ],
+)
+def test_broken_compressed_images_are_refused(data, image_format, reason):
+    message = CompressedImage(format=image_format, data=array.array('B', data))
+    with pytest.raises(ImageConversionError, match=reason):
+        compressed_to_rgb(message)
+
+
+def test_half_a_jpeg_is_refused():
+    message = rgb_to_compressed(np.full((64, 64, 3), ORANGE, np.uint8), Header())
+    message.data = message.data[: len(message.data) // 2]
+    with pytest.raises(ImageConversionError, match='truncated'):
+        compressed_to_rgb(message)
+
+
+def test_image_round_trip(picture):
+    header = Header(frame_id='camera')
+    header.stamp.sec, header.stamp.nanosec = 12, 34
+    message = rgb_to_image(picture[:, ::2], header)
+    assert (message.height, message.width, message.step) == (6, 3, 9)
+    assert message.header == header
+    assert isinstance(message.data, array.array)
+    np.testing.assert_array_equal(image_to_rgb(message), picture[:, ::2])
+
+
+@pytest.mark.parametrize('wrong', [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)])
+def test_only_rgb_becomes_an_image(wrong):
+    with pytest.raises(ValueError, match='expected RGB uint8'):
+        rgb_to_image(wrong, Header())
+
+
+def some_poses(people: int) -> Poses:
+    rng = np.random.default_rng(3)
+    return Poses(
+        BODY19,
+        rng.uniform(-20, 700, (people, 19, 2)).astype(np.float32),
+        rng.random((people, 19), np.float32),
+        rng.uniform(0, 600, (people, 4)).astype(np.float32),
+        rng.random(people, np.float32),
+        np.arange(people, dtype=np.int32) - 1,
+    )
+
+
+@pytest.mark.parametrize('people', [0, 1, 7])
+def test_poses_round_trip_exactly(people):
+    poses = some_poses(people)
+    message = poses_to_message(poses, Header(), image_size=(480, 640))
+    back = message_to_poses(message, BODY19)
+    for field in ('keypoints', 'keypoint_scores', 'boxes', 'scores', 'track_ids'):
+        np.testing.assert_array_equal(getattr(back, field), getattr(poses, field), field)
+
+
+def test_pose_message_says_all_about_the_frame():
+    header = Header(frame_id='camera')
+    header.stamp.sec, header.stamp.nanosec = 3, 999_999_999
+    timings = {'detect': 1.0, 'crop': 2.0, 'estimate': 3.5, 'nms': 0.25, 'total': 7.0}
+    message = poses_to_message(some_poses(2), header, image_size=(480, 640), timings=timings)
+    assert message.header == header
+    assert message.skeleton == 'body19'
+    assert (message.image_width, message.image_height) == (640, 480)
+    assert message.detector_ms == 1.0
+    assert message.pose_ms == 5.5
+    assert message.nms_ms == 0.25
+    assert message.total_ms == 7.0
+    for person in message.people:
+        for joint in person.keypoints:
+            assert math.isnan(joint.position.x + joint.position.y + joint.position.z)
+            assert math.isnan(joint.position.z)
+
+
+def test_poses_of_another_skeleton_are_refused():
+    message = poses_to_message(some_poses(1), Header(), image_size=(480, 640))
+    with pytest.raises(ValueError, match="skeleton 'body19', 'coco17' is expected"):
+        message_to_poses(message, COCO17)
+    message.people[0].keypoints = message.people[0].keypoints[:-1]
+    with pytest.raises(ValueError, match="18 keypoints, skeleton 'body19' has 19"):
+        message_to_poses(message, BODY19)
+
+
+@pytest.mark.parametrize('name', sorted(SKELETONS))
+def test_skeleton_round_trip(name):
+    skeleton = SKELETONS[name]
+    back = message_to_skeleton(skeleton_to_message(skeleton))
+    assert back.keypoints == skeleton.keypoints
+    assert back.edges == skeleton.edges
+    assert back.flip_pairs == skeleton.flip_pairs
+    assert back.name == name
+    assert back.sigmas == pytest.approx(skeleton.sigmas)
+
+
+def test_a_skeleton_with_half_an_edge_is_refused():
+    message = skeleton_to_message(COCO17)
+    message.edges.pop()
+    with pytest.raises(ValueError, match='edges has 31 values'):
+        message_to_skeleton(message)
