@@ -21,12 +21,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         'train',
         help='train the pose network or the detector',
-        description='Trains one stage: sppe (the pose estimator alone), sstn (the spatial '
-        'transformers and the parallel SPPE around it, from a trained sppe) or detector. A run '
+        description='Trains one stage: sppe (the pose estimator alone), localisation (the '
+        'spatial transformer alone, from a trained sppe), sstn (the transformers and the parallel '
+        'SPPE around it) or detector. A run '
         'can be stopped at any time; the same command given again goes on where it stopped. '
         'Several GPUs or machines: torchrun --nproc-per-node N -m rmpe_ros.cli train ...',
     )
-    parser.add_argument('stage', choices=('sppe', 'sstn', 'detector'))
+    parser.add_argument('stage', choices=('sppe', 'localisation', 'sstn', 'detector'))
     parser.add_argument(
         '--out', type=Path, required=True, help='folder of the run: checkpoint.pt, tensorboard/'
     )
@@ -60,7 +61,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     network.add_argument(
         '--pretrained',
         type=Path,
-        help='ONNX file of MoveNet (lite, standard) or RTMDet (detector) to start from',
+        help='ONNX file of PP-TinyPose (lite, standard), MoveNet (mobile) or RTMDet (detector) to '
+        'start from',
+    )
+    network.add_argument(
+        '--teacher',
+        type=Path,
+        help='ONNX file of PP-TinyPose whose heatmaps the sppe stage keeps to, so that it forgets '
+        'nothing (default: none)',
     )
     network.add_argument(
         '--init', type=Path, help='checkpoint.pt of an earlier stage to start from'
@@ -77,8 +85,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         type=natural_number,
         default=0,
         metavar='N',
-        help='keep the first N blocks of the encoder of lite or standard as they are; 3 make '
-        'training on a CPU about 1.7 times as fast (default: %(default)s)',
+        help='keep the first N blocks of the encoder of lite, standard or mobile as they are; 2 '
+        '(of mobile 3) make training on a CPU 1.3 (1.7) times as fast (default: %(default)s)',
     )
     schedule = parser.add_argument_group('schedule')
     schedule.add_argument('--steps', type=positive_number, help='optimiser steps of the whole run')
@@ -93,7 +101,26 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     schedule.add_argument('--learning-rate', type=float, default=4e-4)
     schedule.add_argument(
+        '--encoder-factor',
+        type=float,
+        default=0.25,
+        help="learning rate of the encoder against the rest's (default: %(default)s)",
+    )
+    schedule.add_argument(
+        '--warmup',
+        type=natural_number,
+        default=300,
+        metavar='STEPS',
+        help='steps in which the learning rate rises to its peak (default: %(default)s)',
+    )
+    schedule.add_argument(
         '--evaluate-every', type=positive_number, default=400, help='steps between two validations'
+    )
+    schedule.add_argument(
+        '--validation-people',
+        type=positive_number,
+        metavar='N',
+        help='validate the pose stages on N people of each source at most (default: all)',
     )
     schedule.add_argument('--seed', type=natural_number, default=0)
     schedule.add_argument(
@@ -152,7 +179,8 @@ def _train(args: argparse.Namespace, processes: Processes, device: torch.device)
             args.minutes,
             batch=args.batch,
             learning_rate=args.learning_rate,
-            warmup_steps=300,
+            warmup_steps=args.warmup,
+            encoder_factor=args.encoder_factor,
             seed=args.seed,
         )
         torch.manual_seed(args.seed)
@@ -164,6 +192,8 @@ def _train(args: argparse.Namespace, processes: Processes, device: torch.device)
             init=args.init,
             propose=load_proposals(args.pgpg).propose if args.pgpg else None,
             parallel=args.parallel or True,
+            teacher=args.teacher,
+            validation_people=args.validation_people,
             frozen_blocks=args.frozen_blocks,
             device=device,
             data_on=args.data_on,
@@ -223,6 +253,7 @@ def _settings(args: argparse.Namespace, data: str, processes: int) -> dict[str, 
         'model': args.model if args.stage != 'detector' else None,
         'parallel': _file_name(args.parallel),
         'init': _file_name(args.init),
+        'teacher': _file_name(args.teacher),
         'pretrained': _file_name(args.pretrained),
         'pgpg': hashlib.sha256(args.pgpg.read_bytes()).hexdigest()[:8] if args.pgpg else None,
         'data': data,

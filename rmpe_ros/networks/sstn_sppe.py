@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rmpe_ros.networks.decode import decode_heatmaps, spatial_softmax
+from rmpe_ros.networks.decode import decode_gaussians, decode_heatmaps, spatial_softmax
 from rmpe_ros.networks.stn import LocalisationNetwork, invert_affine, map_points, transform
 
 
@@ -39,7 +39,8 @@ class SstnOutput:
 class SstnSppe(nn.Module):
     """STN → SPPE → SDTN over crops in [-1, 1].
 
-    sppe: any network (N, 3, H, W) → list of heatmap logits. size: (H, W). sstn: without it θ is the
+    sppe: any network (N, 3, H, W) → list of heatmaps: logits, or Gaussians of height 1 where it
+    says so by an attribute `gaussian`. size: (H, W). sstn: without it θ is the
     identity and this is a plain SPPE, the paper's ablation. localisation: makes the STN's network
     for crops of that size.
     """
@@ -55,6 +56,7 @@ class SstnSppe(nn.Module):
         super().__init__()
         self.sppe = sppe
         self.size = size
+        self.gaussian: bool = getattr(sppe, 'gaussian', False)
         self.localisation = localisation(size) if sstn else None
         self.parallel: ParallelSppe | None = None
 
@@ -69,17 +71,24 @@ class SstnSppe(nn.Module):
             identity = torch.eye(2, 3, device=crops.device).expand(crops.shape[0], 2, 3)
             return SstnOutput(identity, self.sppe(crops), None)
         theta = self.localisation(crops)
-        transformed = transform(crops.float(), theta)
+        # Beyond the crop it is as black as crops are beyond the photo: -1.
+        transformed = transform(crops.float() + 1, theta) - 1
         parallel = (
             self.parallel(transformed) if self.parallel is not None and self.training else None
         )
         return SstnOutput(theta, self.sppe(transformed), parallel)
 
     def predict(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Keypoints in crop pixels (N, K, 2), peak mass (N, K) and θ (N, 2, 3)."""
+        """Keypoints in crop pixels (N, K, 2), peak mass or height (N, K) and θ (N, 2, 3)."""
         output = self(crops)
-        points, mass = decode_heatmaps(output.logits[-1], self.size)
+        points, mass = self.decode(output.logits[-1])
         return map_points(points, output.theta, self.size), mass, output.theta
+
+    def decode(self, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
+        """Keypoints in pixels of what the SPPE saw (N, K, 2), and how sure it is of each (N, K)."""
+        if self.gaussian:
+            return decode_gaussians(heatmaps)
+        return decode_heatmaps(heatmaps, self.size)
 
 
 class ParallelSppe(nn.Module):
@@ -104,8 +113,24 @@ class ParallelSppe(nn.Module):
         return self.sppe(transformed)[-1]
 
 
+def detransform_gaussians(heatmaps: Tensor, theta: Tensor) -> Tensor:
+    """The SDTN on Gaussian maps (N, K, h, w): resampled into the crop's own frame by γ, zero where
+    the transformed crop does not reach. Heights stay as they are.
+
+    Cell i of such maps is centred on pixel 4·i, not on the middle of its share of the crop as the
+    sampler has it; θ is moved by that.
+    """
+    rows, columns = heatmaps.shape[-2:]
+    # The sampler's cell i lies at pixel 4·i + 1.5: all is seen that far to the right and below.
+    off = theta.new_tensor([0.75 / columns, 0.75 / rows])
+    shift = theta[:, :, 2] + (theta[:, :, :2] @ -off) + off
+    return transform(
+        heatmaps.float(), invert_affine(torch.cat([theta[:, :, :2], shift.unsqueeze(2)], dim=2))
+    )
+
+
 def detransform_heatmaps(logits: Tensor, theta: Tensor) -> Tensor:
-    """The SDTN on heatmaps: probabilities of the transformed crop resampled into the crop's own
+    """The SDTN on logits: probabilities of the transformed crop resampled into the crop's own
     frame by γ.
 
     logits: (N, K, h, w). Returns probabilities of the same shape, zero where the transformed crop

@@ -3,11 +3,18 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-SIGMA = 1.5  # heatmap cells
+from rmpe_ros.networks.decode import GAUSSIAN_STRIDE
+
+SIGMA = 1.5  # heatmap cells, of a distribution
+# Of Gaussian maps, and the sum of one's squares: a map that stays empty then costs 1.
+GAUSSIAN_SIGMA = 2.0
+_ENERGY = math.pi * GAUSSIAN_SIGMA**2
 
 
 def gaussian_targets(
@@ -28,6 +35,22 @@ def gaussian_targets(
     along_x = along_x / along_x.sum(-1, keepdim=True).clamp_min(1e-6)
     along_y = along_y / along_y.sum(-1, keepdim=True).clamp_min(1e-6)
     return along_y.unsqueeze(-1) * along_x.unsqueeze(-2)
+
+
+def gaussian_maps(joints: Tensor, cells: tuple[int, int], sigma: float = GAUSSIAN_SIGMA) -> Tensor:
+    """Gaussians of height 1 (N, K, h, w) around joints (N, K, 2) in crop pixels, cell i being
+    centred on pixel 4·i.
+    """
+    rows, columns = (torch.arange(count, device=joints.device) for count in cells)
+    x, y = (joints / GAUSSIAN_STRIDE).unbind(-1)
+    along_x = torch.exp(-((columns - x.unsqueeze(-1)) ** 2) / (2 * sigma**2))
+    along_y = torch.exp(-((rows - y.unsqueeze(-1)) ** 2) / (2 * sigma**2))
+    return along_y.unsqueeze(-1) * along_x.unsqueeze(-2)
+
+
+def squared_error(maps: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """Squared error of maps (N, K, h, w), 1 for a joint not found at all; weights (N, K)."""
+    return weighted_mean((maps.float() - target).square().sum((2, 3)) / _ENERGY, weights)
 
 
 def weighted_mean(per_joint: Tensor, weights: Tensor) -> Tensor:

@@ -58,7 +58,8 @@ EVERYTHING = np.zeros(3)
 class TrainingCrop:
     """One example. image: uint8 (h, w, 3) RGB. joints: (K, 2) crop pixels. centred: (K, 2) the same
     joints in the crop of the true box, the target of the parallel SPPE. weights: (K,), 0 where
-    there is no loss; centred_weights alike.
+    there is no loss; centred_weights alike. theta: (2, 3) the perfect STN's answer, see
+    `PlacedPeople`.
     """
 
     image: np.ndarray
@@ -66,6 +67,7 @@ class TrainingCrop:
     weights: np.ndarray
     centred: np.ndarray
     centred_weights: np.ndarray
+    theta: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,9 @@ class PlacedPeople:
     """N people in their crops.
 
     to_crop: (N, 2, 3) float64, photo pixels → crop pixels. edges: (N, 3) float64, the lines at
-    which the photos end, in crop pixels. The others (N, K, …) float32, as of `TrainingCrop`.
+    which the photos end, in crop pixels. theta: (N, 2, 3) float32, the map from the true box's crop
+    to this one, both in [-1, 1], which a perfect STN would find. The others (N, K, …) float32, as
+    of `TrainingCrop`.
     """
 
     to_crop: np.ndarray
@@ -99,6 +103,7 @@ class PlacedPeople:
     weights: np.ndarray
     centred: np.ndarray
     centred_weights: np.ndarray
+    theta: np.ndarray
 
 
 def jitter_box(
@@ -237,7 +242,26 @@ def place_people(
         weights * inside(joints, size),
         centred,
         weights * inside(centred, size),
+        centring_thetas(to_crop, to_centred, size),
     )
+
+
+def centring_thetas(
+    to_crop: np.ndarray, to_centred: np.ndarray, size: tuple[int, int]
+) -> np.ndarray:
+    """(N, 2, 3) float32 maps from one crop of a person to another, both in normalised coordinates.
+
+    to_crop, to_centred: (N, 2, 3), photo pixels → pixels of the two crops of (height, width).
+    """
+    back = invert_transforms(to_centred)
+    linear = to_crop[:, :, :2] @ back[:, :, :2]
+    shift = np.einsum('nij,nj->ni', to_crop[:, :, :2], back[:, :, 2]) + to_crop[:, :, 2]
+    # A pixel p is at (2 p + 1) / extent - 1.
+    extent = np.array(size[::-1], np.float64)
+    middle = (extent - 1) / 2
+    shift = (np.einsum('nij,j->ni', linear, middle) + shift - middle) * 2 / extent
+    linear = linear * extent[None, None, :] / extent[None, :, None]
+    return np.concatenate([linear, shift[..., None]], axis=2).astype(np.float32)
 
 
 def similarities(
@@ -299,6 +323,7 @@ def make_crop(
         placed.weights[0],
         placed.centred[0],
         placed.centred_weights[0],
+        placed.theta[0],
     )
 
 

@@ -71,7 +71,7 @@ class DevicePoseBatches:
     """A `BatchSource` of pose examples with the people's surroundings in the device's memory.
 
     Takes what `PoseExamples` takes and gives the same keys: crops, joints, weights, centred,
-    centred_weights, all on `device`. Example (seed, step, position) is the one that
+    centred_weights, theta, all on `device`. Example (seed, step, position) is the one that
     `ExampleBatches(PoseExamples(...))` makes, so processes may share the positions of a batch in
     any way, and a stopped run may go on with either of the two.
 
@@ -168,7 +168,7 @@ class DevicePoseBatches:
             crops.append(distort_batch(cut, distortions[part]))
         labels = {
             name: torch.from_numpy(getattr(placed, name)).to(self.device)
-            for name in ('joints', 'weights', 'centred', 'centred_weights')
+            for name in ('joints', 'weights', 'centred', 'centred_weights', 'theta')
         }
         return {'crops': torch.cat(crops), **labels}
 

@@ -15,7 +15,8 @@ from rmpe_ros.networks.decode import spatial_softmax
 from rmpe_ros.networks.sstn_sppe import SstnSppe
 from rmpe_ros.networks.stn import transform
 from rmpe_ros.training.detector_validation import DetectorValidation
-from rmpe_ros.training.pose_training import PoseValidation, normalise_crops
+from rmpe_ros.training.pose_losses import normalise_crops
+from rmpe_ros.training.pose_training import PoseValidation
 
 MOST_PEOPLE = 8
 MOST_PHOTOS = 6
@@ -42,7 +43,9 @@ def people_pictures(validation: PoseValidation, network: nn.Module) -> dict[str,
         inputs = normalise_crops(torch.from_numpy(crops).to(device))
         output = network(inputs)
         points, mass, _ = network.predict(inputs)
-        heatmaps = spatial_softmax(output.logits[-1]).cpu().numpy()
+        maps = output.logits[-1]
+        sharpest = maps * SHARP_PEAK if network.gaussian else spatial_softmax(maps)
+        heatmaps = sharpest.cpu().numpy()
         transformed = shown(transform(inputs, output.theta)) if network.localisation else crops
     found = drawn(crops, points.cpu().numpy(), mass.clamp(0, 1).cpu().numpy())
     labels = drawn(crops, validation.crop_joints[chosen], validation.labelled[chosen])

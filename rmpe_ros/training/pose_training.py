@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from rmpe_ros.core.boxes import (
     crop_people,
@@ -21,22 +21,18 @@ from rmpe_ros.core.boxes import (
     map_points,
 )
 from rmpe_ros.core.oks import keypoint_similarity
-from rmpe_ros.core.skeletons import BODY19
+from rmpe_ros.core.skeletons import BODY19, COCO17
 from rmpe_ros.evaluation.labels.label_files import read_labels
 from rmpe_ros.evaluation.labels.lsp import LSP_JOINTS
 from rmpe_ros.evaluation.pck import correct_keypoints, mean_pck, torso_lengths
 from rmpe_ros.networks.backbones.hourglass import HourglassSppe
+from rmpe_ros.networks.backbones.lite_hrnet import LiteHrnetSppe
 from rmpe_ros.networks.backbones.mobile import MobileSppe, load_movenet
 from rmpe_ros.networks.export import fit_score_calibration
-from rmpe_ros.networks.sstn_sppe import SstnSppe, detransform_heatmaps
+from rmpe_ros.networks.localisation import LiteHrnetLocalisation
+from rmpe_ros.networks.sstn_sppe import SstnSppe
 from rmpe_ros.networks.stn import LocalisationNetwork, ResNetLocalisation
-from rmpe_ros.networks.targets import (
-    gaussian_targets,
-    heatmap_cross_entropy,
-    probability_cross_entropy,
-)
 from rmpe_ros.training.augment import Augmentation, jitter_box, make_crop
-from rmpe_ros.training.batches import Batch
 from rmpe_ros.training.checkpoints import read_checkpoint
 from rmpe_ros.training.datasets import (
     ImageCache,
@@ -46,6 +42,7 @@ from rmpe_ros.training.datasets import (
     draw_index,
     mixing_probabilities,
 )
+from rmpe_ros.training.pose_losses import normalise_crops
 
 BOX_GROWTH = 0.3  # RMPE sec. 4.2: proposals are extended by 30 % along height and width
 
@@ -64,9 +61,12 @@ class PoseModel:
 # `paper` is the RMPE paper's network, `paper-parallel` the smaller SPPE of its parallel branch
 # (sec. 4.2); `base` is the same hourglass for an embedded GPU.
 POSE_MODELS: Mapping[str, PoseModel] = {
-    'lite': PoseModel((224, 160), lambda: MobileSppe(BODY19.num_keypoints, width=1.0)),
+    'mobile': PoseModel((224, 160), lambda: MobileSppe(BODY19.num_keypoints, width=1.0)),
+    'lite': PoseModel(
+        (192, 128), lambda: LiteHrnetSppe(BODY19.num_keypoints), LiteHrnetLocalisation
+    ),
     'standard': PoseModel(
-        (256, 192), lambda: MobileSppe(BODY19.num_keypoints, width=1.75, last=1280)
+        (256, 192), lambda: LiteHrnetSppe(BODY19.num_keypoints), LiteHrnetLocalisation
     ),
     'base': PoseModel((256, 192), lambda: HourglassSppe(BODY19.num_keypoints, stacks=2)),
     'paper': PoseModel(
@@ -79,31 +79,50 @@ POSE_MODELS: Mapping[str, PoseModel] = {
 
 
 def build_pose_network(name: str, *, sstn: bool, pretrained: Path | None = None) -> SstnSppe:
-    """A network of POSE_MODELS by name, its SPPE started from MoveNet's features where a file is
-    given. Raises ValueError when there is no such model or MoveNet's features do not fit it.
+    """A network of POSE_MODELS by name, started from a published one where a file is given: from
+    PP-TinyPose if it is a Lite-HRNet, its localisation network too, and from MoveNet if it is
+    mobile. Raises ValueError when there is no such model or the file does not fit it.
     """
     if name not in POSE_MODELS:
         raise ValueError(f'no pose model {name!r}: there are {", ".join(POSE_MODELS)}')
     model = POSE_MODELS[name]
     sppe = model.sppe()
-    if pretrained is not None:
-        if not isinstance(sppe, MobileSppe):
-            raise ValueError(
-                f'the pose model {name!r} cannot start from {pretrained}: MoveNet has the features '
-                'of a mobile network (lite, standard), not of an hourglass; train it without '
-                '--pretrained, or from a checkpoint of its own'
-            )
+    network = SstnSppe(sppe, model.size, sstn=sstn, localisation=model.localisation)
+    if pretrained is None:
+        return network
+    if isinstance(sppe, LiteHrnetSppe):
+        from rmpe_ros.importing.tinypose import load_tinypose
+
+        load_tinypose(sppe, pretrained)
+        if isinstance(network.localisation, LiteHrnetLocalisation):
+            network.localisation.start_from(sppe.encoder)
+    elif isinstance(sppe, MobileSppe):
         load_movenet(sppe, pretrained)
-    return SstnSppe(sppe, model.size, sstn=sstn, localisation=model.localisation)
+    else:
+        raise ValueError(
+            f'the pose model {name!r} cannot start from {pretrained}: no published network has '
+            'the features of an hourglass; train it without --pretrained, or from a checkpoint '
+            'of its own'
+        )
+    return network
+
+
+def load_teacher(path: Path) -> nn.Module:
+    """PP-TinyPose as it was published, from its ONNX file: COCO's 17 joints."""
+    from rmpe_ros.importing.tinypose import load_tinypose
+
+    teacher = LiteHrnetSppe(COCO17.num_keypoints)
+    load_tinypose(teacher, path)
+    return teacher
 
 
 def freeze_encoder(network: SstnSppe, blocks: int) -> None:
     """Keep the first `blocks` blocks of the SPPE's encoder as they are. Raises ValueError when it
     has no encoder.
     """
-    if not isinstance(network.sppe, MobileSppe):
+    if not isinstance(network.sppe, (LiteHrnetSppe, MobileSppe)):
         raise ValueError(
-            'only the mobile pose models (lite, standard) have an encoder whose blocks can be '
+            'only the pose models lite, standard and mobile have an encoder whose blocks can be '
             'frozen; train this one without --frozen-blocks'
         )
     network.sppe.encoder.freeze(blocks)
@@ -166,52 +185,16 @@ class PoseExamples:
             'weights': crop.weights,
             'centred': crop.centred,
             'centred_weights': crop.centred_weights,
+            'theta': crop.theta,
         }
-
-
-def normalise_crops(crops: Tensor) -> Tensor:
-    """uint8 (N, h, w, 3) → float32 (N, 3, h, w) in [-1, 1]. Cast before the transpose: TensorRT
-    wants it so.
-    """
-    return crops.float().permute(0, 3, 1, 2) / 127.5 - 1.0
-
-
-def sppe_loss(network: SstnSppe, batch: Batch) -> dict[str, Tensor]:
-    """Stage 1: cross-entropy of every supervised stage's heatmaps, no transformer."""
-    stages = network.sppe(normalise_crops(batch['crops']))
-    target = gaussian_targets(batch['joints'], network.size, stages[-1].shape[-2:])
-    loss = torch.stack(
-        [heatmap_cross_entropy(logits, target, batch['weights']) for logits in stages]
-    ).sum()
-    return {'loss': loss}
-
-
-def sstn_loss(
-    network: SstnSppe, batch: Batch, *, parallel_weight: float = 0.5
-) -> dict[str, Tensor]:
-    """Stage 2: the main branch through the SDTN against the crop's labels, the parallel one against
-    centred labels.
-    """
-    output = network(normalise_crops(batch['crops']))
-    target = gaussian_targets(batch['joints'], network.size, output.logits[-1].shape[-2:])
-    losses = [
-        probability_cross_entropy(
-            detransform_heatmaps(logits, output.theta), target, batch['weights']
-        )
-        for logits in output.logits
-    ]
-    main = torch.stack(losses).sum()
-    values = {'main': main.detach(), 'loss': main}
-    if output.parallel is not None:
-        centred = gaussian_targets(batch['centred'], network.size, output.parallel.shape[-2:])
-        parallel = heatmap_cross_entropy(output.parallel, centred, batch['centred_weights'])
-        values |= {'parallel': parallel.detach(), 'loss': main + parallel_weight * parallel}
-    return values
 
 
 class PoseValidation:
     """Scores a pose network on labelled people with true boxes: PCK@0.2 on LSP people, mean OKS on
-    COCO people.
+    COCO people, and as `score` the mean of these, source by source.
+
+    most: so many people of a source at most, spread over all of them. moved: boxes are off by
+    N(0, moved) of their sides, the same for every network.
     """
 
     def __init__(
@@ -220,11 +203,13 @@ class PoseValidation:
         images: Path,
         size: tuple[int, int],
         *,
+        most: int | None = None,
+        moved: float = 0.0,
         cache: ImageCache | None = None,
     ):
         # Of the full LSP the official test half: the other one is trained on.
         labels = read_labels(annotations).select(lambda image: image.source != 'lsp_train')
-        people = np.flatnonzero(labels.counted)
+        people = spread_over_sources(np.flatnonzero(labels.counted), labels.sources, most)
         if not len(people):
             raise ValueError(f'{annotations} labels nobody: there is nothing to validate on')
         files = {image.id: images / image.file for image in labels.images}
@@ -236,7 +221,9 @@ class PoseValidation:
         self.joints, self.labelled = joints[people], labelled[people]
         self.areas = labels.areas[people]
         self.size = size
-        self.boxes = boxes = labels.boxes[people]
+        sides = np.tile(labels.boxes[people, 2:] - labels.boxes[people, :2], 2)
+        off = np.random.default_rng(0).normal(0, 1, sides.shape) * moved
+        self.boxes = boxes = labels.boxes[people] + (off * sides).astype(labels.boxes.dtype)
         self.transforms = crop_transforms(grow_boxes(boxes, BOX_GROWTH), size)
         self.crop_joints = map_points(self.joints, invert_transforms(self.transforms))
         self.crops = np.concatenate(
@@ -271,10 +258,22 @@ class PoseValidation:
         oks = keypoint_similarity(
             predicted[:, :17], self.joints[:, :17], self.labelled[:, :17], self.areas, sigmas
         )
-        for source in ('coco', 'julito_people'):
+        for source in ('coco', 'coco_val2017', 'julito_people'):
             if (mask := self.sources == source).any():
                 scores[f'oks_{source}'] = float(np.nanmean(oks[mask]))
-        return scores or {'pck': mean_pck(correct[:, lsp]), 'oks': float(np.nanmean(oks))}
+        scores = scores or {'pck': mean_pck(correct[:, lsp]), 'oks': float(np.nanmean(oks))}
+        return {**scores, 'score': float(np.nanmean(list(scores.values())))}
+
+
+def spread_over_sources(people: np.ndarray, sources: np.ndarray, most: int | None) -> np.ndarray:
+    """Of people (indices into `sources`) at most so many of each source, evenly spread."""
+    if most is None:
+        return people
+    chosen = []
+    for source in np.unique(sources[people]):
+        here = people[sources[people] == source]
+        chosen.append(here[np.linspace(0, len(here) - 1, min(most, len(here))).round().astype(int)])
+    return np.sort(np.concatenate(chosen)) if chosen else people
 
 
 def calibrate_scores(

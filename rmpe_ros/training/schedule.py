@@ -18,7 +18,8 @@ class Schedule:
     without `steps` the learning rate follows the clock instead. batch: examples of a step, of all
     processes together. learning_rate falls by a cosine to `final_fraction` of itself.
     encoder_factor: the encoder learns this much slower; without batch norm to steady it, it would
-    lose what it has learned before.
+    lose what it has learned before. maps_factor: the last convolution to Gaussian maps learns this
+    much faster, since its weights are an order larger than others.
     """
 
     steps: int | None
@@ -31,6 +32,7 @@ class Schedule:
     ema_decay: float = 0.998
     clip_norm: float = 5.0
     encoder_factor: float = 0.25
+    maps_factor: float = 5.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -70,17 +72,21 @@ class Schedule:
 
 def parameter_groups(network: nn.Module, schedule: Schedule) -> list[dict[str, Any]]:
     """Optimiser groups: the encoder slower than the rest, no weight decay on biases and scales."""
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    factors = {
+        'encoder': schedule.encoder_factor,
+        'backbone': schedule.encoder_factor,
+        'heatmaps': schedule.maps_factor,
+    }
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            slow = not {'encoder', 'backbone'}.isdisjoint(name.split('.'))
-            key = (slow, parameter.ndim > 1)
-            groups.setdefault(key, []).append(parameter)
+            factor = next((factors[part] for part in name.split('.') if part in factors), 1.0)
+            groups.setdefault((factor, parameter.ndim > 1), []).append(parameter)
     return [
         {
             'params': parameters,
-            'peak': schedule.learning_rate * (schedule.encoder_factor if encoder else 1.0),
+            'peak': schedule.learning_rate * factor,
             'weight_decay': schedule.weight_decay if decays else 0.0,
         }
-        for (encoder, decays), parameters in groups.items()
+        for (factor, decays), parameters in groups.items()
     ]

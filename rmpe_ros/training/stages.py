@@ -15,7 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rmpe_ros.core.skeletons import COCO17
+from rmpe_ros.networks.backbones.lite_hrnet import LiteHrnetSppe
+from rmpe_ros.networks.localisation import LiteHrnetLocalisation
 from rmpe_ros.networks.person_detector import PersonDetector, load_rtmdet
+from rmpe_ros.networks.sstn_sppe import SstnSppe
 from rmpe_ros.training.batches import BatchSource, ExampleBatches
 from rmpe_ros.training.checkpoints import read_checkpoint
 from rmpe_ros.training.data_config import DataConfig
@@ -23,22 +27,25 @@ from rmpe_ros.training.datasets import LabelledPerson, LabelledScene, load_scene
 from rmpe_ros.training.detector_training import SceneExamples, detector_loss
 from rmpe_ros.training.detector_validation import DetectorValidation
 from rmpe_ros.training.device_batches import DeviceMemoryError, DevicePoseBatches
+from rmpe_ros.training.new_joints import fit_new_joints
 from rmpe_ros.training.pictures import people_pictures, photo_pictures
+from rmpe_ros.training.pose_losses import localisation_loss, sppe_loss, sstn_loss, taught_by
 from rmpe_ros.training.pose_training import (
     PoseExamples,
     PoseValidation,
     build_pose_network,
     freeze_encoder,
     load_sppe,
-    sppe_loss,
-    sstn_loss,
+    load_teacher,
 )
 
 Propose = Callable[[LabelledPerson, np.random.Generator], np.ndarray]
 
-STAGES = ('sppe', 'sstn', 'detector')
+STAGES = ('sppe', 'localisation', 'sstn', 'detector')
 DATA_PLACES = ('auto', 'host', 'device')
 DETECTOR_SIZE = (320, 320)
+# Of the stages with a transformer: how far validation boxes are off, in their sides.
+MOVED_BOXES = 0.1
 _MOST_WORKERS = 8
 
 
@@ -65,6 +72,8 @@ def build_stage(
     init: Path | None = None,
     propose: Propose | None = None,
     parallel: bool | Path = True,
+    teacher: Path | None = None,
+    validation_people: int | None = None,
     frozen_blocks: int = 0,
     device: str | torch.device = 'cpu',
     data_on: str = 'auto',
@@ -73,11 +82,13 @@ def build_stage(
 ) -> Stage:
     """One stage of STAGES on `data`.
 
-    pretrained: the ONNX file that the weights start from, MoveNet's for the pose stages, RTMDet's
-    for the detector. init: checkpoint of an earlier stage, whose averaged weights the network
-    starts from instead. propose: which boxes the pose stages see (a person, a random generator →
-    a box), jittered true ones by default. parallel: train the sstn stage with the parallel SPPE;
-    a path is the checkpoint of the network that it is to be, by default the SPPE's own start.
+    pretrained: the ONNX file that the weights start from, PP-TinyPose's or MoveNet's for the pose
+    stages, RTMDet's for the detector. init: checkpoint of an earlier stage, whose averaged weights
+    the network starts from instead. propose: which boxes the pose stages see (a person, a random
+    generator → a box), jittered true ones by default. parallel: train the sstn stage with the
+    parallel SPPE; a path is the checkpoint of the network that it is to be, by default the SPPE's
+    own start. teacher: ONNX file of PP-TinyPose, whose heatmaps the sppe stage keeps to.
+    validation_people: validate the pose stages on so many people of each source at most.
     frozen_blocks: how many of the encoder's first blocks stay as they are. device: that will
     train. data_on: of DATA_PLACES, where the pose stages' photos are kept; 'auto' is a GPU's
     memory where they fit. validate: with validation data.
@@ -89,27 +100,45 @@ def build_stage(
         raise ValueError(f'no place {data_on!r} for data: there are {", ".join(DATA_PLACES)}')
     if isinstance(parallel, Path) and stage != 'sstn':
         raise ValueError(f'only the sstn stage has a parallel SPPE, not {stage}')
+    if teacher and stage != 'sppe':
+        raise ValueError(f'only the sppe stage has a teacher, not {stage}')
     device = torch.device(device)
     if stage == 'detector':
         return _detector_stage(data, pretrained, init, frozen_blocks, device, data_on, validate)
-    network = build_pose_network(model, sstn=stage == 'sstn', pretrained=pretrained)
+    network = build_pose_network(model, sstn=stage != 'sppe', pretrained=pretrained)
     if init:
         load_checkpoint(network, init, may_lack='localisation.')
+        start_localisation(network, init)
     if frozen_blocks:
         freeze_encoder(network, frozen_blocks)
+    losses = {'sppe': sppe_loss, 'localisation': localisation_loss, 'sstn': sstn_loss}
+    loss = taught_by(load_teacher(teacher).to(device)) if teacher else losses[stage]
+    if stage == 'localisation':
+        network.sppe.requires_grad_(False)
     if stage == 'sstn' and parallel:
         network.attach_parallel(load_sppe(parallel) if isinstance(parallel, Path) else None)
     people = data.people()
+    batches = _pose_batches(people, data.people_mix, network.size, device, data_on, propose, log)
+    if pretrained and not init and isinstance(network.sppe, LiteHrnetSppe):
+        new = slice(COCO17.num_keypoints, None)
+        fit_new_joints(network.sppe, (batches.batch(0, s, range(16)) for s in range(20)), new)
     validation = data.validation
     check = (
-        PoseValidation(validation.annotations, validation.images, network.size)
+        PoseValidation(
+            validation.annotations,
+            validation.images,
+            network.size,
+            most=validation_people,
+            # What the spatial transformer is for shows only where boxes are off.
+            moved=0.0 if stage == 'sppe' else MOVED_BOXES,
+        )
         if validate
         else None
     )
     return Stage(
         network,
-        sstn_loss if stage == 'sstn' else sppe_loss,
-        _pose_batches(people, data.people_mix, network.size, device, data_on, propose, log),
+        loss,
+        batches,
         check,
         partial(people_pictures, check) if check else None,
         fingerprint(people, data.people_mix),
@@ -203,6 +232,16 @@ def fingerprint(
         for array in arrays:
             digest.update(np.ascontiguousarray(array).tobytes())
     return f'{len(examples)} examples, {digest.hexdigest()[:8]}'
+
+
+def start_localisation(network: SstnSppe, checkpoint: Path) -> None:
+    """Give an STN that `checkpoint` does not hold the features of the SPPE, if it can use them."""
+    localisation, sppe = network.localisation, network.sppe
+    known = any(name.startswith('localisation.') for name in read_checkpoint(checkpoint)['ema'])
+    if known or not isinstance(sppe, LiteHrnetSppe):
+        return
+    if isinstance(localisation, LiteHrnetLocalisation):
+        localisation.start_from(sppe.encoder)
 
 
 def load_checkpoint(network: nn.Module, path: Path, *, may_lack: str | None = None) -> None:

@@ -73,7 +73,8 @@ class Trainer:
     always holds the state.
 
     loss: (network, batch) → {'loss': …, other scalars to log}. evaluate: (EMA network) → scalars,
-    called every `evaluate_every` steps and at the end; pictures: (EMA network) → pictures uint8
+    called every `evaluate_every` steps and at the end; where one is called `score`, the averaged
+    weights with the highest are kept in best.pt; pictures: (EMA network) → pictures uint8
     (H, W, 3) by name, at the same times. settings: what the run was asked for, plain values kept
     in the checkpoint and compared on `resume`. progress: shows how far the run is; `log`, its
     `say` by default, is for everything else.
@@ -114,6 +115,7 @@ class Trainer:
         self.positions = self.processes.part(schedule.batch)
         self.step, self.elapsed = 0, 0.0
         self.averages: dict[str, float] = {}
+        self.best = -math.inf
         self.stopping = False  # as all processes agreed
         self._asked_to_stop = False
         self._skipped = 0
@@ -122,6 +124,11 @@ class Trainer:
     @property
     def checkpoint(self) -> Path:
         return self.folder / 'checkpoint.pt'
+
+    @property
+    def best_checkpoint(self) -> Path:
+        """The averaged weights with the highest `score` in validation so far."""
+        return self.folder / 'best.pt'
 
     def resume(self, *, allow_changes: bool = False) -> bool:
         """Go on from `folder`'s checkpoint; False when there is none.
@@ -147,6 +154,7 @@ class Trainer:
             self.scaler.load_state_dict(state['scaler'])
         self.step, self.elapsed = state['step'], state['elapsed']
         self.averages = state.get('averages', {})
+        self.best = state.get('best', -math.inf)
         return True
 
     def save(self) -> None:
@@ -164,6 +172,7 @@ class Trainer:
                 'step': self.step,
                 'elapsed': self.elapsed,
                 'averages': self.averages,
+                'best': self.best,
                 'settings': self.settings,
             },
         )
@@ -312,10 +321,21 @@ class Trainer:
             scores.update(self.evaluate(self.ema))
             numbers = '  '.join(f'{name} {value:.4f}' for name, value in scores.items())
             self.log(f'step {self.step}  validation  {numbers}')
+            self._keep_best(scores.get('score', -math.inf))
         if scalars:
             scalars.add(self.step, scores, group='validation')
             if self.pictures and scalars.active:
                 scalars.add_pictures(self.step, self.pictures(self.ema))
+
+    def _keep_best(self, score: float) -> None:
+        if not score > self.best:
+            return
+        self.best = score
+        state = {'ema': self.ema.state_dict(), 'step': self.step, 'settings': self.settings}
+        try:
+            write_checkpoint(self.best_checkpoint, {**state, 'score': score})
+        except CheckpointError as error:
+            self.log(f'{error}. Training goes on without')
 
     def _save_in_passing(self) -> None:
         try:

@@ -9,7 +9,7 @@ torch = pytest.importorskip('torch')
 
 from rmpe_ros.networks.backbones.mobile import MobileSppe
 from rmpe_ros.networks.sstn_sppe import ParallelSppe, SstnSppe
-from rmpe_ros.training.pose_training import sstn_loss
+from rmpe_ros.training.pose_losses import sstn_loss
 
 SIZE = (64, 32)
 

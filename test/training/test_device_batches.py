@@ -86,7 +86,7 @@ def difference(a, b) -> np.ndarray:
 )
 def test_crops_and_labels_are_the_hosts(people, augmentation):
     a, b = both(people, augmentation=augmentation)
-    assert set(a) == {'crops', 'joints', 'weights', 'centred', 'centred_weights'}
+    assert set(a) == {'crops', 'joints', 'weights', 'centred', 'centred_weights', 'theta'}
     for name in a:
         assert a[name].dtype == b[name].dtype and a[name].shape == b[name].shape
         if name != 'crops':
@@ -323,7 +323,7 @@ def test_a_gpu_makes_what_the_cpu_makes(people):
         for device in ('cpu', 'cuda')
     )
     assert all(values.is_cuda for values in gpu.values())
-    for name in ('joints', 'weights', 'centred', 'centred_weights'):
+    for name in ('joints', 'weights', 'centred', 'centred_weights', 'theta'):
         assert torch.equal(cpu[name], gpu[name].cpu())
     apart = (cpu['crops'].float() - gpu['crops'].cpu().float()).abs()
     assert apart.mean() < 0.1 and apart.amax() < 40

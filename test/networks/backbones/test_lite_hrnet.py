@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Lite-HRNet: shapes, shuffles, what is frozen, and TinyPose's weights in it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip('torch')
+onnx = pytest.importorskip('onnx')
+
+from rmpe_ros.importing.tinypose import load_tinypose
+from rmpe_ros.networks.backbones.lite_hrnet import (
+    DepthwiseConv,
+    Fusion,
+    LiteHrnet,
+    LiteHrnetSppe,
+    ShuffleUnit,
+    shuffle,
+)
+from rmpe_ros.networks.localisation import LiteHrnetLocalisation
+
+TINYPOSE = Path(__file__).parents[4] / 'shared/pretrained/tinypose_256x192.onnx'
+
+
+def test_shapes_and_strides():
+    network = LiteHrnet(8)
+    branches = network(torch.zeros(1, 3, 96, 64))
+    assert [b.shape[1:] for b in branches] == [(8, 24, 16), (16, 12, 8), (32, 6, 4), (64, 3, 2)]
+    (maps,) = LiteHrnetSppe(19, width=8)(torch.zeros(2, 3, 96, 64))
+    assert maps.shape == (2, 19, 24, 16)
+    fewer = LiteHrnet(8, stages=2)(torch.zeros(1, 3, 48, 32))
+    assert [b.shape[1:] for b in fewer] == [(8, 12, 8), (16, 6, 4), (32, 3, 2)]
+
+
+def test_the_published_width_has_the_published_number_of_weights():
+    assert sum(p.numel() for p in LiteHrnetSppe(17).parameters()) == 1_300_177
+
+
+def test_crops_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match=r'100×64 do not fit.*multiples of 32'):
+        LiteHrnet(8)(torch.zeros(1, 3, 100, 64))
+
+
+def test_shuffle_interleaves_the_halves():
+    x = torch.arange(6.0).reshape(1, 6, 1, 1)
+    assert shuffle(x).flatten().tolist() == [0, 3, 1, 4, 2, 5]
+
+
+def test_half_of_a_shuffle_unit_passes_unchanged():
+    x = torch.rand(1, 8, 4, 4)
+    assert torch.equal(ShuffleUnit(8)(x)[:, ::2], x[:, :4])
+
+
+def test_fusion_counts_the_largest_branch_twice_and_shows_it_fused():
+    """All convolutions copy or sum: worked by hand for two branches of one value each."""
+    fusion = Fusion((1, 1))
+    for convolution in (m for m in fusion.modules() if isinstance(m, torch.nn.Conv2d)):
+        torch.nn.init.zeros_(convolution.weight)
+        torch.nn.init.zeros_(convolution.bias)
+        convolution.weight.data[:, :, -1 // 2, -1 // 2] = 1.0  # the middle of 3×3, or the only one
+    large, small = torch.full((1, 1, 2, 2), -3.0), torch.full((1, 1, 1, 1), 5.0)
+    a, b = fusion([large, small])
+    assert a.flatten().tolist() == [0.0] * 4  # 2 · -3 + 5 = -1, and the ReLU
+    assert b.item() == 3.0  # 2 · -1, of before the ReLU, + 5
+
+
+def test_the_dense_way_to_a_strided_gradient_gives_the_same():
+    torch.manual_seed(0)
+    layer = DepthwiseConv(3, 2)
+    x = torch.rand(2, 3, 8, 6)
+    with torch.no_grad():
+        plain = layer(x)
+    assert torch.allclose(layer.train()(x), plain, atol=1e-6)
+
+
+def test_freezing_keeps_the_first_blocks():
+    network = LiteHrnet(8)
+    network.freeze(0)
+    assert all(p.requires_grad for p in network.parameters())
+    network.freeze(2)
+    frozen = {n.split('.')[0] for n, p in network.named_parameters() if not p.requires_grad}
+    assert frozen == {'stem', 'largest', 'stages'}
+    assert not any(p.requires_grad for p in network.stages[0].parameters())
+    assert all(p.requires_grad for p in network.stages[1].parameters())
+
+
+def test_weights_come_back_from_an_onnx_file(tmp_path):
+    """Of 17 joints into 19: the first 17 maps are those of the file, the new ones are empty."""
+    torch.manual_seed(0)
+    published = LiteHrnetSppe(17).eval()
+    crops = torch.rand(1, 3, 64, 64) * 2 - 1
+    path = tmp_path / 'published.onnx'
+    torch.onnx.export(published, (crops,), str(path), dynamo=False, opset_version=17)
+    own = LiteHrnetSppe(19).eval()
+    load_tinypose(own, path)
+    with torch.no_grad():
+        expected, maps = published(crops)[0], own(crops)[0]
+    assert torch.allclose(maps[:, :17], expected, atol=1e-6)
+    assert maps[:, 17:].abs().max() == 0
+
+
+@pytest.mark.parametrize('content', [b'', b'no protobuf'])
+def test_no_onnx_file_is_told(tmp_path, content):
+    (tmp_path / 'x.onnx').write_bytes(content)
+    with pytest.raises(ValueError, match=r'x\.onnx is (no ONNX file|not PP-TinyPose)'):
+        load_tinypose(LiteHrnetSppe(19), tmp_path / 'x.onnx')
+
+
+def test_another_network_is_not_taken_for_tinypose(tmp_path):
+    path = tmp_path / 'narrow.onnx'
+    network = LiteHrnetSppe(17, width=8)
+    torch.onnx.export(network, (torch.zeros(1, 3, 64, 64),), str(path), dynamo=False)
+    with pytest.raises(ValueError, match=r'is not PP-TinyPose: encoder\.largest.*found'):
+        load_tinypose(LiteHrnetSppe(19), path)
+
+
+@pytest.mark.skipif(not TINYPOSE.exists(), reason='needs the published TinyPose')
+@pytest.mark.parametrize('size', [(256, 192), (224, 160)])
+def test_the_published_network_gives_the_same_heatmaps(size):
+    import onnxruntime
+
+    network = LiteHrnetSppe(17).eval()
+    load_tinypose(network, TINYPOSE)
+    coarse = torch.rand(2, 3, 8, 6, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    crops = torch.nn.functional.interpolate(coarse, size, mode='bilinear')
+    normalised = crops * network.encoder.scale + network.encoder.shift
+    session = onnxruntime.InferenceSession(str(TINYPOSE), providers=['CPUExecutionProvider'])
+    (expected,) = session.run(None, {'image': normalised.numpy()})
+    with torch.no_grad():
+        maps = network(crops)[0].numpy()
+    assert np.abs(expected).max() > 0.02
+    assert np.abs(maps - expected).max() < 1e-4
+
+
+def test_localisation_starts_at_the_identity_and_stays_invertible():
+    network = LiteHrnetLocalisation((64, 32), width=8)
+    crops = torch.rand(3, 3, 64, 32) * 2 - 1
+    assert torch.equal(network(crops), torch.eye(2, 3).expand(3, 2, 3))
+    wild = LiteHrnetLocalisation.bounded(torch.tensor([[-99.0, 99.0, -99.0], [99.0, 0.0, 0.0]]))
+    determinants = torch.linalg.det(wild[:, :, :2])
+    assert determinants.min() == pytest.approx(1 / 1.7**2, rel=1e-3)
+    assert wild[:, :, 2].abs().max() <= 0.6
+
+
+def test_localisation_starts_from_a_pose_network():
+    torch.manual_seed(0)
+    sppe = LiteHrnetSppe(19, width=8)
+    network = LiteHrnetLocalisation((64, 32), width=8)
+    network.start_from(sppe.encoder)
+    crops = torch.rand(1, 3, 64, 32)
+    assert torch.equal(network.encoder.stem(crops), sppe.encoder.stem(crops))
+    last, own = sppe.encoder.stages[1].state_dict(), network.encoder.stages[1].state_dict()
+    assert all(torch.equal(last[name], own[name]) for name in last)
