@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from rmpe_ros.core.person_score import PersonScore
 from rmpe_ros.core.skeletons import Skeleton
 
 SHIPPED_MODELS = ('detector', 'lite', 'lite_int8', 'standard')
@@ -63,7 +64,9 @@ class ModelInfo:
     """What a model says about itself in its ONNX metadata (keys `rmpe.*`).
 
     task: 'detector' or 'pose'. skeleton: of a pose model. box_growth: by how much boxes are
-    enlarged before cropping (0.3 = 30 %). score_threshold and nms_iou: a detector's suggestions.
+    enlarged before cropping (0.3 = 30 %). person_score: of a pose model, how scores of box and
+    joints become the person's; None where it does not say. score_threshold and nms_iou: a
+    detector's suggestions.
     long_side, size_step: how a detector whose input size is free wants images: longer side scaled
     to long_side pixels (0 where it does not say), both padded to multiples of size_step.
     """
@@ -73,6 +76,7 @@ class ModelInfo:
     version: str
     skeleton: Skeleton | None
     box_growth: float
+    person_score: PersonScore | None
     training_data: str
     license: str
     score_threshold: float
@@ -103,12 +107,14 @@ class ModelInfo:
             )
         try:
             text = metadata.get('rmpe.skeleton')
+            score = metadata.get('rmpe.person_score')
             info = ModelInfo(
                 task=task,
                 name=metadata.get('rmpe.name', model),
                 version=metadata.get('rmpe.version', ''),
                 skeleton=Skeleton.from_json(text) if text else None,
                 box_growth=float(metadata.get('rmpe.box_growth', 0.3)),
+                person_score=PersonScore.from_json(score) if score else None,
                 training_data=metadata.get('rmpe.training_data', ''),
                 license=metadata.get('rmpe.license', ''),
                 score_threshold=float(metadata.get('rmpe.score_threshold', 0.3)),

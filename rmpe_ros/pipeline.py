@@ -29,8 +29,10 @@ class PosePipeline:
     detector, pose: name of a shipped model, path of an .onnx file, or a ready `PersonDetector` /
         `PoseEstimator`; the shipped defaults when left out.
     pose_nms: None keeps all poses, one per detected box.
-    min_score: people below it are left out. A person's score is the detector's score of the box
-        times the mean keypoint score, in [0, 1].
+    min_score: people below it are left out; None means where the pose model puts the threshold,
+        or 0.1 where it does not say. A person's score is in [0, 1]: by the pose model's own
+        `PersonScore` the probability that this is a person whose pose is right, else the detector's
+        score of the box times the mean keypoint score.
     max_people: look at no more than so many boxes, the best ones; bounds the time of a frame.
     threads: for each model; all physical cores by default. backend, precision,
         serve_while_building: what runs the models, see `engines.selection.open_engine`.
@@ -48,19 +50,18 @@ class PosePipeline:
         pose: str | Path | PoseEstimator | None = None,
         *,
         pose_nms: PoseNmsParameters | None = DEFAULT_POSE_NMS,
-        min_score: float = DEFAULT_MIN_SCORE,
+        min_score: float | None = None,
         max_people: int | None = None,
         threads: int | None = None,
         backend: str = 'auto',
         precision: str = 'fp32',
         serve_while_building: bool | None = None,
     ) -> None:
-        if not 0 <= min_score <= 1:
+        if min_score is not None and not 0 <= min_score <= 1:
             raise ValueError(f'min_score must be in [0, 1], got {min_score}')
         if max_people is not None and max_people < 1:
             raise ValueError(f'max_people must be 1 or more, got {max_people}')
         self.pose_nms = pose_nms
-        self.min_score = min_score
         self.max_people = max_people
         self.timings = dict.fromkeys((*STAGES, 'total'), 0.0)
         self._opened: list[Engine] = []
@@ -83,6 +84,13 @@ class PosePipeline:
             pose = PoseEstimator(engine(pose or DEFAULT_POSE))
         self.detector = detector
         self.estimator = pose
+        self.min_score = self.suggested_min_score if min_score is None else min_score
+
+    @property
+    def suggested_min_score(self) -> float:
+        """Where the pose model puts the threshold of people, or 0.1 where it does not say."""
+        score = self.estimator.info.person_score
+        return DEFAULT_MIN_SCORE if score is None else score.threshold
 
     @property
     def skeleton(self) -> Skeleton:
@@ -183,7 +191,12 @@ class PosePipeline:
         box_scores: NDArray[np.float32],
     ) -> Poses:
         """The poses of one image that are to be told, best first: pose NMS and min_score."""
-        scores = box_scores * keypoint_scores.mean(axis=1)
+        person_score = self.estimator.info.person_score
+        scores = (
+            box_scores * keypoint_scores.mean(axis=1)
+            if person_score is None
+            else person_score(box_scores, keypoint_scores)
+        )
         kept = np.argsort(-scores, kind='stable')
         if self.pose_nms is not None:
             arrays = keypoints, keypoint_scores, boxes

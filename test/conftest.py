@@ -218,13 +218,18 @@ def make_pose_model(tmp_path: Path) -> Callable[..., Path]:
         batch: int | str = 'N',
         growth: str = '0.3',
         told: Skeleton | str | None = 'the same',
+        score: str | None = None,
     ) -> Path:
         said = skeleton if isinstance(told, str) else told
         return make_pose(
             tmp_path / f'{skeleton.name}-{batch}.onnx',
             skeleton,
             batch=batch,
-            **{'rmpe.box_growth': growth, 'rmpe.skeleton': said.to_json() if said else ''},
+            **{
+                'rmpe.box_growth': growth,
+                'rmpe.skeleton': said.to_json() if said else '',
+                **({'rmpe.person_score': score} if score else {}),
+            },
         )
 
     return make

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole way of a frame, from pixels to poses after NMS, with models that look at the pixels."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from rmpe_ros import PosePipeline
+from rmpe_ros.core.person_score import PersonScore
 from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.detector import PersonDetector
 from rmpe_ros.engines import EngineError, open_engine
@@ -32,6 +34,23 @@ def test_finds_the_people(pipeline: PosePipeline, two_people: np.ndarray) -> Non
     middle = poses.keypoints[:, [7]].mean(axis=1)
     np.testing.assert_allclose(middle, [[74.5, 134.5], [449.5, 349.5]], atol=0.1)
     assert poses.track_ids.tolist() == [-1, -1]
+
+
+def test_a_pose_model_can_say_what_makes_a_person(
+    detector_model: Path, make_pose_model: Callable[..., Path], two_people: np.ndarray
+) -> None:
+    """Scores are the model's probabilities then, and its threshold is the default."""
+    # The boxes' scores are 1 and 0.8, and so are all of their joints'.
+    score = PersonScore(-1.0, 0.1, 1.0, 0.0, 0.0, 0.6)
+    model = make_pose_model(BODY19, score=score.to_json())
+    pipeline = PosePipeline(detector_model, model)
+    assert pipeline.min_score == pipeline.suggested_min_score == 0.6
+    sure = 1 / (1 + np.exp(-0.1 * np.log(9999)))
+    np.testing.assert_allclose(pipeline(two_people).scores, [sure], rtol=1e-3)
+    pipeline.min_score = 0.0
+    unsure = 1 / (1 + np.exp(0.2 - 0.1 * np.log(4)))
+    np.testing.assert_allclose(pipeline(two_people).scores, [sure, unsure], rtol=1e-3)
+    assert PosePipeline(detector_model, model, min_score=0.5).min_score == 0.5
 
 
 def test_pose_nms_removes_what_box_nms_leaves(

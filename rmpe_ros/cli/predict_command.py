@@ -85,7 +85,10 @@ def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
         '--precision', choices=('fp32', 'fp16'), default='fp32', help='of TensorRT engines'
     )
     group.add_argument(
-        '--min-score', type=share, metavar='S', help='leave out people below this score, 0 to 1'
+        '--min-score',
+        type=share,
+        metavar='S',
+        help='leave out people below this score, 0 to 1 (default: as the pose model suggests)',
     )
     group.add_argument(
         '--max-people', type=positive_number, metavar='N', help='look at the N best boxes only'
@@ -100,13 +103,13 @@ def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
 
 def open_pipeline(args: argparse.Namespace) -> 'PosePipeline':
     """The pipeline that the options of `add_pipeline_options` ask for."""
-    from rmpe_ros.pipeline import DEFAULT_MIN_SCORE, DEFAULT_POSE_NMS, PosePipeline
+    from rmpe_ros.pipeline import DEFAULT_POSE_NMS, PosePipeline
 
     return PosePipeline(
         args.detector,
         args.pose,
         pose_nms=args.pose_nms or DEFAULT_POSE_NMS,
-        min_score=DEFAULT_MIN_SCORE if args.min_score is None else args.min_score,
+        min_score=args.min_score,
         max_people=args.max_people,
         threads=args.threads,
         backend=args.backend or 'auto',

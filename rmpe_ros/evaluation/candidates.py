@@ -32,6 +32,8 @@ _RECALLS = np.linspace(0, 1, 101)
 LEAST_OVERLAP = 0.2
 _SAME_PERSON = 0.3
 _LEAST_UNIT = np.float32(1e-6)
+# Of the people found, what the file of `save_candidates` holds.
+_KEPT = ('keypoints', 'keypoint_scores', 'boxes', 'scores', 'box_scores')
 
 
 class Candidates:
@@ -67,7 +69,9 @@ class Candidates:
             [np.zeros(0), *(p.scores[o] for p, o in zip(parts, orders, strict=True))]
         )
         # The detector's score of the box, which is what box NMS goes by.
-        self.box_scores = self.scores / np.maximum(self.keypoint_scores.mean(axis=1), 1e-12)
+        self.box_scores = np.concatenate(
+            [np.zeros(0), *(p.box_scores[o] for p, o in zip(parts, orders, strict=True))]
+        )
         self.counts = np.ones(len(self.scores), bool)
         people_of = labels.people_of()
         complete = {image.id: image.complete for image in labels.images}
@@ -224,8 +228,7 @@ def save_candidates(path: Path, found: Mapping[int, FoundPeople], key: str) -> N
 
     ids = list(found)
     arrays = {
-        name: np.concatenate([getattr(found[image], name) for image in ids])
-        for name in ('keypoints', 'keypoint_scores', 'boxes', 'scores')
+        name: np.concatenate([getattr(found[image], name) for image in ids]) for name in _KEPT
     }
     stream = io.BytesIO()
     counts = [len(found[image].scores) for image in ids]
@@ -240,12 +243,9 @@ def load_candidates(path: Path, key: str) -> dict[int, FoundPeople] | None:
             if str(data['key']) != key:
                 return None
             ends = np.cumsum(data['counts'])[:-1]
-            parts = [
-                np.split(data[name], ends)
-                for name in ('keypoints', 'keypoint_scores', 'boxes', 'scores')
-            ]
+            parts = [np.split(data[name], ends) for name in _KEPT]
             return {
-                int(image): FoundPeople(*arrays)
+                int(image): FoundPeople(**dict(zip(_KEPT, arrays, strict=True)))
                 for image, *arrays in zip(data['ids'], *parts, strict=True)
             }
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,9 @@ from rmpe_ros.io.images import load_image
 if TYPE_CHECKING:
     from rmpe_ros.pipeline import PosePipeline
 
+# What a detector would have said of a true box, the same for all.
+_TRUE_BOX_SCORE = 0.8
+
 
 @dataclass(frozen=True, eq=False)
 class FoundPeople:
@@ -29,7 +32,7 @@ class FoundPeople:
     keypoints: (M, K, 2) pixels; keypoint_scores: (M, K); boxes: (M, 4) edge pixels; scores: (M,).
     truth: (M,) indices of the labelled people whose boxes these poses were found in, None where
     people had to be found first. detections: (D, 4) and detection_scores (D,): the detector's
-    boxes, from before the poses.
+    boxes, from before the poses. box_scores: (M,) the detector's of each pose's box.
     """
 
     keypoints: NDArray[np.float64]
@@ -39,6 +42,13 @@ class FoundPeople:
     truth: NDArray[np.intp] | None = None
     detections: NDArray[np.float64] | None = None
     detection_scores: NDArray[np.float64] | None = None
+    box_scores: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+
+    def __post_init__(self) -> None:
+        if len(self.box_scores) != len(self.scores):
+            # Somebody else's results: his score as if it were the box's times the joints'.
+            guess = self.scores / np.maximum(self.keypoint_scores.mean(axis=1), 1e-12)
+            object.__setattr__(self, 'box_scores', np.asarray(guess))
 
     @staticmethod
     def from_poses(
@@ -48,7 +58,10 @@ class FoundPeople:
         *,
         truth: NDArray[np.intp] | None = None,
     ) -> FoundPeople:
-        """The people of `poses`, which have the labels' skeleton."""
+        """The people of `poses`, which have the labels' skeleton. detections: boxes (D, 4) within
+        the picture that the poses were found in, and their scores (D,).
+        """
+        given = detections is not None and detection_scores is not None
         return FoundPeople(
             poses.keypoints.astype(np.float64),
             poses.keypoint_scores.astype(np.float64),
@@ -57,12 +70,8 @@ class FoundPeople:
             truth,
             None if detections is None else detections.astype(np.float64),
             None if detection_scores is None else detection_scores.astype(np.float64),
+            _scores_of(poses.boxes, detections, detection_scores) if given else np.zeros(0),
         )
-
-    @property
-    def box_scores(self) -> NDArray[np.float64]:
-        """(M,) the detector's scores of the boxes; `scores` are these times the mean joint's."""
-        return np.asarray(self.scores / np.maximum(self.keypoint_scores.mean(axis=1), 1e-12))
 
     def __getitem__(self, people: NDArray[np.intp]) -> FoundPeople:
         """Those of the people only; the detections stay."""
@@ -72,6 +81,7 @@ class FoundPeople:
             keypoint_scores=self.keypoint_scores[people],
             boxes=self.boxes[people],
             scores=self.scores[people],
+            box_scores=self.box_scores[people],
             truth=None if self.truth is None else self.truth[people],
         )
 
@@ -178,6 +188,16 @@ def read_results(path: Path, labels: Labels) -> dict[int, FoundPeople]:
     return {image: _group(group, joints) for image, group in grouped.items()}
 
 
+def _scores_of(
+    boxes: NDArray[np.floating], detections: Any, detection_scores: Any
+) -> NDArray[np.float64]:
+    """Scores of boxes (M, 4), each of which is one of the detections but for rounding."""
+    if not len(boxes):
+        return np.zeros(0)
+    off = np.abs(np.asarray(boxes)[:, None] - np.asarray(detections)[None]).max(axis=2)
+    return np.asarray(np.asarray(detection_scores, np.float64)[off.argmin(axis=1)])
+
+
 def _in_true_boxes(
     labels: Labels, people: NDArray[np.intp], picture: NDArray[np.uint8], pipeline: PosePipeline
 ) -> FoundPeople:
@@ -185,9 +205,13 @@ def _in_true_boxes(
     inside = boxes_with_area(boxes)
     boxes, people = boxes[inside], people[inside]
     keypoints, scores = pipeline.estimator(picture, boxes)
-    poses = Poses(
-        pipeline.skeleton, keypoints, scores, boxes.astype(np.float32), scores.mean(axis=1)
+    person_score = pipeline.estimator.info.person_score
+    people_scores = (
+        scores.mean(axis=1)
+        if person_score is None
+        else person_score(np.full(len(scores), _TRUE_BOX_SCORE), scores)
     )
+    poses = Poses(pipeline.skeleton, keypoints, scores, boxes.astype(np.float32), people_scores)
     return FoundPeople.from_poses(poses.to_skeleton(labels.skeleton), truth=people)
 
 

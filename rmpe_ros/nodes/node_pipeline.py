@@ -42,7 +42,8 @@ def apply_settings(pipeline: PosePipeline, settings: Mapping[str, Any]) -> None:
     detector.score_threshold = detector.info.score_threshold if threshold < 0 else threshold
     detector.nms_iou = detector.info.nms_iou if iou < 0 else iou
     pipeline.pose_nms = nms if settings['pose_nms.enabled'] else None
-    pipeline.min_score = settings['min_score']
+    min_score = settings['min_score']
+    pipeline.min_score = pipeline.suggested_min_score if min_score < 0 else min_score
     pipeline.max_people = settings['max_people'] or None
 
 

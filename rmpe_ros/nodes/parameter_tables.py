@@ -13,7 +13,6 @@ from rmpe_ros.core.tracking import TrackingParameters
 from rmpe_ros.engines import BACKENDS
 from rmpe_ros.models import DEFAULT_DETECTOR, DEFAULT_POSE
 from rmpe_ros.nodes.parameters import Parameter
-from rmpe_ros.pipeline import DEFAULT_MIN_SCORE
 
 _NMS = PoseNmsParameters()
 _TRACKING = TrackingParameters()
@@ -99,9 +98,10 @@ POSE_NODE = (
     ),
     Parameter(
         'min_score',
-        DEFAULT_MIN_SCORE,
-        'People with a lower score (box score times mean joint score) are not published.',
-        0.0,
+        -1.0,
+        'People with a lower score are not published: with the shipped models the probability that '
+        'it is a person whose pose is right; negative: as the pose model suggests.',
+        -1.0,
         1.0,
         dynamic=True,
     ),
