@@ -116,9 +116,9 @@ def _list_files(args: argparse.Namespace) -> list[str]:
     if not args.images.is_dir():
         raise ValueError(f'{args.images} is not a folder')
     if args.annotations:
-        from rmpe_ros.evaluation.labels.label_files import read_labels
+        from rmpe_ros.evaluation.labels.label_files import read_label_file
 
-        files = [image.file for image in read_labels(args.annotations).images]
+        files = [image.file for image in read_label_file(args.annotations).images]
         where = args.annotations
     else:
         files = sorted(

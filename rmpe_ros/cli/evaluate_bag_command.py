@@ -150,6 +150,7 @@ def _report(
 
     found = found_people(matching, labels)
     evaluation = evaluate(labels, found, incomplete=args.incomplete)
+    evaluation.notes[:0] = labels.notes
     seen = evaluate(
         labels.select(lambda image: image.id in found), found, incomplete=args.incomplete
     )

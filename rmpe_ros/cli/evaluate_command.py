@@ -96,7 +96,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     from rmpe_ros.evaluation.evaluate import evaluate
-    from rmpe_ros.evaluation.found_people import read_results
     from rmpe_ros.evaluation.labels import LabelsError, find_images
     from rmpe_ros.evaluation.report import html_report, text_report
     from rmpe_ros.io.files import write_file
@@ -109,7 +108,7 @@ def _run(args: argparse.Namespace) -> int:
     paths = find_images(labels, args.images) if args.images else None
     start, entries, models = perf_counter(), None, {}
     if args.results:
-        found, entries = _results(args, labels, read_results)
+        found, entries = _results(args, labels)
     else:
         assert paths is not None
         with open_pipeline(args) as pipeline:
@@ -144,7 +143,7 @@ def open_labels(args: argparse.Namespace) -> 'tuple[Labels, list[str]]':
     from rmpe_ros.evaluation.labels.label_files import read_labels
 
     labels = read_labels(args.annotations)
-    notes = []
+    notes = list(labels.notes)
     sources = set(args.sources or ())
     present = {image.source for image in labels.images}
     if sources - present:
@@ -208,18 +207,20 @@ def describe_models(
 
 
 def _results(
-    args: argparse.Namespace, labels: 'Labels', read_results: Any
-) -> 'tuple[dict[int, FoundPeople], list[dict[str, Any]] | None]':
+    args: argparse.Namespace, labels: 'Labels'
+) -> 'tuple[dict[int, FoundPeople], list[dict[str, Any]]]':
+    from rmpe_ros.evaluation.found_people import people_of_entries
     from rmpe_ros.evaluation.labels import LabelsError
-    from rmpe_ros.evaluation.labels.label_files import read_json, read_labels
+    from rmpe_ros.evaluation.labels.label_files import read_labels
+    from rmpe_ros.evaluation.results_file import read_result_entries
 
     if args.gt_boxes:
         raise LabelsError('--gt-boxes runs models, so it does not go with --results')
     # All pictures, because results for those that --sources or --limit leave out are no mistake.
-    everything = read_results(args.results, read_labels(args.annotations))
+    everything = read_result_entries(args.results, read_labels(args.annotations))
     wanted = {image.id for image in labels.images}
-    found = {image: each for image, each in everything.items() if image in wanted}
-    return found, [e for e in read_json(args.results) if e['image_id'] in wanted]
+    entries = [entry for entry in everything if entry['image_id'] in wanted]
+    return people_of_entries(entries, labels), entries
 
 
 def _title(args: argparse.Namespace, evaluation: 'Evaluation') -> str:

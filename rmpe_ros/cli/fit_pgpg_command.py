@@ -71,7 +71,9 @@ def _run(args: argparse.Namespace) -> int:
 
     from rmpe_ros.training.pgpg import box_offsets, fit_proposals, save_proposals
 
-    labels, _ = open_labels(args)
+    labels, notes = open_labels(args)
+    for note in notes:
+        print(f'rmpe fit-pgpg: {note}', file=sys.stderr)
     detector, boxes = _read_boxes(args, labels) if args.results else _detect(args, labels)
     people_of = labels.people_of()
     offsets, person = [np.zeros((0, 4))], [np.zeros(0, np.intp)]
@@ -140,25 +142,8 @@ def _detect(args: argparse.Namespace, labels: 'Labels') -> tuple[dict[str, str],
 def _read_boxes(
     args: argparse.Namespace, labels: 'Labels'
 ) -> tuple[dict[str, str], dict[int, Any]]:
-    import numpy as np
-
-    from rmpe_ros.evaluation.labels import LabelsError
-    from rmpe_ros.evaluation.labels.label_files import read_json
+    from rmpe_ros.evaluation.results_file import read_box_results
 
     known = {image.id for image in labels.images}
-    boxes: dict[int, list[list[float]]] = {}
-    try:
-        for entry in read_json(args.results):
-            person = entry.get('category_id', 1) == 1
-            sure = entry['score'] >= args.score_threshold
-            if person and sure and entry['image_id'] in known:
-                x, y, width, height = entry['bbox']
-                boxes.setdefault(entry['image_id'], []).append([x, y, x + width, y + height])
-    except (KeyError, TypeError, ValueError) as error:
-        raise LabelsError(
-            f'{args.results} is no COCO results file of boxes: {type(error).__name__} {error}; '
-            'expected a list of {"image_id", "bbox": [x, y, width, height], "score"}'
-        ) from error
-    return {'results': args.results.name}, {
-        image: np.array(each, np.float64) for image, each in boxes.items()
-    }
+    boxes = read_box_results(args.results, known, min_score=args.score_threshold)
+    return {'results': args.results.name}, boxes

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 from rmpe_ros.cli.argument_types import positive_number, share
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rmpe_ros.core.pose_nms import PoseNmsParameters
     from rmpe_ros.core.poses import Poses
+    from rmpe_ros.evaluation.coco_file import CocoImage
     from rmpe_ros.io.images import SourceImage
     from rmpe_ros.pipeline import PosePipeline
 
@@ -323,11 +326,11 @@ class _Pictures:
 class _ImageIds:
     """Image ids by file name; of equal names the one whose folders fit the path best."""
 
-    def __init__(self, images: list[dict[str, Any]]) -> None:
+    def __init__(self, images: 'Iterable[CocoImage]') -> None:
         self._by_name: dict[str, list[tuple[tuple[str, ...], int]]] = {}
         for image in images:
-            parts = Path(image['file_name']).parts
-            self._by_name.setdefault(parts[-1], []).append((parts, image['id']))
+            parts = Path(image.file).parts
+            self._by_name.setdefault(parts[-1], []).append((parts, image.id))
 
     def find(self, path: Path) -> int | None:
         parts = path.resolve().parts
@@ -340,13 +343,15 @@ class _ImageIds:
 
 
 def _read_image_ids(path: Path) -> _ImageIds:
+    from rmpe_ros.evaluation.coco_file import read_images
+    from rmpe_ros.evaluation.labels import LabelsError
+    from rmpe_ros.evaluation.labels.label_files import read_json
+
     try:
-        return _ImageIds(json.loads(path.read_text())['images'])
-    except OSError as error:
-        raise ValueError(f'--annotations {path}: cannot be read: {error.strerror}') from error
-    except (ValueError, KeyError, TypeError) as error:
+        return _ImageIds(read_images(read_json(path), path).values())
+    except LabelsError as error:
         raise ValueError(
-            f'--annotations {path}: expected COCO annotations, a JSON object with "images" that '
+            f'--annotations {error}; expected COCO annotations, a JSON object with "images" that '
             'have file_name and id'
         ) from error
 

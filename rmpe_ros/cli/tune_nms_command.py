@@ -198,7 +198,9 @@ def _open_labels(args: argparse.Namespace) -> 'Labels':
     """Those labels, without pictures where not everyone is labelled unless with --incomplete."""
     from rmpe_ros.evaluation.labels import LabelsError
 
-    labels, _ = open_labels(args)
+    labels, notes = open_labels(args)
+    for note in notes:
+        print(f'rmpe tune-nms: {note}', file=sys.stderr)
     if labels.layout != 'coco':
         raise LabelsError(
             f'{args.annotations}: pose NMS is tuned for OKS AP, so it needs COCO annotations'

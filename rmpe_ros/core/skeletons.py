@@ -5,6 +5,7 @@ Left and right are the person's own. Names are COCO's; `neck` is the base of the
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -12,6 +13,8 @@ from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
+
+from rmpe_ros.json_text import parse_json
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Skeleton:
         count = len(self.keypoints)
         if count == 0 or len(set(self.keypoints)) != count:
             raise ValueError(f'skeleton {self.name!r}: keypoint names must be unique, one or more')
-        if len(self.sigmas) != count or not all(sigma > 0 for sigma in self.sigmas):
+        if len(self.sigmas) != count or not all(0 < sigma < math.inf for sigma in self.sigmas):
             raise ValueError(
                 f'skeleton {self.name!r}: {len(self.sigmas)} sigmas for {count} keypoints; '
                 'there must be one positive sigma for each'
@@ -81,19 +84,19 @@ class Skeleton:
     def from_json(text: str) -> 'Skeleton':
         """Inverse of `to_json`. Raises ValueError when the text is not such an object."""
         try:
-            fields = json.loads(text)
-            return Skeleton(
-                name=str(fields['name']),
-                keypoints=tuple(str(name) for name in fields['keypoints']),
-                edges=tuple((int(a), int(b)) for a, b in fields['edges']),
-                flip_pairs=tuple((int(a), int(b)) for a, b in fields['flip_pairs']),
-                sigmas=tuple(float(sigma) for sigma in fields['sigmas']),
+            fields = parse_json(text)
+            name = str(fields['name'])
+            keypoints = tuple(str(each) for each in fields['keypoints'])
+            edges, flip_pairs = (
+                tuple((int(a), int(b)) for a, b in fields[key]) for key in ('edges', 'flip_pairs')
             )
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            sigmas = tuple(float(sigma) for sigma in fields['sigmas'])
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(
                 'a skeleton is a JSON object with name, keypoints, edges, flip_pairs and sigmas; '
                 f'got {text[:80]!r}'
             ) from error
+        return Skeleton(name, keypoints, edges, flip_pairs, sigmas)
 
 
 def skeleton_from_names(

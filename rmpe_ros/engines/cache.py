@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 from rmpe_ros.engines import EngineError
 from rmpe_ros.engines.parity import Parity
 from rmpe_ros.io.files import write_file
+from rmpe_ros.json_text import parse_json
 
 try:
     import fcntl
@@ -188,7 +189,7 @@ class EngineCache:
     def read(self, key: EngineKey) -> Entry | str:
         """The entry of `key`, checked against its sidecar, or why there is none."""
         try:
-            said = json.loads(self.sidecar_path(key).read_text())
+            said = parse_json(self.sidecar_path(key).read_bytes())
             if said.get('format') != _FORMAT or said.get('key') != key.facts:
                 return 'its sidecar is of another engine'
             parity = Parity(**said['parity'])
@@ -290,7 +291,7 @@ def list_entries(folder: Path) -> Iterator[dict[str, Any]]:
     """What the sidecars in `folder` say; unreadable ones are left out."""
     for path in sorted(folder.glob('*.json')):
         try:
-            said = json.loads(path.read_text())
+            said = parse_json(path.read_bytes())
         except (OSError, ValueError):
             continue
         if isinstance(said, dict) and {each.name for each in fields(EngineKey)} - {'model'} <= set(

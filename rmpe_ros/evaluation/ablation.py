@@ -22,6 +22,7 @@ from rmpe_ros.evaluation.labels import Labels
 from rmpe_ros.evaluation.labels.mpii import JOINT_GROUPS
 from rmpe_ros.io.files import write_file
 from rmpe_ros.io.images import load_image
+from rmpe_ros.json_text import parse_json
 
 if TYPE_CHECKING:
     from rmpe_ros.detector import PersonDetector
@@ -233,7 +234,7 @@ class KeptResults:
         self._path, self._settings = path, json.loads(json.dumps(settings))
         self.scores: dict[str, dict[str, float]] = {}
         try:
-            data = json.loads(path.read_text())
+            data = parse_json(path.read_bytes())
             if data['settings'] == self._settings:
                 self.scores = data['scores']
         except (OSError, ValueError, KeyError, TypeError):

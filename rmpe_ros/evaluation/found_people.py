@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from rmpe_ros.core.boxes import boxes_with_area, clip_boxes
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.skeletons import COCO17
-from rmpe_ros.evaluation.labels import Labels, LabelsError, boxes_around
-from rmpe_ros.evaluation.labels.label_files import read_json
+from rmpe_ros.evaluation.labels import Labels, boxes_around
+from rmpe_ros.evaluation.results_file import read_result_entries
 from rmpe_ros.io.images import load_image
 
 if TYPE_CHECKING:
@@ -152,39 +152,20 @@ def find_people(
 
 
 def read_results(path: Path, labels: Labels) -> dict[int, FoundPeople]:
-    """People of a COCO-results file (image_id, keypoints x, y, score, and score; bbox if any).
-
-    Entries for pictures that are not among the labels are an error, as in pycocotools: they would
-    go unnoticed otherwise. Raises LabelsError.
+    """People of a COCO-results file, none in pictures it does not name. Raises LabelsError as
+    `read_result_entries` does.
     """
-    entries = read_json(path)
-    expected = 'expected a list of {"image_id", "keypoints": [x, y, score, ...], "score"}'
-    if not isinstance(entries, list):
-        raise LabelsError(f'{path} is no COCO results file; {expected}')
+    return people_of_entries(read_result_entries(path, labels), labels)
+
+
+def people_of_entries(
+    entries: Iterable[Mapping[str, Any]], labels: Labels
+) -> dict[int, FoundPeople]:
+    """People of what `read_result_entries` gives; a box without one is that of the joints found."""
     joints = labels.skeleton.num_keypoints
-    grouped: dict[int, list[Any]] = {image.id: [] for image in labels.images}
+    grouped: dict[int, list[Mapping[str, Any]]] = {image.id: [] for image in labels.images}
     for entry in entries:
-        try:
-            triples = np.array(entry['keypoints'], np.float64).reshape(-1, 3)
-            image, score, box = entry['image_id'], float(entry['score']), entry.get('bbox')
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise LabelsError(
-                f'{path}: an entry is no pose ({type(error).__name__} {error}); {expected}'
-            ) from error
-        if image not in grouped:
-            raise LabelsError(
-                f'{path} has poses for image_id {image!r}, which the annotations do not have; '
-                'are they of the same data set?'
-            )
-        # COCO's 17 joints are the first of body19.
-        if len(triples) not in (joints, COCO17.num_keypoints) or len(triples) > joints:
-            raise LabelsError(
-                f'{path}: a pose has {len(triples)} joints, the annotations have '
-                f'{labels.skeleton.name} with {joints}'
-            )
-        padded = np.zeros((joints, 3))
-        padded[: len(triples)] = triples
-        grouped[image].append((padded, score, box))
+        grouped[entry['image_id']].append(entry)
     return {image: _group(group, joints) for image, group in grouped.items()}
 
 
@@ -215,13 +196,16 @@ def _in_true_boxes(
     return FoundPeople.from_poses(poses.to_skeleton(labels.skeleton), truth=people)
 
 
-def _group(group: list[Any], joints: int) -> FoundPeople:
-    triples = np.array([each[0] for each in group]).reshape(-1, joints, 3)
+def _group(group: Sequence[Mapping[str, Any]], joints: int) -> FoundPeople:
+    triples = np.zeros((len(group), joints, 3))
+    for row, entry in zip(triples, group, strict=True):
+        given = np.array(entry['keypoints'], np.float64).reshape(-1, 3)
+        row[: len(given)] = given
     seen = (triples[..., :2] != 0).any(axis=2)
     boxes = boxes_around(triples[..., :2], seen, margin=0.0)
-    for index, (_, _, box) in enumerate(group):
-        if box is not None and len(box) == 4:
-            x, y, width, height = box
+    for index, entry in enumerate(group):
+        if 'bbox' in entry:
+            x, y, width, height = entry['bbox']
             boxes[index] = x, y, x + width, y + height
-    scores = np.array([each[1] for each in group], np.float64)
+    scores = np.array([entry['score'] for entry in group], np.float64)
     return FoundPeople(triples[..., :2], triples[..., 2], boxes, scores)

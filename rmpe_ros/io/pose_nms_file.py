@@ -8,6 +8,7 @@ from typing import Any
 
 from rmpe_ros.core.pose_nms import PoseNmsParameters
 from rmpe_ros.io.files import write_file
+from rmpe_ros.json_text import parse_json
 
 # Keys of the file, beside "provenance". In Python lambda is a reserved word.
 _FIELDS = {
@@ -31,7 +32,7 @@ def load_pose_nms(path: str | Path) -> PoseNmsParameters:
         'expected the JSON that "rmpe tune-nms" writes: sigma1, sigma2, lambda, eta, num_keypoints'
     )
     try:
-        data = json.loads(Path(path).read_text())
+        data = parse_json(Path(path).read_bytes())
     except OSError as error:
         raise ValueError(f'pose NMS file {path} cannot be read: {error.strerror}') from error
     except ValueError as error:

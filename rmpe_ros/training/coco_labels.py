@@ -1,45 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a COCO-keypoints file says about people: whose joints are labelled, by a human or a teacher.
-
-Besides COCO's fields it understands `teacher_keypoints` (17 × x, y, probability) and
-`teacher_face_ok`.
-"""
+"""Joints to learn from of a person in a COCO-keypoints file: labelled by a human or a teacher."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from rmpe_ros.core.skeletons import BODY19, COCO17, Skeleton
-from rmpe_ros.evaluation.labels.label_files import read_json
+from rmpe_ros.core.skeletons import BODY19, MPII16
+from rmpe_ros.evaluation.coco_file import CocoFile, CocoPerson
 
 FACE_JOINTS = slice(0, 5)
 
 
-def read_annotations(path: Path) -> dict[str, Any]:
-    """A COCO-format file; raises ValueError saying what is missing."""
-    data = read_json(path)
-    missing = {'images', 'annotations'} - set(data if isinstance(data, dict) else ())
-    if missing:
-        raise ValueError(
-            f'{path} lacks {sorted(missing)}: a COCO annotation file has "images" and "annotations"'
-        )
-    return dict(data)
-
-
-def corner_box(box: Sequence[float]) -> np.ndarray:
-    """COCO's x, y, width, height → x1, y1, x2, y2."""
-    x, y, width, height = box
-    return np.array([x, y, x + width, y + height], np.float32)
-
-
 def person_joints(
-    annotation: Mapping, *, teacher_weight: float, teacher_floor: float = 0.6
+    person: CocoPerson, *, teacher_weight: float, teacher_floor: float = 0.6
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Joints (K, 2) and weights (K,) of one annotation; the teacher fills what no human labelled.
+    """Joints (K, 2) and weights (K,) of a person; the teacher fills what no human labelled.
 
     The teacher's face is taken only where it was seen to sit on the human's head, or where there is
     no human label.
@@ -47,16 +24,16 @@ def person_joints(
     count = BODY19.num_keypoints
     joints = np.zeros((count, 2), np.float32)
     weights = np.zeros(count, np.float32)
-    human = np.asarray(annotation.get('keypoints') or [], np.float32).reshape(-1, 3)[:count]
+    human = _float32(person.joints)
     labelled = human[:, 2] > 0
     joints[: len(human)][labelled] = human[labelled, :2]
     weights[: len(human)][labelled] = 1.0
-    teacher = np.asarray(annotation.get('teacher_keypoints') or [], np.float32).reshape(-1, 3)
+    teacher = _float32(person.teacher)
     if teacher_weight > 0 and len(teacher):
         usable = (teacher[:, 2] > teacher_floor) & (weights[: len(teacher)] == 0)
         if labelled.any():
             allowed = np.zeros(len(teacher), bool)
-            allowed[FACE_JOINTS] = bool(annotation.get('teacher_face_ok', False))
+            allowed[FACE_JOINTS] = person.teacher_face_ok
             # COCO leaves joints unlabelled where they cannot be seen: the teacher knows no better
             # there.
             usable &= allowed & ~labelled[FACE_JOINTS].any()
@@ -65,39 +42,14 @@ def person_joints(
     return joints, weights
 
 
-def persons_of(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The annotations of people, in files that label other things, too."""
-    persons = {c['id'] for c in data.get('categories', ()) if c.get('name') == 'person'}
-    return [
-        each for each in data['annotations'] if not persons or each.get('category_id', 1) in persons
-    ]
-
-
-def check_joints(
-    data: Mapping[str, Any], annotations: Iterable[Mapping[str, Any]], path: Path
-) -> None:
+def check_joints(file: CocoFile, people: Sequence[CocoPerson]) -> None:
     """Raises ValueError when people's joints are neither COCO's nor body19's."""
-    known: dict[int, Skeleton] = {3 * s.num_keypoints: s for s in (COCO17, BODY19)}
-    lengths = {len(each['keypoints']) for each in annotations if each.get('keypoints')}
-    expected = ' or '.join(f'{n // 3} ({s.name})' for n, s in known.items())
-    if wrong := lengths - set(known):
+    if file.skeleton_of(people) == MPII16:
         raise ValueError(
-            f'{path} has people of {min(wrong)} numbers in "keypoints"; expected three for each of '
-            f'{expected} joints'
+            f'{file.path} has people of 48 numbers in "keypoints"; expected three for each of '
+            '17 (coco17) or 19 (body19) joints'
         )
-    for category in data.get('categories', ()):
-        names = tuple(category.get('keypoints') or ())
-        if category.get('name') == 'person' and names and lengths:
-            skeletons = [known[length] for length in lengths]
-            if any(names != skeleton.keypoints for skeleton in skeletons):
-                raise ValueError(
-                    f'{path} says that its joints are {", ".join(names)}; expected those of '
-                    f'{expected} in their order: {", ".join(skeletons[0].keypoints)}'
-                )
 
 
-def not_coco(path: Path, error: Exception) -> ValueError:
-    return ValueError(
-        f'{path} is no COCO annotation file: {type(error).__name__} {error}; images need id and '
-        'file_name, annotations image_id and bbox'
-    )
+def _float32(triples: np.ndarray | None) -> np.ndarray:
+    return np.zeros((0, 3), np.float32) if triples is None else triples.astype(np.float32)

@@ -99,8 +99,8 @@ def read_data_config(path: Path, *, root: Path | None = None) -> DataConfig:
     Raises ValueError naming the missing or unknown key, or the file that is not there.
     """
     try:
-        data = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
+        data = yaml.safe_load(path.read_bytes())
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise ValueError(f'{path} is no readable data file: {error}') from error
     if not isinstance(data, dict):
         raise ValueError(

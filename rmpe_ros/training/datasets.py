@@ -2,38 +2,33 @@
 """Labelled people for training: COCO, MPII and LSP files, mixed with weights, teachers told apart
 from humans.
 
-All become body19; a joint that a source does not label has weight 0 and carries no loss. Besides
-COCO's fields, images may have `source` and `all_persons_labelled`.
+All become body19; a joint that a source does not label has weight 0 and carries no loss.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
 
 from rmpe_ros.core.skeletons import BODY19, COCO17, conversion
+from rmpe_ros.evaluation.coco_file import AROUND_JOINTS, CocoFile, CocoPerson
 from rmpe_ros.evaluation.labels import Labels
-from rmpe_ros.evaluation.labels.label_files import read_json, read_labels
-from rmpe_ros.training.coco_labels import (
-    check_joints,
-    corner_box,
-    not_coco,
-    person_joints,
-    persons_of,
-    read_annotations,
-)
+from rmpe_ros.evaluation.labels.label_files import read_label_file
+from rmpe_ros.training.coco_labels import check_joints, person_joints
 
 Format = Literal['auto', 'coco', 'mpii', 'lsp']
 FORMATS: tuple[str, ...] = get_args(Format)
 # Of LSP's 2000 pictures the second half is the official test set.
 _TEST_SOURCES = frozenset({'lsp_test'})
 _NAMES = {'lsp_train': 'lsp'}
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,26 +63,24 @@ class LabelledScene:
     source: str
 
 
-def read_any(path: Path, file_format: Format = 'auto') -> dict[str, Any] | Labels:
-    """A COCO file's content, or the labels of an MPII or LSP file, told apart by what is in it.
+def read_any(path: Path, file_format: Format = 'auto') -> CocoFile | Labels:
+    """A COCO file, or the labels of an MPII or LSP file, told apart by what is in it; logs what of
+    it was left out.
 
     Raises ValueError when it is none of them, or not of the format named.
     """
     if file_format not in FORMATS:
         raise ValueError(f'no label format {file_format!r}: there are {", ".join(FORMATS)}')
-    if file_format == 'coco':
-        return read_annotations(path)
-    if file_format == 'auto' and path.suffix.lower() == '.json':
-        data = read_json(path)
-        if isinstance(data, dict) and {'images', 'annotations'} <= set(data):
-            return data
-    labels = read_labels(path)
-    if file_format not in ('auto', labels.layout):
+    content = read_label_file(path)
+    layout = content.layout if isinstance(content, Labels) else 'coco'
+    if file_format not in ('auto', layout):
         raise ValueError(
-            f'{path} holds {labels.layout.upper()} labels, not {file_format.upper()}: '
-            f'say format: {labels.layout}, or nothing'
+            f'{path} holds {layout.upper()} labels, not {file_format.upper()}: '
+            f'say format: {layout}, or nothing'
         )
-    return labels
+    for note in content.notes:
+        _LOG.warning('%s: %s', path, note)
+    return content
 
 
 def load_people(
@@ -107,11 +100,11 @@ def load_people(
     Of the full LSP the official test half is left out.
     Raises ValueError when the file cannot be read or photos are missing, saying what to do.
     """
-    data = read_any(annotations, file_format)
-    if isinstance(data, Labels):
-        people = people_of_labels(data, images, source)
+    content = read_any(annotations, file_format)
+    if isinstance(content, Labels):
+        people = people_of_labels(content, images, source)
     else:
-        people = _people_of_coco(data, annotations, images, source, teacher_weight)
+        people = _people_of_coco(content, images, source, teacher_weight)
     people = [
         person
         for person in people
@@ -136,11 +129,11 @@ def load_scenes(
     MPII and LSP have no boxes: these are drawn around the joints, and since others may be about,
     the rest of their photos is no background.
     """
-    data = read_any(annotations, file_format)
-    if isinstance(data, Labels):
-        scenes = _scenes_of_labels(data, images, source)
+    content = read_any(annotations, file_format)
+    if isinstance(content, Labels):
+        scenes = _scenes_of_labels(content, images, source)
     else:
-        scenes = _scenes_of_coco(data, annotations, images, source, min_score, ignore_score)
+        scenes = _scenes_of_coco(content, images, source, min_score, ignore_score)
     check_photos((scene.image for scene in scenes), images)
     return scenes
 
@@ -185,25 +178,26 @@ def body19_labels(labels: Labels) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _people_of_coco(
-    data: Mapping[str, Any], path: Path, images: Path, source: str | None, teacher_weight: float
+    file: CocoFile, images: Path, source: str | None, teacher_weight: float
 ) -> list[LabelledPerson]:
+    check_joints(file, file.people)
+    photos = {image.id: image for image in file.images}
     people = []
-    try:
-        records = {image['id']: image for image in data['images']}
-        annotations = persons_of(data)
-        check_joints(data, annotations, path)
-        for annotation in annotations:
-            if annotation.get('iscrowd') or annotation.get('score', 1.0) < 0.5:
-                continue
-            joints, weights = person_joints(annotation, teacher_weight=teacher_weight)
-            record = records[annotation['image_id']]
-            teacher = '' if (weights >= 1).any() else ':teacher'
-            name = source or record.get('source', path.stem) + teacher
-            box = corner_box(annotation['bbox'])
-            people.append(LabelledPerson(images / record['file_name'], box, joints, weights, name))
-    except (KeyError, TypeError) as error:
-        raise not_coco(path, error) from error
+    for person in file.people:
+        if person.crowd or _score(person) < 0.5:
+            continue
+        joints, weights = person_joints(person, teacher_weight=teacher_weight)
+        photo = photos[person.image]
+        teacher = '' if (weights >= 1).any() else ':teacher'
+        name = source or (photo.source or file.path.stem) + teacher
+        box = np.array(person.box, np.float32)
+        people.append(LabelledPerson(images / photo.file, box, joints, weights, name))
     return people
+
+
+def _score(person: CocoPerson) -> float:
+    """How sure a model is that somebody is there; 1 for whom people labelled."""
+    return 1.0 if person.score is None else person.score
 
 
 def _scenes_of_labels(labels: Labels, images: Path, source: str | None) -> list[LabelledScene]:
@@ -222,37 +216,26 @@ def _scenes_of_labels(labels: Labels, images: Path, source: str | None) -> list[
 
 
 def _scenes_of_coco(
-    data: Mapping[str, Any],
-    path: Path,
-    images: Path,
-    source: str | None,
-    min_score: float,
-    ignore_score: float,
+    file: CocoFile, images: Path, source: str | None, min_score: float, ignore_score: float
 ) -> list[LabelledScene]:
-    empty = np.zeros((0, 4), np.float32)
-    try:
-        boxes: dict[int, list[np.ndarray]] = {image['id']: [] for image in data['images']}
-        ignore: dict[int, list[np.ndarray]] = {image['id']: [] for image in data['images']}
-        for annotation in persons_of(data):
-            score = annotation.get('score', 1.0)
-            if score < ignore_score:
-                continue
-            doubtful = annotation.get('iscrowd') or score < min_score
-            (ignore if doubtful else boxes)[annotation['image_id']].append(
-                corner_box(annotation['bbox'])
-            )
-        return [
-            LabelledScene(
-                images / image['file_name'],
-                np.stack(boxes[image['id']]) if boxes[image['id']] else empty,
-                np.stack(ignore[image['id']]) if ignore[image['id']] else empty,
-                bool(image.get('all_persons_labelled', True)),
-                source or image.get('source', path.stem),
-            )
-            for image in data['images']
-        ]
-    except (KeyError, TypeError) as error:
-        raise not_coco(path, error) from error
+    boxes: dict[int, list[tuple[float, ...]]] = {image.id: [] for image in file.images}
+    ignore: dict[int, list[tuple[float, ...]]] = {image.id: [] for image in file.images}
+    guessed = {person.image for person in file.people if person.box_from == AROUND_JOINTS}
+    for person in file.people:
+        score = _score(person)
+        if score >= ignore_score:
+            doubtful = person.crowd or score < min_score
+            (ignore if doubtful else boxes)[person.image].append(person.box)
+    return [
+        LabelledScene(
+            images / image.file,
+            np.array(boxes[image.id], np.float32).reshape(-1, 4),
+            np.array(ignore[image.id], np.float32).reshape(-1, 4),
+            image.complete and image.id not in guessed,
+            source or image.source or file.path.stem,
+        )
+        for image in file.images
+    ]
 
 
 def check_photos(photos: Iterable[Path], folder: Path) -> None:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from rmpe_ros.core.boxes import box_iou
 from rmpe_ros.core.skeletons import Skeleton, get_skeleton
 from rmpe_ros.io.files import write_file
+from rmpe_ros.json_text import parse_json
 
 if TYPE_CHECKING:
     from rmpe_ros.training.datasets import LabelledPerson
@@ -255,7 +256,7 @@ def save_proposals(path: Path, generator: ProposalGenerator, provenance: Mapping
 def load_proposals(path: Path) -> ProposalGenerator:
     """A generator that `save_proposals` wrote. Raises ValueError naming the file."""
     try:
-        data = json.loads(path.read_text())
+        data = parse_json(path.read_bytes())
         if tuple(data['joints']) != ATOM_JOINTS:
             raise ValueError(f'its atomic poses have the joints {data["joints"]}')
         return ProposalGenerator(

@@ -156,6 +156,7 @@ def test_tuned_parameters_are_written_kept_and_used(
         ('{}', 'is not complete'),
         ('[1]', 'is not complete'),
         ('x', 'is not JSON'),
+        ('[' * 100_000 + ']' * 100_000, 'is not JSON: it is nested too deeply'),
         ('{"sigma1": 0, "sigma2": 1, "lambda": 1, "eta": 1, "num_keypoints": 19}', 'positive'),
         ('{"sigma1": "1", "sigma2": 1, "lambda": 1, "eta": 1, "num_keypoints": 19}', 'a number'),
         ('{"sigma1": 1, "sigma2": 1, "lambda": 1, "eta": 1, "num_keypoints": 19, "x": 1}', "'x'"),

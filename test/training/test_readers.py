@@ -279,12 +279,12 @@ def test_mistakes_in_the_data_file_are_explained(three_formats, train, more, mes
     [
         ('annotations: train.json, images: images, format: lsp', 'holds MPII labels, not LSP'),
         ('annotations: joints.mat, images: images, format: mpii', 'holds LSP labels, not MPII'),
-        ('annotations: train.json, images: images, format: coco', r"lacks \['annotations', 'im"),
+        ('annotations: train.json, images: images, format: coco', 'holds MPII labels, not COCO'),
         ('annotations: coco.json, images: nothing', r'1 of 1 labelled photos.*a\.jpg.*`images`'),
         ('annotations: nobody.json, images: images', 'five labelled joints'),
         ('annotations: sixteen.json, images: images', r'48 numbers.*17 \(coco17\) or 19'),
         ('annotations: named.json, images: images', 'says that its joints are nose, tail'),
-        ('annotations: nameless.json, images: images', 'no COCO annotation file: KeyError'),
+        ('annotations: nameless.json, images: images', r'images\[0\]: "file_name" is missing'),
         ('annotations: broken.mat, images: images', 'is not a MATLAB file'),
     ],
 )
@@ -308,6 +308,48 @@ def test_coco_with_its_joints_named_is_read(tmp_path):
     folder = photos(tmp_path / 'images', 'a.jpg')
     category = {'id': 1, 'name': 'person', 'keypoints': list(COCO17.keypoints)}
     assert len(load_people(coco_file(tmp_path / 'a.json', categories=[category]), folder)) == 1
+
+
+def test_training_takes_the_people_that_evaluation_takes(tmp_path, caplog):
+    folder = photos(tmp_path / 'images', 'a.jpg')
+    path = coco_file(
+        tmp_path / 'street.json',
+        categories=[{'id': 1, 'name': 'Pedestrian'}, {'id': 62, 'name': 'dog'}],
+    )
+    assert len(load_people(path, folder)) == 1
+    (scene,) = load_scenes(path, folder)
+    assert scene.boxes.tolist() == [[10, 10, 160, 210]] and scene.complete
+    assert 'annotations of other things than Pedestrian, left out: 1 (dog 1)' in caplog.text
+
+
+def test_somebody_without_a_box_makes_a_photo_no_background(tmp_path):
+    folder = photos(tmp_path / 'images', 'a.jpg')
+    path = coco_file(tmp_path / 'a.json')
+    data = json.loads(path.read_text())
+    for box in ({}, {'bbox': []}, {'bbox': [float('nan'), 1, 2, 3]}):
+        data['annotations'][0] = {**data['annotations'][0], 'bbox': None, **box}
+        path.write_text(json.dumps(data))
+        (scene,), (person,) = load_scenes(path, folder), load_people(path, folder)
+        assert not scene.complete and np.isfinite(person.box).all()
+        # Joints from (20, 30) to (132, 190), 16 pixels more on each side.
+        assert person.box.tolist() == pytest.approx([4.5, 14.5, 148.5, 206.5])
+
+
+@pytest.mark.parametrize(
+    ('fields', 'says'),
+    [
+        ({'annotations': None}, '"annotations" is null'),
+        ({'annotations': [{'category_id': 1, 'image_id': 7, 'score': 'x'}]}, r'"score" is .x.'),
+        ({'images': [{'id': 7, 'file_name': 12}]}, '"file_name" is 12; expected text'),
+        ({'images': [{'id': 2**63, 'file_name': 'a'}]}, '"id" is 92233720368547'),
+    ],
+)
+def test_wrong_fields_are_refused_before_training(tmp_path, fields, says):
+    folder = photos(tmp_path / 'images', 'a.jpg')
+    path = coco_file(tmp_path / 'a.json', **fields)
+    for load in (load_people, load_scenes):
+        with pytest.raises(ValueError, match=rf'a\.json: .*{says}'):
+            load(path, folder)
 
 
 def test_a_source_may_be_named_for_teachers_people_too(tmp_path):

@@ -3,6 +3,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ torch = pytest.importorskip('torch')
 
 from rmpe_ros.core.boxes import box_iou
 from rmpe_ros.core.skeletons import BODY19
+from rmpe_ros.evaluation.coco_file import CocoPerson, read_coco
 from rmpe_ros.networks.person_detector import DetectorGraph, PersonDetector
 from rmpe_ros.training.augment import NO_AUGMENTATION, Augmentation, jitter_box, make_crop
 from rmpe_ros.training.data_config import read_data_config
@@ -122,18 +124,25 @@ def annotation(**extra) -> dict:
     return {'bbox': [0, 0, 100, 200], 'keypoints': keypoints, 'teacher_keypoints': teacher, **extra}
 
 
+def read_person(**extra) -> CocoPerson:
+    """The annotation as the reader of labels gives it."""
+    images = [{'id': 1, 'file_name': 'a.jpg'}]
+    data = {'images': images, 'annotations': [{'image_id': 1, **extra}]}
+    return read_coco(data, Path('labels.json')).people[0]
+
+
 def test_teacher_fills_only_the_face_it_was_right_about():
-    _, weights = person_joints(annotation(teacher_face_ok=True), teacher_weight=0.5)
+    _, weights = person_joints(read_person(**annotation(teacher_face_ok=True)), teacher_weight=0.5)
     assert weights[:5] == pytest.approx([0.45] * 5)
     assert (weights[5:17] == 1).all() and (weights[17:] == 0).all()
-    _, weights = person_joints(annotation(teacher_face_ok=False), teacher_weight=0.5)
+    _, weights = person_joints(read_person(**annotation(teacher_face_ok=False)), teacher_weight=0.5)
     assert (weights[:5] == 0).all()
 
 
 def test_without_human_labels_the_teacher_labels_all_it_is_sure_of():
     teacher = [1.0, 2.0, 0.9] * 10 + [1.0, 2.0, 0.3] * 7
     joints, weights = person_joints(
-        {'bbox': [0, 0, 9, 9], 'teacher_keypoints': teacher}, teacher_weight=0.5
+        read_person(bbox=[0, 0, 9, 9], teacher_keypoints=teacher), teacher_weight=0.5
     )
     assert (weights[:10] > 0).all() and (weights[10:] == 0).all()
     assert joints[0].tolist() == [1, 2]

@@ -44,6 +44,7 @@ class Labels:
     keypoints: (N, K, 2) pixels, (0, 0) the centre of the top-left pixel. labelled: (N, K).
     areas: (N,) px², the scale of OKS. crowd: (N,) groups that are not told apart.
     head_sizes: (N,) px, MPII's 0.6 times the diagonal of the head's box; NaN without one.
+    notes: sentences about what was left out of the file, and what was made of its oddities.
     """
 
     layout: Layout
@@ -56,6 +57,7 @@ class Labels:
     areas: NDArray[np.float64]
     crowd: NDArray[np.bool_]
     head_sizes: NDArray[np.float64]
+    notes: tuple[str, ...] = ()
 
     @property
     def counted(self) -> NDArray[np.bool_]:

@@ -3,18 +3,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rmpe_ros.core.skeletons import BODY19, COCO17, MPII16, Skeleton
+from rmpe_ros.evaluation.coco_file import CocoFile, read_coco
 from rmpe_ros.evaluation.labels import LabelledImage, Labels, LabelsError
 from rmpe_ros.evaluation.labels.lsp import labels_from_joints
 from rmpe_ros.evaluation.labels.mpii import labels_from_people, labels_from_release, read_release
+from rmpe_ros.json_text import parse_json
 
+# COCO's areas are those of outlines: on average this share of the box (`docs/evaluation.md`).
+AREA_OF_BOX = 0.53
 _LAYOUTS = (
     'expected COCO annotations (.json with "images" and "annotations"), MPII (.json or the '
     'release .mat) or LSP (joints.mat)'
@@ -26,17 +27,25 @@ def read_labels(path: Path) -> Labels:
 
     Raises LabelsError (a ValueError) naming the file, what is wrong with it and what was expected.
     """
+    content = read_label_file(path)
+    return content if isinstance(content, Labels) else labels_from_coco(content)
+
+
+def read_label_file(path: Path) -> CocoFile | Labels:
+    """A COCO file as it is, for training, or the labels of an MPII or LSP file; raises LabelsError
+    as `read_labels` does.
+    """
     if path.suffix.lower() == '.mat':
         content = read_mat(path)
         if 'joints' in content:
             return labels_from_joints(content['joints'], path)
         if 'RELEASE' in content:
-            return labels_from_release(read_release(content['RELEASE']), path)
+            return labels_from_release(read_release(content['RELEASE'], path), path)
         names = sorted(name for name in content if not name.startswith('__'))
         raise LabelsError(f'{path} holds {names or "nothing"}; {_LAYOUTS}')
     data = read_json(path)
     if isinstance(data, dict) and {'images', 'annotations'} <= set(data):
-        return labels_from_coco(data, path)
+        return read_coco(data, path)
     if isinstance(data, dict) and 'annolist' in data:
         return labels_from_release(data['annolist'], path)
     if isinstance(data, list) and data and isinstance(data[0], dict) and 'joints' in data[0]:
@@ -49,7 +58,7 @@ def read_labels(path: Path) -> Labels:
 def read_json(path: Path) -> Any:
     """The content of a JSON file. Raises LabelsError when it is not there or is none."""
     try:
-        return json.loads(path.read_text())
+        return parse_json(path.read_bytes())
     except OSError as error:
         raise LabelsError(f'{path} cannot be read: {error.strerror}') from error
     except ValueError as error:
@@ -72,83 +81,56 @@ def read_mat(path: Path) -> dict[str, Any]:
         raise LabelsError(f'{path} is not a MATLAB file that can be read: {error}') from error
 
 
-def labels_from_coco(data: Mapping[str, Any], path: Path) -> Labels:
-    """Labels of COCO annotations with COCO's 17 joints, body19's or MPII's 16, or boxes alone.
+def labels_from_coco(file: CocoFile) -> Labels:
+    """Labels of a COCO file with COCO's 17 joints, body19's or MPII's 16, or boxes alone.
 
-    Beyond COCO, pictures may have `source` and `all_persons_labelled`, people `bbox_from` (other
-    than 'source' where nobody drew the box). People that only a model labelled (those with a
-    `score`) are no truth and are left out.
+    People whom only a model labelled (a `score` below 1) are no truth and are left out. Where the
+    file has no area for a person, it is COCO's mean share of the box.
+    Raises LabelsError where a model labelled everybody, or people's joints differ.
     """
-    try:
-        persons = _person_categories(data)
-        people = [
-            a
-            for a in data['annotations']
-            if 'score' not in a and (not persons or a.get('category_id', 1) in persons)
-        ]
-        skeleton = _coco_skeleton(data, people)
-        count = skeleton.num_keypoints
-        joints = np.array(
-            [a.get('keypoints') or [0] * 3 * count for a in people], np.float64
-        ).reshape(len(people), count, 3)
-        extents = np.array([a['bbox'] for a in people], np.float64).reshape(-1, 4)
-        image_ids = np.array([a['image_id'] for a in people], np.int64)
-        derived = {a['image_id'] for a in people if a.get('bbox_from', 'source') != 'source'}
-        images = tuple(
-            LabelledImage(
-                image['id'],
-                image['file_name'],
-                str(image.get('source', 'all')),
-                bool(image.get('all_persons_labelled', True)),
-                image['id'] not in derived,
+    people = [each for each in file.people if each.score is None or each.score >= 1]
+    notes = list(file.notes)
+    if dropped := len(file.people) - len(people):
+        if not people:
+            raise LabelsError(
+                f'{file.path}: all {dropped} people have a "score" below 1, as of what a model '
+                'labelled: they are no truth. Where people labelled them, leave out "score"'
             )
-            for image in data['images']
+        notes.append(f'people whom a model labelled (a "score" below 1), left out: {dropped}')
+    skeleton = file.skeleton_of(people)
+    joints = np.zeros((len(people), skeleton.num_keypoints, 3))
+    for row, person in zip(joints, people, strict=True):
+        if person.joints is not None:
+            row[: len(person.joints)] = person.joints
+    boxes = np.array([each.box for each in people], np.float64).reshape(-1, 4)
+    labelled = joints[..., 2] > 0
+    sides = boxes[:, 2:] - boxes[:, :2]
+    areas = AREA_OF_BOX * sides[:, 0] * sides[:, 1]
+    given = [index for index, each in enumerate(people) if each.area is not None]
+    areas[given] = [people[index].area for index in given]
+    without = np.delete(labelled.any(axis=1), given).sum()
+    if without:
+        notes.append(
+            f"people without an area that can be used; {AREA_OF_BOX} of their box, COCO's mean, is "
+            f'taken: {without}'
         )
-        areas = [a.get('area', a['bbox'][2] * a['bbox'][3]) for a in people]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise LabelsError(
-            f'{path} is no COCO annotation file: {type(error).__name__} {error}; images need id '
-            'and file_name, annotations image_id and bbox'
-        ) from error
-    except ValueError as error:
-        raise LabelsError(f'{path}: {error}') from error
-    unknown = set(image_ids.tolist()) - {image.id for image in images}
-    if unknown:
-        raise LabelsError(f'{path} labels people in images that it does not list: {min(unknown)}')
+    derived = {each.image for each in people if each.box_from != 'source'}
+    images = tuple(
+        LabelledImage(
+            each.id, each.file, each.source or 'all', each.complete, each.id not in derived
+        )
+        for each in file.images
+    )
     return Labels(
         'coco',
         skeleton,
         images,
-        image_ids,
-        np.concatenate([extents[:, :2], extents[:, :2] + extents[:, 2:]], axis=1),
+        np.array([each.image for each in people], np.int64),
+        boxes,
         joints[..., :2],
-        joints[..., 2] > 0,
-        np.array(areas, np.float64),
-        np.array([bool(a.get('iscrowd', 0)) for a in people], bool),
+        labelled,
+        areas,
+        np.array([each.crowd for each in people], bool),
         np.full(len(people), np.nan),
+        tuple(notes),
     )
-
-
-def _person_categories(data: Mapping[str, Any]) -> set[int]:
-    """Ids of the category "person", for files with other things, too; empty without any."""
-    return {c['id'] for c in data.get('categories', ()) if c.get('name') == 'person'}
-
-
-def _coco_skeleton(data: Mapping[str, Any], people: Iterable[Mapping[str, Any]]) -> Skeleton:
-    lengths = {len(a['keypoints']) for a in people if a.get('keypoints')}
-    known = {3 * skeleton.num_keypoints: skeleton for skeleton in (COCO17, BODY19, MPII16)}
-    if not lengths:
-        return COCO17
-    if len(lengths) > 1 or not lengths <= set(known):
-        raise ValueError(
-            f'people have {sorted(lengths)} numbers in "keypoints"; expected 51 (COCO), 57 '
-            '(body19) or 48 (MPII) for all'
-        )
-    skeleton = known[lengths.pop()]
-    for category in data.get('categories', ()):
-        names = tuple(category.get('keypoints', ()))
-        if category.get('name') == 'person' and names and names != skeleton.keypoints:
-            raise ValueError(
-                f'its joints are {", ".join(names)}; expected {", ".join(skeleton.keypoints)}'
-            )
-    return skeleton

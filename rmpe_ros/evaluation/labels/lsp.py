@@ -34,15 +34,17 @@ def labels_from_joints(joints: Any, path: Path) -> Labels:
     0 one that is not labelled. LSP's pictures have the source 'lsp_train' or 'lsp_test', the
     others 'lspet'.
     """
-    array = np.asarray(joints, np.float64) if np.ndim(joints) == 3 else np.zeros((0, 0, 0))
+    numeric = np.ndim(joints) == 3 and np.asarray(joints).dtype.kind in 'iuf'
+    array = np.asarray(joints, np.float64) if numeric else np.zeros((0, 0, 0))
     if array.shape[:2] == (3, 14):
         extended, array = False, array.transpose(2, 1, 0)
     elif array.shape[:2] == (14, 3):
         extended, array = True, array.transpose(2, 0, 1)
     else:
         raise LabelsError(
-            f'{path}: "joints" has shape {np.shape(joints)}; expected 3 x 14 x N (LSP) or '
-            '14 x 3 x N (LSP Extended)'
+            f'{path}: "joints" has shape {np.shape(joints)} of '
+            f'{np.asarray(joints).dtype.name}; expected 3 x 14 x N (LSP) or '
+            '14 x 3 x N (LSP Extended) numbers'
         )
     count = len(array)
     where = [BODY19.index(name) for name in LSP_JOINTS]

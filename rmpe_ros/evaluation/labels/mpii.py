@@ -17,6 +17,8 @@ from rmpe_ros.core.skeletons import MPII16
 from rmpe_ros.evaluation.labels import LabelledImage, Labels, LabelsError, boxes_around
 
 PCKH_THRESHOLD = 0.5
+# What a field that is missing or of another kind leads to.
+_MISTAKES = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
 # PCKh's unit is this share of the diagonal of the head's box (the toolkit's SC_BIAS).
 _HEAD_SHARE = 0.6
 # The joints of the published tables: pelvis and thorax are not among them.
@@ -38,21 +40,24 @@ def labels_from_release(release: Sequence[Mapping[str, Any]], path: Path) -> Lab
     is not `complete`.
     """
     images, people = [], []
-    try:
-        for number, entry in enumerate(release, 1):
+    if isinstance(release, str | bytes | Mapping) or not isinstance(release, Sequence):
+        raise LabelsError(f'{path} is no MPII release: its annolist is no list of pictures')
+    for number, entry in enumerate(release, 1):
+        try:
             rectangles = _listed(entry.get('annorect'))
             found = [_person(rectangle, number) for rectangle in rectangles]
             known = [person for person in found if person is not None]
             if known:
-                name = str(_first(_first(entry['image'])['name']))
+                name = _file_name(_first(_first(entry['image'])['name']))
                 complete = len(known) == len(found)
                 images.append(LabelledImage(number, name, 'mpii', complete, drawn_boxes=False))
                 people += known
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise LabelsError(
-            f'{path} is no MPII release: {type(error).__name__} {error}; its annolist has '
-            'image.name and annorect with annopoints.point of id, x and y'
-        ) from error
+        except _MISTAKES as error:
+            raise LabelsError(
+                f'{path} is no MPII release: entry {number} of annolist{_named(entry)} has '
+                f'{type(error).__name__} {error}; it has image.name and annorect with '
+                'annopoints.point of id (0 to 15), x and y'
+            ) from error
     if not people:
         raise LabelsError(f'{path} holds no labelled joints (of the test set MPII keeps them)')
     return _labels(images, people)
@@ -67,23 +72,23 @@ def labels_from_people(entries: Sequence[Mapping[str, Any]], path: Path) -> Labe
     """
     names: dict[str, int] = {}
     people = []
-    try:
-        for entry in entries:
-            joints = np.array(entry['joints'], np.float64).reshape(16, 2) - 1
-            labelled = np.array(entry['joints_vis'], np.float64).reshape(16) > 0
-            image = names.setdefault(str(entry['image']), len(names) + 1)
+    for number, entry in enumerate(entries):
+        try:
+            joints = _numbers(entry['joints'], (16, 2)) - 1
+            labelled = _numbers(entry['joints_vis'], (16,)) > 0
+            image = names.setdefault(_file_name(entry['image']), len(names) + 1)
             if 'head_size' in entry:
-                head = float(entry['head_size'])
+                head = float(_numbers(entry['head_size'], ()))
             elif 'headbox' in entry:
-                head = head_size(np.array(entry['headbox'], np.float64).reshape(4))
+                head = head_size(_numbers(entry['headbox'], (4,)))
             else:
                 head = _head_segment(joints, labelled)
             people.append((image, joints, labelled, head))
-    except (KeyError, TypeError, ValueError) as error:
-        raise LabelsError(
-            f'{path} is no MPII list: {type(error).__name__} {error}; its entries have image, '
-            'joints (16 x 2) and joints_vis (16)'
-        ) from error
+        except _MISTAKES as error:
+            raise LabelsError(
+                f'{path} is no MPII list: entry {number}{_named(entry)} has '
+                f'{type(error).__name__} {error}; it has image, joints (16 x 2) and joints_vis (16)'
+            ) from error
     return _labels(
         [LabelledImage(i, name, 'mpii', drawn_boxes=False) for name, i in names.items()], people
     )
@@ -94,8 +99,13 @@ def head_size(box: NDArray[np.float64]) -> float:
     return _HEAD_SHARE * float(np.hypot(box[2] - box[0], box[3] - box[1]))
 
 
-def read_release(release: Any) -> list[dict[str, Any]]:
-    """The `annolist` of the RELEASE structure of MPII's .mat, as dictionaries and lists."""
+def read_release(release: Any, path: Path) -> list[dict[str, Any]]:
+    """The `annolist` of the RELEASE structure of MPII's .mat, as dictionaries and lists.
+
+    Raises LabelsError when there is none; `path` for the message.
+    """
+    if not hasattr(release, 'annolist'):
+        raise LabelsError(f'{path}: RELEASE is empty or no structure; expected one with annolist')
     return [_plain(entry) for entry in np.atleast_1d(release.annolist)]
 
 
@@ -192,7 +202,11 @@ def _labels(
 ) -> Labels:
     keypoints = np.array([person[1] for person in people], np.float64).reshape(-1, 16, 2)
     labelled = np.array([person[2] for person in people], bool).reshape(-1, 16)
+    broken = labelled & ~np.isfinite(keypoints).all(axis=2)
+    labelled &= ~broken
     keypoints[~labelled] = 0
+    heads = np.array([person[3] for person in people], np.float64)
+    heads[~(np.isfinite(heads) & (heads > 0))] = np.nan
     boxes = boxes_around(keypoints, labelled)
     return Labels(
         'mpii',
@@ -204,7 +218,10 @@ def _labels(
         labelled,
         np.prod(boxes[:, 2:] - boxes[:, :2], axis=1),
         np.zeros(len(people), bool),
-        np.array([person[3] for person in people], np.float64),
+        heads,
+        (f'joints that are not finite, taken as not labelled: {broken.sum()}',)
+        if broken.any()
+        else (),
     )
 
 
@@ -219,6 +236,8 @@ def _person(
     joints, labelled = np.zeros((16, 2)), np.zeros(16, bool)
     for point in points:
         index = int(_first(point['id']))
+        if not 0 <= index < 16:
+            raise ValueError(f'a joint with the id {index}')
         joints[index] = float(_first(point['x'])) - 1, float(_first(point['y'])) - 1
         labelled[index] = True
     head = float('nan')
@@ -226,6 +245,27 @@ def _person(
         corners = [float(_first(rectangle[name])) for name in ('x1', 'y1', 'x2', 'y2')]
         head = head_size(np.array(corners))
     return image, joints, labelled, head
+
+
+def _numbers(value: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """An array of numbers; raises ValueError or TypeError for anything else, text included."""
+    array = np.asarray(value)
+    if array.dtype.kind not in 'iufb':
+        raise TypeError(f'with {array.dtype.name} where numbers are expected')
+    return array.astype(np.float64).reshape(shape)
+
+
+def _file_name(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise TypeError(f'with a picture called {value!r}')
+    return str(value)
+
+
+def _named(entry: Any) -> str:
+    """The picture of an entry in brackets, where it says one."""
+    image = entry.get('image') if isinstance(entry, Mapping) else None
+    name = image.get('name') if isinstance(image, Mapping) else image
+    return f' ({name})' if isinstance(name, str) else ''
 
 
 def _head_segment(joints: np.ndarray, labelled: np.ndarray) -> float:

@@ -12,6 +12,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from rmpe_ros.json_text import parse_json
+
 # In custom_data of metadata.yaml: a JSON object, stamp in nanoseconds → file.
 FRAMES_KEY = 'rmpe_ros.frames'
 
@@ -49,7 +51,7 @@ def frames_from_custom_data(custom_data: Mapping[str, str]) -> dict[int, str] | 
     if FRAMES_KEY not in custom_data:
         return None
     try:
-        table = json.loads(custom_data[FRAMES_KEY])
+        table = parse_json(custom_data[FRAMES_KEY])
         return {int(stamp): str(file) for stamp, file in table.items()}
     except (ValueError, AttributeError) as error:
         raise ValueError(

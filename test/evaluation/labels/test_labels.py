@@ -152,9 +152,10 @@ def test_mpii_list_of_people(tmp_path: Path) -> None:
         ('{"images": [{"id": 1}], "annotations": []}', 'file_name'),
         ('{"images": [], "annotations": [{"image_id": 3, "bbox": [0, 0, 1, 1]}]}', 'list: 3'),
         (
-            '{"images": [], "annotations": [{"image_id": 3, "bbox": [0, 0, 1, 1], '
+            '{"images": [{"id": 3, "file_name": "a.jpg"}], '
+            '"annotations": [{"image_id": 3, "bbox": [0, 0, 1, 1], '
             '"keypoints": [1, 2, 3]}]}',
-            'expected 51',
+            'has 3 numbers; expected x, y, v of every joint: 51',
         ),
         ('{"annolist": [{"annorect": [{"annopoints": {"point": [{"x": 1}]}}]}]}', 'no MPII'),
     ],
@@ -180,6 +181,57 @@ def test_mat_files_that_hold_no_labels(tmp_path: Path) -> None:
         read_labels(tmp_path / 'flat.mat')
     with pytest.raises(LabelsError, match='cannot be read'):
         read_labels(tmp_path / 'none.mat')
+    scipy_io.savemat(tmp_path / 'text.mat', {'joints': np.full((3, 14, 2), 'x', object)})
+    with pytest.raises(LabelsError, match='of object; expected 3 x 14 x N'):
+        read_labels(tmp_path / 'text.mat')
+    for empty in (np.zeros((0, 0)), {'version': 12}):
+        scipy_io.savemat(tmp_path / 'empty.mat', {'RELEASE': empty})
+        with pytest.raises(LabelsError, match=r'empty\.mat: RELEASE is empty or no structure'):
+            read_labels(tmp_path / 'empty.mat')
+
+
+@pytest.mark.parametrize(
+    ('change', 'says'),
+    [
+        ({'joints': [['1', 2]] * 16}, 'numbers are expected'),
+        ({'joints': [[1, None]] * 16}, 'numbers are expected'),
+        ({'joints': [[1, 2]] * 14}, r'\(x\.jpg\) has ValueError'),
+        ({'joints_vis': None}, 'numbers are expected'),
+        ({'image': 7}, 'a picture called 7'),
+        ({'head_size': '12'}, 'numbers are expected'),
+        ({'headbox': [1, 2, 3]}, 'ValueError'),
+    ],
+)
+def test_mpii_lists_with_wrong_fields_are_refused(
+    tmp_path: Path, change: dict[str, Any], says: str
+) -> None:
+    entry = {'image': 'x.jpg', 'joints': [[10.0, 20]] * 16, 'joints_vis': [1] * 16}
+    (tmp_path / 'mpii.json').write_text(json.dumps([entry, {**entry, **change}]))
+    with pytest.raises(LabelsError, match=rf'mpii\.json is no MPII list: entry 1.*{says}'):
+        read_labels(tmp_path / 'mpii.json')
+
+
+def test_mpii_joints_that_are_not_finite_are_not_labelled(tmp_path: Path) -> None:
+    joints = [[10.0 * i, 20.0] for i in range(16)]
+    joints[9][1] = float('nan')
+    entry = {'image': 'x.jpg', 'joints': joints, 'joints_vis': [1] * 16, 'head_size': 0}
+    (tmp_path / 'mpii.json').write_text(json.dumps([entry]))
+    labels = read_labels(tmp_path / 'mpii.json')
+    assert labels.labelled.sum() == 15 and np.isfinite(labels.boxes).all()
+    assert np.isnan(labels.head_sizes).all()
+    assert labels.notes == ('joints that are not finite, taken as not labelled: 1',)
+
+
+def test_mpii_joint_ids_do_not_count_from_the_end(tmp_path: Path) -> None:
+    wrong = annorect(1)
+    wrong['annopoints']['point'][3]['id'] = -1
+    content = {'annolist': [{'image': {'name': 'a.jpg'}, 'annorect': [wrong]}]}
+    (tmp_path / 'mpii.json').write_text(json.dumps(content))
+    with pytest.raises(LabelsError, match=r'entry 1 of annolist \(a\.jpg\).*the id -1'):
+        read_labels(tmp_path / 'mpii.json')
+    (tmp_path / 'mpii.json').write_text('{"annolist": 5}')
+    with pytest.raises(LabelsError, match='no list of pictures'):
+        read_labels(tmp_path / 'mpii.json')
 
 
 def test_of_all_things_only_people_are_taken(tmp_path: Path) -> None:
