@@ -51,7 +51,8 @@ setup(
     license_files=['LICENSE'],
     packages=[*find_namespace_packages(include=['rmpe_ros', 'rmpe_ros.*']), *data],
     package_dir=data,
-    package_data={package: ['**'] for package in data} | {'rmpe_ros': ['py.typed']},
+    package_data={package: ['**'] for package in data}
+    | {'rmpe_ros': ['py.typed'], 'rmpe_ros.importing': ['*.jpg']},
     include_package_data=False,
     python_requires='>=3.10',
     install_requires=read_requirements('runtime'),

@@ -46,6 +46,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def import_torchvision(args: argparse.Namespace) -> int:
     """Export one network: 0, or 1 when it cannot be had."""
     try:
+        from rmpe_ros.importing.photo_check import try_on_photo
         from rmpe_ros.networks.torchvision_detectors import build_ssd, export_ssd, load_weights
 
         network = build_ssd(args.network)
@@ -65,4 +66,5 @@ def import_torchvision(args: argparse.Namespace) -> int:
         print(f'rmpe import torchvision: {error}', file=sys.stderr)
         return 1
     print(f'{args.output}: {args.network}, largest difference from PyTorch {difference:.1e} px')
+    print(try_on_photo(args.output.read_bytes()))
     return 0

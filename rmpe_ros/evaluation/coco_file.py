@@ -20,11 +20,8 @@ from numpy.typing import NDArray
 from rmpe_ros.core.skeletons import BODY19, COCO17, MPII16, Skeleton
 from rmpe_ros.evaluation.labels import LabelsError, boxes_around
 from rmpe_ros.evaluation.records import Record, shown
+from rmpe_ros.person_names import PERSON_NAMES, is_person
 
-# What data sets call the category of people, in small letters.
-PERSON_NAMES = frozenset(
-    {'person', 'persons', 'people', 'pedestrian', 'pedestrians', 'human', 'humans'}
-)
 AROUND_JOINTS = 'joints'
 _SKELETONS = {3 * s.num_keypoints: s for s in (COCO17, BODY19, MPII16)}
 _BOX = 'the four numbers x, y, width, height'
@@ -245,11 +242,7 @@ class _Categories:
             self._names[identity] = record.text('name', 'unnamed')
             if record.values.get('keypoints') is not None:
                 joints[identity] = tuple(map(str, record.list_of('keypoints')))
-        self._people = {
-            identity
-            for identity, name in self._names.items()
-            if name.strip().lower() in PERSON_NAMES
-        }
+        self._people = {identity for identity, name in self._names.items() if is_person(name)}
         if not self._people:
             known = {skeleton.keypoints for skeleton in _SKELETONS.values()}
             self._people = {identity for identity, names in joints.items() if names in known}

@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from rmpe_ros.engines.example_pictures import draw_scene
+from rmpe_ros.importing.detector_classes import class_names, person_class, read_literal
 from rmpe_ros.importing.detector_formats import (
     PREPROCESSINGS,
     Chosen,
     Preprocessing,
     Reading,
-    person_class,
-    read_literal,
     recognise,
 )
 from rmpe_ros.importing.graphs import (
@@ -34,6 +33,7 @@ from rmpe_ros.importing.graphs import (
     run_network,
     tensor_shape,
 )
+from rmpe_ros.importing.photo_check import try_on_photo
 
 # How far the imported model may be from the original, in pixels of its input and in score.
 MOST_PIXELS = 0.05
@@ -165,12 +165,14 @@ def convert_detector(
     return ImportedDetector(
         model,
         [
-            f'{reading.said}, person is class {person}; the network takes '
-            f'{_describe_preprocessing(preprocessing)}',
+            f'{reading.said}, person is class {person}'
+            + ('' if class_names(network) else ' (the file names no classes)')
+            + f'; the network takes {_describe_preprocessing(preprocessing)}',
             describe_network(model)
             + ('' if source.height and source.width else f', longer side {source.long_side}'),
             *_remarks(reading, said),
             _compare(difference, source.example_size),
+            try_on_photo(model.SerializeToString()),
         ],
     )
 
@@ -209,13 +211,18 @@ def find_image_input(network: onnx.ModelProto, long_side: int | None = None) -> 
                 f'{describe_network(network)}; export it with a dynamic size'
             )
         sides = [side or max(filter(None, sides)) for side in sides]
-    step = int(read_literal(network, 'stride') or _STEP)
-    said = np.ravel(read_literal(network, 'imgsz') or _LONG_SIDE)
-    long_side = long_side or int(said.max())
+    step = _largest(read_literal(network, 'stride')) or _STEP
+    long_side = long_side or _largest(read_literal(network, 'imgsz')) or _LONG_SIDE
     if not any(sides) and long_side % step:
         raise ValueError(f'--long-side {long_side} is no multiple of the step, {step} pixels')
     dtype = onnx.helper.tensor_dtype_to_np_dtype(dtype)
     return ImageInput(inputs[0].name, dtype, sides[0], sides[1], long_side, step)
+
+
+def _largest(value: Any) -> int:
+    """The largest of a number or a list of them; 0 for anything else."""
+    numbers = value if isinstance(value, list | tuple) else [value]
+    return max((each for each in numbers if isinstance(each, int) and each > 0), default=0)
 
 
 def keep_best(surgery: GraphSurgery, boxes: str, scores: str, queries: int) -> None:

@@ -2,13 +2,11 @@
 """What the outputs of other people's detectors mean, and the nodes that turn them into ours.
 
 Each reading can do the same twice: `read` with numpy on the outputs of the original network, which
-is what the imported model is compared with, and `decode` as nodes of the graph. Written from the
-descriptions of the formats. Needs the package `onnx`.
+is what the imported model is compared with, and `decode` as nodes of the graph. Needs `onnx`.
 """
 
 from __future__ import annotations
 
-import ast
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +16,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from rmpe_ros.importing.graphs import GraphSurgery, describe_network, read_metadata
+from rmpe_ros.importing.detector_classes import appended_numbers, check_classes, first_scores
+from rmpe_ros.importing.graphs import GraphSurgery, describe_network
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -87,16 +86,23 @@ PREPROCESSINGS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Columns(Reading):
-    """YOLOv8 and later, (1, 4 + classes + …, P): centre, size, scores; a column for each box."""
+    """YOLOv8 and later, (1, 4 + classes + …, P): centre, size, scores; a column for each box.
+
+    turned: (1, P, 4 + classes + …), a row for each box.
+    """
 
     output: str
+    turned: bool = False
 
     def read(self, outputs: Arrays, person: int) -> tuple[NDArray[Any], NDArray[Any]]:
         rows = outputs[self.output][0].astype(np.float64)
+        rows = rows.T if self.turned else rows
         return _corners(rows[:4].T), rows[4 + person]
 
     def decode(self, surgery: GraphSurgery, person: int) -> tuple[str, str]:
         output = surgery.as_float(self.output)
+        if self.turned:
+            output = surgery.node('Transpose', output, perm=[0, 2, 1])
         table = surgery.node('Transpose', surgery.slice(output, 0, 4, axis=1), perm=[0, 2, 1])
         return _add_corners(surgery, table), surgery.take(output, 4 + person, axis=1)
 
@@ -200,7 +206,7 @@ def recognise(
     outputs: of the network for an example of `size` (height, width). wanted: 'yolo', 'yolox',
     'rtmdet' or 'auto'. Raises ValueError naming what the network has when it is none of these.
     """
-    reading = _find_reading(model, outputs, size)
+    reading = _find_reading(model, outputs, size, wanted)
     kinds = _kinds(reading)
     if not kinds or (wanted != 'auto' and wanted not in kinds):
         found = ', '.join(f'{name} {list(array.shape)}' for name, array in outputs.items())
@@ -215,37 +221,6 @@ def recognise(
     return reading
 
 
-def person_class(model: onnx.ModelProto, wanted: int | None = None) -> int:
-    """The number of the class "person": `wanted`, or by the names in Ultralytics' metadata, or
-    COCO's 0.
-
-    Raises ValueError when the names say that there is no such class.
-    """
-    names = read_literal(model, 'names')
-    if not isinstance(names, dict) or not names:
-        return wanted or 0
-    some = ', '.join(f'{index} {name}' for index, name in list(names.items())[:8])
-    if wanted is not None:
-        if wanted not in names:
-            raise ValueError(f'there is no class {wanted} among its {len(names)} ({some} …)')
-        return wanted
-    for index, name in names.items():
-        if str(name).lower() == 'person':
-            return int(index)
-    raise ValueError(
-        f'none of its {len(names)} classes is called "person" ({some} …): say which one is meant '
-        'with --person-class'
-    )
-
-
-def read_literal(model: onnx.ModelProto, key: str) -> Any:
-    """A value of Ultralytics' metadata, written as in Python; None without it or in other words."""
-    try:
-        return ast.literal_eval(read_metadata(model).get(key, 'None'))
-    except (ValueError, SyntaxError):
-        return None
-
-
 def _kinds(reading: Reading | None) -> tuple[str, ...]:
     """The formats that a reading may be asked for as."""
     if reading is None:
@@ -256,7 +231,9 @@ def _kinds(reading: Reading | None) -> tuple[str, ...]:
     return (reading.preprocessing,)
 
 
-def _find_reading(model: onnx.ModelProto, outputs: Arrays, size: tuple[int, int]) -> Reading | None:
+def _find_reading(
+    model: onnx.ModelProto, outputs: Arrays, size: tuple[int, int], wanted: str
+) -> Reading | None:
     dets = [name for name, each in outputs.items() if each.ndim == 3 and each.shape[2] == 5]
     labels = [name for name, each in outputs.items() if each.ndim == 2]
     if dets and labels:
@@ -268,22 +245,18 @@ def _find_reading(model: onnx.ModelProto, outputs: Arrays, size: tuple[int, int]
     _, rows, columns = outputs[name].shape
     counts = [_count_cells(size, strides) for strides in _STRIDES]
     if columns in counts and 5 <= rows < columns:
+        check_classes(model, rows, 4, f'{rows} rows of YOLOv8 or later')
+        _check_pixels(outputs[name][0, :4], size)
         return Columns(said=f'YOLOv8 or later, {columns} boxes', preprocessing='yolo', output=name)
     if rows in [3 * count for count in counts] and columns >= 6:
+        check_classes(model, columns, 5, f'{columns} columns of YOLOv5 or YOLOv7')
+        _check_pixels(outputs[name][0, :, :4], size)
         return Rows(said=f'YOLOv5 or YOLOv7, {rows} boxes', preprocessing='yolo', output=name)
-    if rows in counts and columns >= 6:
+    if rows in counts and columns >= 5:
         cells = _cells(size, _STRIDES[counts.index(rows)])
-        # Centres in pixels spread over the picture as the cells do; offsets stay near 0.
-        centres = outputs[name][0, :, :2].astype(np.float64)
-        decoded = (centres.std(axis=0) > 0.5 * (cells[:, :2] * cells[:, 2:]).std(axis=0)).all()
-        how = 'in pixels' if decoded else 'as offsets from their cells'
-        return Rows(
-            said=f'YOLOX, {rows} boxes {how}',
-            preprocessing='yolox',
-            output=name,
-            cells=None if decoded else cells,
-        )
+        return _read_rows(model, name, outputs[name][0].astype(np.float64), cells, size, wanted)
     if rows <= _MOST_CHOSEN and columns in _chosen_columns(model):
+        _check_pixels(outputs[name][0, :, :4], size)
         inside = any(node.op_type == 'NonMaxSuppression' for node in model.graph.node)
         how = 'NMS' if inside else 'its choice of boxes'
         return Chosen(
@@ -292,10 +265,68 @@ def _find_reading(model: onnx.ModelProto, outputs: Arrays, size: tuple[int, int]
     return None
 
 
+def _read_rows(
+    model: onnx.ModelProto,
+    name: str,
+    table: NDArray[np.float64],
+    cells: NDArray[np.float32],
+    size: tuple[int, int],
+    wanted: str,
+) -> Reading:
+    """One row a cell: YOLOX, YOLOv6 or YOLOv8 turned; raises ValueError where two of them fit."""
+    rows, columns = table.shape
+    # Centres in pixels spread over the picture as the cells do; offsets stay near 0.
+    places = (cells[:, :2] * cells[:, 2:]).astype(np.float64)
+    if not (table[:, :2].std(axis=0) > 0.5 * places.std(axis=0)).all():
+        if _follows(table[:, :2], places / (size[1], size[0])):
+            _check_pixels(table[:, :4], size)
+        check_classes(model, columns, 5, f'{columns} columns of YOLOX')
+        return Rows(
+            said=f'YOLOX, {rows} boxes as offsets from their cells',
+            preprocessing='yolox',
+            output=name,
+            cells=cells,
+        )
+    # YOLOv6 keeps the place of YOLOX's box score, and is shown pictures as a YOLO is.
+    always = bool((table[:, 4] == 1).all())
+    fitting = {5} if always else first_scores(model, columns, wanted)
+    if fitting == {4}:
+        said = f'YOLOv8 or later, {rows} boxes in rows'
+        return Columns(said=said, preprocessing='yolo', output=name, turned=True)
+    if fitting == {5}:
+        check_classes(model, columns, 5, f'{columns} columns')
+        said = f'{"YOLOv6" if always else "YOLOX"}, {rows} boxes in pixels'
+        return Rows(said=said, preprocessing='yolo' if always else 'yolox', output=name)
+    if not fitting:
+        check_classes(model, columns, 5, f'{columns} columns')
+    raise ValueError(
+        f'{name} [1, {rows}, {columns}] may be {columns - 4} classes of YOLOv8 or later or '
+        f'{columns - 5} of YOLOX, and the file names no classes: say which it is with '
+        '--format yolo or --format yolox'
+    )
+
+
+def _check_pixels(boxes: NDArray[Any], size: tuple[int, int]) -> None:
+    """Raises ValueError for boxes that are shares of the picture: none reaches two pixels."""
+    largest = float(np.abs(boxes.astype(np.float64)).max(initial=0))
+    if 0 < largest <= 2:
+        raise ValueError(
+            f'its boxes are shares of the picture, 0 to 1 (the largest number is {largest:.3g}); '
+            f'expected pixels of its input of {size[1]}x{size[0]}: export it with boxes in pixels'
+        )
+
+
+def _follows(centres: NDArray[np.float64], places: NDArray[np.float64]) -> bool:
+    """Whether centres (P, 2) lie as their cells' do, in units of the cells' places (P, 2)."""
+    spread = (centres.std(axis=0) > 0.5 * places.std(axis=0)).all()
+    return bool(spread) and all(
+        np.corrcoef(centres[:, axis], places[:, axis])[0, 1] > 0.9 for axis in (0, 1)
+    )
+
+
 def _chosen_columns(model: onnx.ModelProto) -> tuple[int, ...]:
     """How long the rows of an end-to-end YOLO may be; Ultralytics' metadata tells of keypoints."""
-    keypoints = read_literal(model, 'kpt_shape')
-    return (*_CHOSEN_COLUMNS, 6 + int(np.prod(keypoints))) if keypoints else _CHOSEN_COLUMNS
+    return (*_CHOSEN_COLUMNS, *(6 + each for each in appended_numbers(model)))
 
 
 def _before_nms(model: onnx.ModelProto, dets: str, labels: str) -> BeforeNms:

@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from rmpe_ros.cli.main import main
 from rmpe_ros.detector import PersonDetector
 from rmpe_ros.engines import open_engine
+from rmpe_ros.models import find_model
 from rmpe_ros.pipeline import PosePipeline
 
 STRIDES = (8, 16, 32)
@@ -107,14 +108,33 @@ def pixel_boxes(net: Network, features: str) -> str:
     return net.add('Concat', centre, size, axis=1)
 
 
-def yolov8(path: Path, classes: int = 80, extra: int = 0, **metadata) -> Path:
+def yolov8(
+    path: Path,
+    classes: int = 80,
+    extra: int = 0,
+    *,
+    turned: bool = False,
+    shares: bool = False,
+    **metadata,
+) -> Path:
+    """turned: a row for each box. shares: boxes as shares of the picture."""
     net = Network(4 + classes + extra)
     features = net.features()
     scores = net.add('Sigmoid', net.part(features, 4, 4 + classes))
-    parts = [pixel_boxes(net, features), scores]
+    boxes = pixel_boxes(net, features)
+    parts = [net.scaled(boxes, 1 / SIDE) if shares else boxes, scores]
     parts += [net.part(features, 4 + classes, 4 + classes + extra)] if extra else []
-    net.add('Concat', *parts, name='output0', axis=1)
-    return net.save(path, {'output0': [1, 4 + classes + extra, CELLS]}, **metadata)
+    shape = [1, 4 + classes + extra, CELLS]
+    if turned:
+        net.add('Transpose', net.add('Concat', *parts, axis=1), name='output0', perm=[0, 2, 1])
+        shape[1:] = shape[:0:-1]
+    else:
+        net.add('Concat', *parts, name='output0', axis=1)
+    return net.save(path, {'output0': shape}, **metadata)
+
+
+def yolov8_turned(path: Path) -> Path:
+    return yolov8(path, turned=True)
 
 
 def yolov8_pose(path: Path) -> Path:
@@ -143,12 +163,60 @@ def yolox(path: Path, size: tuple = (SIDE, SIDE)) -> Path:
     return net.save(path, {'output': [1, 'cells', 8]})
 
 
-def yolox_decoded(path: Path) -> Path:
-    net = Network(5 + 3)
+def yolox_decoded(path: Path, classes: int = 80, *, shares: bool = False) -> Path:
+    net = Network(5 + classes)
     features = net.scaled(net.features(), 0.01)
-    table = [pixel_boxes(net, features), net.add('Sigmoid', net.part(features, 4, 8))]
+    boxes = pixel_boxes(net, features)
+    sure = net.add('Sigmoid', net.part(features, 4, 5 + classes))
+    table = [net.scaled(boxes, 1 / SIDE) if shares else boxes, sure]
     net.add('Transpose', net.add('Concat', *table, axis=1), name='output', perm=[0, 2, 1])
-    return net.save(path, {'output': [1, CELLS, 8]})
+    return net.save(path, {'output': [1, CELLS, 5 + classes]})
+
+
+def yolov6(path: Path) -> Path:
+    """A row for each box with a score of 1 before those of the classes."""
+    net = Network(4 + 3)
+    features = net.features()
+    scores = net.add('Sigmoid', net.part(features, 4, 7))
+    one = net.add('Exp', net.scaled(net.part(features, 4, 5), 0))
+    table = net.add('Concat', pixel_boxes(net, features), one, scores, axis=1)
+    net.add('Transpose', table, name='outputs', perm=[0, 2, 1])
+    return net.save(path, {'outputs': [1, CELLS, 8]})
+
+
+def shipped_detector(path: Path, person: int = 0, **metadata) -> Path:
+    """Our own detector as an end-to-end YOLO: a network that finds people in photos."""
+    model = onnx.load(find_model('detector'))
+    (image,) = model.graph.input
+    side, queries = 448, model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    planes = helper.make_tensor_value_info('planes', TensorProto.FLOAT, [1, 3, side, side])
+    for name, value in (('scale', [255.0]), ('half', [0.5]), ('class', [float(person)])):
+        array = np.array(value, np.float32).reshape((1, 1, 1) if name == 'class' else ())
+        model.graph.initializer.append(numpy_helper.from_array(array, f'their_{name}'))
+    axis = numpy_helper.from_array(np.array([2], np.int64), 'their_axis')
+    model.graph.initializer.append(axis)
+    before = [
+        helper.make_node('Mul', ['planes', 'their_scale'], ['their_0']),
+        helper.make_node('Add', ['their_0', 'their_half'], ['their_1']),
+        helper.make_node('Transpose', ['their_1'], ['their_2'], perm=[0, 2, 3, 1]),
+        helper.make_node('Cast', ['their_2'], [image.name], to=TensorProto.UINT8),
+    ]
+    after = [
+        helper.make_node('Unsqueeze', ['scores', 'their_axis'], ['their_scores']),
+        helper.make_node('Mul', ['their_scores', 'their_scale'], ['their_large']),
+        helper.make_node('Sub', ['their_large', 'their_large'], ['their_zero']),
+        helper.make_node('Add', ['their_zero', 'their_class'], ['their_kind']),
+        helper.make_node('Concat', ['boxes', 'their_scores', 'their_kind'], ['out'], axis=2),
+    ]
+    nodes = [*before, *model.graph.node, *after]
+    out = helper.make_tensor_value_info('out', TensorProto.FLOAT, [1, queries, 6])
+    for field, values in (('node', nodes), ('input', [planes]), ('output', [out])):
+        del getattr(model.graph, field)[:]
+        getattr(model.graph, field).extend(values)
+    del model.graph.value_info[:]
+    helper.set_model_props(model, metadata)
+    onnx.save(model, path)
+    return path
 
 
 def end_to_end(path: Path) -> Path:
@@ -260,9 +328,21 @@ def read_end_to_end(path: Path, image: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return best([(row[:4], row[4]) for row in table[0] if row[5] == 0])
 
 
+def read_yolov6(path: Path, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    (table,) = original(path, image.transpose(2, 0, 1) / 255)
+    return best([(corners(*row[:4]), row[5]) for row in table[0]])
+
+
+def read_yolov8_turned(path: Path, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    (table,) = original(path, image.transpose(2, 0, 1) / 255)
+    return best([(corners(*row[:4]), row[4]) for row in table[0]])
+
+
 COMPLETE: dict[str, tuple[Callable, Callable]] = {
     'yolov8': (yolov8, read_yolov8),
     'yolov8_pose': (yolov8_pose, read_yolov8),
+    'yolov8_turned': (yolov8_turned, read_yolov8_turned),
+    'yolov6': (yolov6, read_yolov6),
     'yolov5': (yolov5, read_yolov5),
     'yolox': (yolox, read_yolox),
     'yolox_decoded': (yolox_decoded, read_yolox_decoded),
@@ -378,6 +458,78 @@ def test_person_class_by_name_or_number(tmp_path, capsys):
         np.testing.assert_allclose(scores, np.sort(table[0, row])[::-1][:KEEP], atol=1e-5)
     assert run_import(file, tmp_path / 'none.onnx', '--person-class', '3') == 1
     assert 'no class 3 among its 3' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('names', 'says', 'number'),
+    [
+        ("['helmet', 'car', 'Person']", 'person is class 2;', 2),
+        ("{'0': 'car', '1': 'pedestrian', '2': 'dog'}", 'person is class 1;', 1),
+        ('["cat", "person", "dog"]', 'person is class 1;', 1),
+        ("{0: 'people', 1: 'person', 2: 'dog'}", 'person is class 1;', 1),
+    ],
+)
+def test_the_person_is_found_among_the_names(tmp_path, capsys, names, says, number):
+    file = yolov8(tmp_path / 'theirs.onnx', 3, names=names)
+    assert run_import(file, tmp_path / 'ours.onnx') == 0
+    assert says in capsys.readouterr().out
+    (table,) = original(file, picture().transpose(2, 0, 1) / 255)
+    scores = open_engine(tmp_path / 'ours.onnx')({'image': picture()[None]})['scores'][0]
+    np.testing.assert_allclose(scores, np.sort(table[0, 4 + number])[::-1][:KEEP], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ('names', 'message'),
+    [
+        ('helmet, car, person', r"\"names\" is 'helmet, car, person', expected a list of names"),
+        ('[' * 3000, 'expected a list of names, or numbers with names'),
+        ("['pedestrian', 'human', 'car']", '2 of its 3 classes is called "person"'),
+        ("['cat', 'person']", 'place for 3 classes, but the file names 2'),
+    ],
+)
+def test_names_that_leave_it_open_are_refused(tmp_path, capsys, names, message):
+    file = yolov8(tmp_path / 'theirs.onnx', 3, names=names)
+    assert run_import(file, tmp_path / 'ours.onnx') == 1
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_a_row_a_box_is_read_by_names_and_columns(tmp_path, capsys):
+    """8 columns are 4 classes of YOLOv8, or 3 of YOLOX behind the score of the box."""
+    plain = yolov8(tmp_path / 'plain.onnx', 4, turned=True)
+    assert run_import(plain, tmp_path / 'ours.onnx') == 1
+    error = capsys.readouterr().err
+    assert 'may be 4 classes of YOLOv8 or later or 3 of YOLOX' in error
+    assert '--format yolo or --format yolox' in error
+    named = yolov8(tmp_path / 'named.onnx', 4, turned=True, names="['a', 'b', 'c', 'person']")
+    for file, options, says in (
+        (plain, ('--format', 'yolo'), 'YOLOv8 or later, 525 boxes in rows, person is class 0'),
+        (named, (), 'YOLOv8 or later, 525 boxes in rows, person is class 3'),
+        (plain, ('--format', 'yolox'), 'YOLOX, 525 boxes in pixels, person is class 0'),
+    ):
+        assert run_import(file, tmp_path / 'ours.onnx', *options) == 0
+        assert says in capsys.readouterr().out
+    assert run_import(named, tmp_path / 'ours.onnx', '--format', 'yolox') == 1
+    assert 'it looks like --format yolo' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('make', [yolov8, yolox_decoded])
+def test_boxes_that_are_shares_of_the_picture_are_refused(tmp_path, capsys, make):
+    file = make(tmp_path / 'theirs.onnx', 80, shares=True)
+    assert run_import(file, tmp_path / 'ours.onnx') == 1
+    assert 'its boxes are shares of the picture, 0 to 1' in capsys.readouterr().err
+
+
+def test_what_finds_people_is_tried_on_a_photo(tmp_path, capsys):
+    file = shipped_detector(tmp_path / 'theirs.onnx', 2, names="['helmet', 'car', 'person']")
+    assert run_import(file, tmp_path / 'ours.onnx', '--boxes', '300') == 0
+    out = capsys.readouterr().out
+    assert 'person is class 2' in out
+    score, overlap = re.search(
+        r'finds her, with a score of (\S+) and an overlap of (\S+)', out
+    ).groups()
+    assert float(score) > 0.5 and float(overlap) > 0.8
+    assert run_import(file, tmp_path / 'ours.onnx', '--person-class', '1') == 0
+    assert 'warning: on a photo of a person it does not find her' in capsys.readouterr().out
 
 
 def test_other_preprocessing(tmp_path):
