@@ -9,13 +9,13 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from rmpe_ros.core.boxes import boxes_with_area, clip_boxes
 from rmpe_ros.core.pose_nms import PoseNmsParameters, merge_poses, suppress_poses
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.skeletons import Skeleton
 from rmpe_ros.detector import PersonDetector
 from rmpe_ros.engines import Engine, open_engine
 from rmpe_ros.estimator import PoseEstimator
+from rmpe_ros.given_boxes import check_boxes
 from rmpe_ros.models import DEFAULT_DETECTOR, DEFAULT_POSE, find_model
 
 STAGES = ('detect', 'crop', 'estimate', 'nms')
@@ -125,18 +125,21 @@ class PosePipeline:
     ) -> Poses:
         """Poses of the people in an image uint8 (H, W, 3) RGB, best first.
 
-        boxes: (N, 4) x1, y1, x2, y2 in edge coordinates: take these people instead of detecting
-            (with box_scores (N,), 1 by default). Boxes that are not finite or have no area in the
-            image are left out.
-        The boxes of the result are the detector's, clipped to the image.
-        Raises ValueError for anything else than such an image.
+        boxes: (N, 4) x1, y1, x2, y2 in edge coordinates, pixels of the image: take these people
+            instead of detecting. Boxes that are not finite or have no area in the image are left
+            out.
+        box_scores: (N,) in [0, 1], how sure each of them is; 1 by default. `max_people` takes the
+            boxes with the highest; without scores, or of equal ones, the first.
+        The boxes of the result are these or the detector's, clipped to the image.
+        Raises ValueError for anything else than such an image, boxes of another shape, or that look
+        like x, y, width, height or shares of the image, and scores that do not go with them.
         """
         check_image(image)
         clock = _Clock()
         if boxes is None:
             boxes, box_scores = self.detector(image)
         else:
-            boxes, box_scores = _given_boxes(boxes, box_scores, image.shape[:2])
+            boxes, box_scores = check_boxes(boxes, box_scores, image.shape[:2])
         boxes, box_scores = boxes[: self.max_people], box_scores[: self.max_people]
         clock.lap('detect')
 
@@ -240,19 +243,6 @@ def check_image(image: NDArray[np.uint8]) -> None:
         raise ValueError(
             f'an image is uint8 (H, W, 3) RGB, got {image.dtype} {image.shape}{advice}'
         )
-
-
-def _given_boxes(
-    boxes: NDArray[np.floating],
-    scores: NDArray[np.floating] | None,
-    image_size: tuple[int, int],
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    boxes = clip_boxes(np.asarray(boxes, np.float64).reshape(-1, 4), image_size)
-    scores = np.ones(len(boxes)) if scores is None else np.asarray(scores)
-    if scores.shape != (len(boxes),):
-        raise ValueError(f'{len(boxes)} boxes need as many box_scores, got shape {scores.shape}')
-    valid = boxes_with_area(boxes)
-    return boxes[valid].astype(np.float32), np.clip(scores[valid], 0, 1).astype(np.float32)
 
 
 class _Clock:

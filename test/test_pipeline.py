@@ -4,6 +4,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,6 +81,63 @@ def test_given_boxes_replace_the_detector(pipeline: PosePipeline, two_people: np
     assert len(pipeline(two_people, boxes=np.zeros((0, 4)))) == 0
     with pytest.raises(ValueError, match='2 boxes need as many box_scores'):
         pipeline(two_people, boxes=BOXES, box_scores=np.ones(3))
+
+
+@pytest.mark.parametrize(
+    ('boxes', 'says'),
+    [
+        (np.ones((4, 5)), r'got shape \(4, 5\)'),
+        (np.ones((2, 6)), r'got shape \(2, 6\)'),
+        (np.ones((2, 2, 4)), r'got shape \(2, 2, 4\)'),
+        (np.zeros((0, 5)), r'got shape \(0, 5\)'),
+        (BOXES[0], r'got shape \(4,\); a single box is boxes\[None\]'),
+        ([[1, 2, 3, 4], [5, 6]], 'boxes are an'),
+        ([['1', '2', '3', '4']], 'boxes are an'),
+        (
+            [[50, 60, 50, 150], [400, 250, 100, 200]],
+            r'1 of 2 end before they begin, as \[400.*x, y',
+        ),
+        (
+            [[0.1, 0.2, 0.3, 0.9], [0.6, 0.5, 1.02, 1]],
+            r'the largest number in them is 1\.02.*640',
+        ),
+    ],
+)
+def test_boxes_of_another_form_are_refused(
+    pipeline: PosePipeline, two_people: np.ndarray, boxes: Any, says: str
+) -> None:
+    with pytest.raises(ValueError, match=says):
+        pipeline(two_people, boxes=boxes)
+
+
+def test_infinite_boxes_and_scores_are_left_out(
+    pipeline: PosePipeline, two_people: np.ndarray
+) -> None:
+    boxes = np.array([[-np.inf, 0, np.inf, np.inf], *BOXES, [0, 0, np.inf, 480]])
+    poses = pipeline(two_people, boxes=boxes, box_scores=[0.9, 0.8, np.nan, 0.7])
+    np.testing.assert_allclose(poses.boxes, BOXES[:1])
+    assert len(pipeline(two_people, boxes=[])) == 0
+    for scores in ([87.0, 60.0], [0.5, -0.5]):
+        with pytest.raises(ValueError, match='box_scores are from 0 to 1'):
+            pipeline(two_people, boxes=BOXES, box_scores=scores)
+
+
+def test_boxes_that_find_nobody_are_told(pipeline: PosePipeline, two_people: np.ndarray) -> None:
+    with pytest.warns(UserWarning, match='none of the 2 boxes lies in the image of 640x480'):
+        assert len(pipeline(two_people, boxes=BOXES + 2000)) == 0
+    with pytest.warns(UserWarning, match='1 of 3 boxes end before they begin') as told:
+        assert len(pipeline(two_people, boxes=[*BOXES, [90, 90, 80, 99]])) == 2
+    assert told[0].filename == __file__
+
+
+def test_of_given_boxes_the_best_are_taken(
+    detector_model: Path, pose_model: Path, two_people: np.ndarray
+) -> None:
+    single = PosePipeline(detector_model, pose_model, max_people=1)
+    np.testing.assert_allclose(single(two_people, boxes=BOXES).boxes, BOXES[:1])
+    for scores, best in (([0.4, 0.6], 1), ([0.6, 0.4], 0), ([0.5, 0.5], 0)):
+        poses = single(two_people, boxes=BOXES, box_scores=scores)
+        np.testing.assert_allclose(poses.boxes, BOXES[best][None])
 
 
 def test_min_score_and_max_people(
