@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from rmpe_ros.core.boxes import box_nms, boxes_with_area, clip_boxes
 from rmpe_ros.engines import Engine
-from rmpe_ros.models import ModelError, ModelInfo
+from rmpe_ros.models import ModelError, ModelInfo, check_sides
 
 # Boxes that take part in box NMS; more than any image has people, and it bounds the time.
 _MOST_CANDIDATES = 300
 _PADDING = 114
 # Of a free input size, each side: a flatter picture would have fewer cells than the model's Q.
-_FEWEST_STEPS = 2
+FEWEST_STEPS = 2
 
 
 class PersonDetector:
@@ -60,6 +60,10 @@ class PersonDetector:
                 f'it has {", ".join(f"{key} {value}" for key, value in engine.inputs.items())}'
             )
 
+        if self._fixed_size is not None:
+            sides = dict(zip(('height', 'width'), self._fixed_size, strict=True))
+            check_sides(engine.name, 'image', sides)
+
     def input_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """Height and width of the network's input for an image of (height, width)."""
         if self._fixed_size is not None:
@@ -67,7 +71,7 @@ class PersonDetector:
         ratio = self.info.long_side / max(image_size)
         step = self.info.size_step
         height, width = (
-            step * max(_FEWEST_STEPS, math.ceil(round(side * ratio) / step)) for side in image_size
+            step * max(FEWEST_STEPS, math.ceil(round(side * ratio) / step)) for side in image_size
         )
         return height, width
 

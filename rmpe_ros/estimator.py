@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from rmpe_ros.core.boxes import crop_people, crop_transforms, grow_boxes, map_points
 from rmpe_ros.core.skeletons import Skeleton
 from rmpe_ros.engines import Engine
-from rmpe_ros.models import ModelError, ModelInfo
+from rmpe_ros.models import ModelError, ModelInfo, check_sides
 
 
 class PoseEstimator:
@@ -35,6 +35,9 @@ class PoseEstimator:
                 f'{engine.name}: a pose model has an input crops [N, h, w, 3] with fixed h and w; '
                 f'it has {", ".join(f"{key} {value}" for key, value in engine.inputs.items())}'
             )
+        check_sides(engine.name, 'crops', {'height': height, 'width': width})
+        if isinstance(size, int):
+            check_sides(engine.name, 'crops', {'number': size})
         self.crop_size = (height, width)
         self._batch = size if isinstance(size, int) else batch
         self._fixed_batch = isinstance(size, int)

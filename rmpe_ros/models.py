@@ -16,6 +16,18 @@ DEFAULT_DETECTOR = 'detector'
 DEFAULT_POSE = 'lite'
 
 
+# Of a network's input, in pixels: a picture of this side is 50 MB.
+LARGEST_SIDE = 4096
+# What a model may say of itself: a mistake there would cost all memory or time.
+_RANGES: Mapping[str, tuple[float, float]] = {
+    'box_growth': (0, 10),
+    'score_threshold': (0, 1),
+    'nms_iou': (0, 1),
+    'long_side': (0, LARGEST_SIDE),
+    'size_step': (1, 1024),
+}
+
+
 class ModelError(ValueError):
     """A model cannot be found, or does not keep the contract; says what to do about it."""
 
@@ -23,19 +35,21 @@ class ModelError(ValueError):
 def find_model(name_or_path: str | Path) -> Path:
     """The file of a shipped model (SHIPPED_MODELS) or of an explicit path.
 
-    Shipped models are looked for in the folders of `model_folders`, in that order.
+    Shipped models are looked for in the folders of `model_folders`, in that order, and before any
+    file of that name in the working folder: that one is meant by ./lite.
     Raises ModelError listing the names and the folders that were searched.
     """
     path = Path(name_or_path).expanduser()
-    if path.is_file():
-        return path
-    if path.suffix == '.onnx' or path.name != str(name_or_path):
-        raise ModelError(f'model file {path} does not exist')
-    folders = model_folders()
+    is_name = path.suffix != '.onnx' and path.name == str(name_or_path)
+    folders = model_folders() if is_name else []
     for folder in folders:
         candidate = folder / f'{path.name}.onnx'
         if candidate.is_file():
             return candidate
+    if path.is_file():
+        return path
+    if not is_name:
+        raise ModelError(f'model file {path} does not exist')
     raise ModelError(
         f'there is no model {str(name_or_path)!r}; give the path of an .onnx file or one of '
         f'{", ".join(SHIPPED_MODELS)} (searched: {", ".join(map(str, folders))}; '
@@ -122,11 +136,23 @@ class ModelInfo:
                 long_side=int(metadata.get('rmpe.long_side', 0)),
                 size_step=int(metadata.get('rmpe.size_step', 32)),
             )
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise ModelError(f'{model} has unreadable metadata: {error}') from error
-        if info.size_step < 1 or info.long_side < 0:
-            raise ModelError(
-                f'{model} has unusable metadata: rmpe.size_step {info.size_step} and '
-                f'rmpe.long_side {info.long_side}; expected 1 or more, and 0 or more pixels'
-            )
+        for key, (least, most) in _RANGES.items():
+            value = getattr(info, key)
+            # NaN is in no range.
+            if not least <= value <= most:
+                raise ModelError(
+                    f'{model} has unusable metadata: rmpe.{key} is {value}, expected {least} to '
+                    f'{most}'
+                )
         return info
+
+
+def check_sides(model: str, name: str, sides: Mapping[str, int]) -> None:
+    """Raises ModelError for a model whose input `name` has sides that no picture has."""
+    for side, pixels in sides.items():
+        if not 1 <= pixels <= LARGEST_SIDE:
+            raise ModelError(
+                f'{model}: the {side} of its input {name} is {pixels}, expected 1 to {LARGEST_SIDE}'
+            )

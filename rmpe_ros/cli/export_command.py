@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 _FEWEST_EXAMPLES = 20
+_STRIDES = (8, 16, 32)  # of the detector's cells; its input grows in steps of the last
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -74,10 +75,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Export one model; returns the exit code."""
     try:
-        import torch
-
         from rmpe_ros.networks.export import DETECTOR_LONG_SIDE, export_detector, export_pose
         from rmpe_ros.networks.person_detector import PersonDetector
+        from rmpe_ros.training.checkpoints import read_checkpoint
         from rmpe_ros.training.data_config import read_data_config
         from rmpe_ros.training.pose_training import (
             PoseValidation,
@@ -87,6 +87,9 @@ def run(args: argparse.Namespace) -> int:
     except ImportError as error:
         print(f'rmpe export needs {error.name}: pip install "rmpe_ros[train]"', file=sys.stderr)
         return 1
+    if args.long_side is not None and (problem := _long_side_problem(args.long_side)):
+        print(f'rmpe export: {problem}', file=sys.stderr)
+        return 2
     if args.precision == 'int8' and (args.data is None or args.calibration < _FEWEST_EXAMPLES):
         print(
             'rmpe export: --precision int8 is calibrated on training photos: give --data, and at '
@@ -101,17 +104,19 @@ def run(args: argparse.Namespace) -> int:
         'rmpe.license': args.license,
     }
     try:
-        state = torch.load(args.checkpoint, map_location='cpu', weights_only=True)['ema']
+        state = read_checkpoint(args.checkpoint)['ema']
         data = read_data_config(args.data, root=args.data_root) if args.data else None
         examples = _examples(data, args.calibration) if data else None
         if args.task == 'detector':
             detector = PersonDetector()
             detector.load_state_dict(state)
+            long_side = args.long_side or DETECTOR_LONG_SIDE
             parity = export_detector(
                 detector.eval(),
                 args.output,
                 metadata=metadata,
-                long_side=args.long_side or DETECTOR_LONG_SIDE,
+                long_side=long_side,
+                queries=_count_boxes(long_side),
                 precision=args.precision,
                 examples=examples,
             )
@@ -146,6 +151,30 @@ def run(args: argparse.Namespace) -> int:
         print(f'error: {error}', file=sys.stderr)
         return 1
     return 0
+
+
+def _long_side_problem(pixels: int) -> str:
+    """What is wrong with --long-side, empty where nothing is."""
+    from rmpe_ros.detector import FEWEST_STEPS
+    from rmpe_ros.models import LARGEST_SIDE
+
+    step = max(_STRIDES)
+    if pixels % step == 0 and FEWEST_STEPS * step <= pixels <= LARGEST_SIDE:
+        return ''
+    return (
+        f'--long-side {pixels}: expected a multiple of {step} pixels from {FEWEST_STEPS * step} '
+        f'to {LARGEST_SIDE}'
+    )
+
+
+def _count_boxes(long_side: int) -> int:
+    """How many boxes a detector hands on: no more than it has cells in the flattest picture."""
+    from rmpe_ros.detector import FEWEST_STEPS
+    from rmpe_ros.networks.person_detector import QUERIES
+
+    short = FEWEST_STEPS * max(_STRIDES)
+    cells = sum((short // stride) * (long_side // stride) for stride in _STRIDES)
+    return min(QUERIES, cells)
 
 
 def _examples(data: DataConfig, count: int) -> ExampleMaker:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from rmpe_ros.engines import Engine, TensorInfo
 from rmpe_ros.engines.example_pictures import draw_crops, draw_scene
+from rmpe_ros.models import check_sides
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -69,6 +70,7 @@ def example_inputs(
     if task == 'pose' and list(inputs) == ['crops']:
         batch, height, width = inputs['crops'].shape[:3]
         if isinstance(height, int) and isinstance(width, int):
+            check_sides('the model', 'crops', {'height': height, 'width': width})
             count = batch if isinstance(batch, int) else _CROPS
             return {'crops': draw_crops(count, (height, width))}
     if task == 'detector' and list(inputs) == ['image']:
@@ -79,6 +81,7 @@ def example_inputs(
             side if isinstance(side, int) else size
             for side, size in zip(inputs['image'].shape[1:3], free, strict=True)
         )
+        check_sides('the model', 'image', {'height': height, 'width': width})
         return {'image': draw_scene(_PEOPLE, (height, width))[None]}
     return None
 

@@ -16,6 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from rmpe_ros.detector import FEWEST_STEPS
 from rmpe_ros.engines.example_pictures import draw_scene
 from rmpe_ros.importing.detector_classes import class_names, person_class, read_literal
 from rmpe_ros.importing.detector_formats import (
@@ -40,7 +41,6 @@ MOST_PIXELS = 0.05
 MOST_SCORE = 1e-3
 _LONG_SIDE = 640
 _STEP = 32
-_FEWEST_STEPS = 2
 
 Boxes = tuple[NDArray[Any], NDArray[Any]]
 
@@ -78,13 +78,13 @@ class ImageInput:
     @property
     def example_size(self) -> tuple[int, int]:
         """Of a picture to try it on: not square where it may be, so that mixed-up sides show."""
-        free = self.step * max(_FEWEST_STEPS, round(self.long_side * 0.75 / self.step))
+        free = self.step * max(FEWEST_STEPS, round(self.long_side * 0.75 / self.step))
         return self.height or free, self.width or self.long_side
 
     @property
     def smallest_size(self) -> tuple[int, int]:
         """The flattest picture that the run-time makes."""
-        return self.height or self.step * _FEWEST_STEPS, self.width or self.long_side
+        return self.height or self.step * FEWEST_STEPS, self.width or self.long_side
 
     def tensor(self, picture: NDArray[np.uint8], preprocessing: Preprocessing) -> dict[str, Any]:
         """The network's own input for a picture uint8 (H, W, 3) RGB."""

@@ -6,8 +6,6 @@ from __future__ import annotations
 import fcntl
 import io
 import os
-import pickle
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,14 +47,23 @@ def read_checkpoint(path: Path, device: torch.device | str = 'cpu') -> dict[str,
         state = torch.load(path, map_location=device, weights_only=True)
     except OSError as error:
         raise CheckpointError(f'{path} cannot be read: {error.strerror}') from error
-    except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except Exception as error:  # unpickling raises whatever the broken bytes lead to
         raise CheckpointError(
             f'{path} is damaged or no checkpoint: {_first_sentence(error)}. Put back a copy of it, '
             'delete it to start again, or name another folder with --out'
         ) from error
-    if not isinstance(state, dict) or 'ema' not in state:
+    weights = state.get('ema') if isinstance(state, dict) else None
+    if not isinstance(weights, Mapping) or not weights:
+        found = sorted(map(str, state))[:8] if isinstance(state, dict) else type(state).__name__
         raise CheckpointError(
-            f'{path} is no checkpoint of "rmpe train": it has no averaged weights'
+            f'{path} is no checkpoint of "rmpe train": there are no averaged weights ("ema") in it '
+            f'({found})'
+        )
+    strange = [name for name, each in weights.items() if not isinstance(each, torch.Tensor)]
+    if strange or not all(isinstance(name, str) for name in weights):
+        raise CheckpointError(
+            f'{path} is no checkpoint of "rmpe train": its averaged weights ("ema") hold '
+            f'{(strange or list(weights))[0]!r}, which is no named tensor'
         )
     return state
 

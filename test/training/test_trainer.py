@@ -220,7 +220,7 @@ def test_a_checkpoint_of_another_network_is_explained(tmp_path):
     other = linear_trainer(tmp_path, 5, network=torch.nn.Linear(4, 1, bias=False))
     with pytest.raises(CheckpointError, match='of another network'):
         other.resume()
-    torch.save({'ema': {}}, other.checkpoint)
+    torch.save({'ema': {'weight': torch.zeros(1)}}, other.checkpoint)
     with pytest.raises(CheckpointError, match='lacks'):
         other.resume()
 
