@@ -84,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
             build_pose_network,
             calibrate_scores,
         )
+        from rmpe_ros.training.stages import load_checkpoint
     except ImportError as error:
         print(f'rmpe export needs {error.name}: pip install "rmpe_ros[train]"', file=sys.stderr)
         return 1
@@ -109,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
         examples = _examples(data, args.calibration) if data else None
         if args.task == 'detector':
             detector = PersonDetector()
-            detector.load_state_dict(state)
+            load_checkpoint(detector, args.checkpoint)
             long_side = args.long_side or DETECTOR_LONG_SIDE
             parity = export_detector(
                 detector.eval(),
@@ -124,8 +125,8 @@ def run(args: argparse.Namespace) -> int:
             return 0
         sstn = any(name.startswith('localisation.') for name in state)
         network = build_pose_network(args.model, sstn=sstn)
-        # The parallel SPPE is discarded at test (RMPE sec. 3.1).
-        network.load_state_dict({k: v for k, v in state.items() if not k.startswith('parallel.')})
+        # Without the parallel SPPE, which is discarded at test (RMPE sec. 3.1).
+        load_checkpoint(network, args.checkpoint)
         network.eval()
         calibration = (1.0, 0.0)
         if data:

@@ -146,7 +146,7 @@ def read_images(data: Any, path: Path) -> dict[int, CocoImage]:
         images[identity] = CocoImage(
             identity,
             record.text('file_name'),
-            record.text('source', '') or None,
+            None if record.values.get('source') is None else str(record.values['source']),
             record.flag('all_persons_labelled', True),
         )
     return images

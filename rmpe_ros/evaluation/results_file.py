@@ -23,16 +23,20 @@ def read_result_entries(path: Path, labels: Labels) -> list[dict[str, Any]]:
     """The poses of a COCO-results file: image_id, keypoints (3 K numbers), score, bbox where any
     has one.
 
+    A picture may be named by its file instead, as `rmpe predict` does without --annotations.
     The joints are those of the labels, or COCO's 17, the first of body19. A pose without a box,
     where others have one, gets the extent of its joints, as pycocotools does it where none has.
     Entries for pictures that are not among the labels are an error, as in pycocotools: they would
     go unnoticed otherwise. Raises LabelsError naming the entry and the field.
     """
     images = {image.id: image.file for image in labels.images}
+    ids = {file: image for image, file in images.items()}
     joints = labels.skeleton.num_keypoints
     entries, boxes = [], []
     for record in _records(path, _EXPECTED):
-        image = record.identity('image_id')
+        named = record.values.get('image_id')
+        image = ids[named] if isinstance(named, str) and named in ids else None
+        image = record.identity('image_id') if image is None else image
         if image not in images:
             raise LabelsError(
                 f'{record.where} is a pose for image_id {image!r}, which the annotations do not '

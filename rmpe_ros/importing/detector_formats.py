@@ -237,6 +237,7 @@ def _find_reading(
     dets = [name for name, each in outputs.items() if each.ndim == 3 and each.shape[2] == 5]
     labels = [name for name, each in outputs.items() if each.ndim == 2]
     if dets and labels:
+        _check_pixels(outputs[dets[0]][0, :, :4], size)
         return _before_nms(model, dets[0], labels[0])
     tables = [name for name, each in outputs.items() if each.ndim == 3 and each.shape[0] == 1]
     if not tables:

@@ -60,6 +60,14 @@ def test_what_is_no_checkpoint_is_refused(content, says, tmp_path, capsys):
         load_checkpoint(DetectorNetwork(), path)
 
 
+def test_a_checkpoint_of_another_network_is_a_sentence(tmp_path, capsys):
+    checkpoint = not_a_checkpoint(tmp_path / 'checkpoint.pt', {'ema': {'stem': torch.zeros(3)}})
+    for task in ('detector', 'pose'):
+        assert main(['export', task, str(checkpoint), str(tmp_path / 'out.onnx')]) == 1
+        error = capsys.readouterr().err
+        assert len(error.splitlines()) == 1 and 'is not a checkpoint of this network' in error
+
+
 def test_a_detector_hands_on_no_more_boxes_than_its_flattest_picture_has_cells(tmp_path):
     torch.manual_seed(1)
     checkpoint, output = tmp_path / 'checkpoint.pt', tmp_path / 'small.onnx'

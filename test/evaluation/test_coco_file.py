@@ -107,6 +107,11 @@ def test_people_of_17_and_of_19_joints_are_body19(tmp_path: Path) -> None:
     assert labels.labelled.sum(axis=1).tolist() == [17, 18]
 
 
+def test_sources_are_taken_as_text(tmp_path: Path) -> None:
+    images = [{**IMAGES[0], 'source': 3}, IMAGES[1]]
+    assert [image.source for image in read(tmp_path, PERSON, images=images).images] == ['3', 'all']
+
+
 def test_a_byte_order_mark_is_no_part_of_the_labels(tmp_path: Path) -> None:
     text = json.dumps({'images': IMAGES, 'annotations': [PERSON]})
     for encoding in ('utf-8-sig', 'utf-16'):

@@ -51,7 +51,7 @@ def test_results_that_are_the_labels_have_an_ap_of_1(
 
 
 def test_poses_with_and_without_a_box_go_together(tmp_path: Path) -> None:
-    results = [{**POSE, 'bbox': BOX}, {**POSE, 'image_id': '5', 'keypoints': FAR}]
+    results = [{**POSE, 'bbox': BOX}, {**POSE, 'image_id': 'b.jpg', 'keypoints': FAR}]
     assert evaluate(tmp_path, labels_file(tmp_path), results)['oks']['AP'] == pytest.approx(1)
     found = read_results(tmp_path / 'results.json', read_labels(tmp_path / 'labels.json'))
     assert found[4].boxes.tolist() == [[190, 140, 260, 310]]

@@ -266,6 +266,9 @@ ENTRY = '{annotations: coco.json, images: images'
         (ENTRY + ', weight: 1}', 'people_mix: {coco: 0.5}', "'coco' two shares"),
         (f'{ENTRY}, weight: 1}}, {ENTRY}, weight: 2}}', '', "'coco' two shares"),
         (ENTRY + '}', 'people_mix: [coco]', 'each source its share'),
+        (ENTRY + ', weight: .nan}', '', 'weight of coco.json is nan; expected a number'),
+        (ENTRY + ', weight: .inf}', '', 'weight of coco.json is inf; expected a number'),
+        ('[' * 20_000, '', 'is no readable data file'),
         (ENTRY + '}', 'people_mix: {coco: much}', "people_mix of coco is 'much'"),
     ],
 )

@@ -23,6 +23,10 @@ from rmpe_ros.io.bags.storage import BagError, Storage
 from rmpe_ros.io.bags.storage_files import open_storage
 from rmpe_ros.io.bags.zstandard import zstd
 
+# What a metadata.yaml that is none leads to.
+_UNREADABLE = (
+    OSError, ValueError, TypeError, LookupError, AttributeError, yaml.YAMLError, RecursionError
+)  # fmt: skip
 _SUFFIXES = ('.mcap', '.db3', '.mcap.zstd', '.db3.zstd')
 _ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
 
@@ -161,7 +165,7 @@ class Bag:
         except FileNotFoundError:
             self._warn(f'{folder} has no metadata.yaml: the recorder was killed', damage=False)
             return []
-        except (OSError, ValueError, TypeError, LookupError, AttributeError, yaml.YAMLError):
+        except _UNREADABLE:
             self._warn(f'{file} cannot be read; going on without it', damage=False)
             return []
         if isinstance(custom, Mapping):

@@ -72,7 +72,9 @@ def test_files_of_a_split_recording_follow_one_another(tmp_path):
     assert bag.topics[0].count == 4
 
 
-@pytest.mark.parametrize('content', ['', '{', '[1, 2]', 'rosbag2_bagfile_information: 3', '\0\xff'])
+@pytest.mark.parametrize(
+    'content', ['', '{', '[1, 2]', 'rosbag2_bagfile_information: 3', '\0\xff', '[' * 20_000]
+)
 def test_garbage_for_metadata_is_a_warning(images_bag, content):
     path = images_bag()
     (path / 'metadata.yaml').write_text(content, encoding='latin-1')
