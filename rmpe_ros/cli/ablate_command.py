@@ -2,13 +2,14 @@
 """`rmpe ablate`: what each part of RMPE is worth, the paper's Table 3 on your data."""
 
 import argparse
-import hashlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.evaluate_command import add_label_options, open_labels
 from rmpe_ros.cli.predict_command import add_pipeline_options, open_pipeline
+from rmpe_ros.evaluation.fingerprints import hash_settings
+from rmpe_ros.file_guard import Target, derives, reads
 
 if TYPE_CHECKING:
     from rmpe_ros.evaluation.ablation import Row
@@ -26,7 +27,7 @@ def add_parser(subparsers: Any) -> None:
         help="train and measure RMPE without each of its parts (the paper's Table 3)",
         description='Trains the pose network in the ways that the rows need, evaluates each row on '
         "labelled pictures, and prints the table beside the paper's numbers. What is done is kept "
-        'in --out: the same command goes on where it was stopped. '
+        'in --out: the same command on the same files goes on where it was stopped, and says so. '
         'Needs pip install "rmpe_ros[train]".',
     )
     parser.add_argument('--data', type=Path, required=True, help='YAML file with the training data')
@@ -73,6 +74,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument('--box-nms', type=float, default=0.8, metavar='IOU', help='of the detector')
     parser.add_argument('--score-threshold', type=float, default=0.1, metavar='S')
     add_pipeline_options(parser)
+    reads(parser, '--data', '--pretrained', '--init', '--pgpg')
+    derives(parser, targets=lambda args: [Target(args.out / 'results.json', '--out')])
     parser.set_defaults(run=run)
 
 
@@ -94,8 +97,11 @@ class _Ablation:
     def __init__(self, args: argparse.Namespace) -> None:
         import torch
 
+        from rmpe_ros import __version__
         from rmpe_ros.evaluation.ablation import KeptResults, choose_rows
+        from rmpe_ros.evaluation.fingerprints import hash_file, hash_pictures
         from rmpe_ros.evaluation.labels import LabelsError, find_images
+        from rmpe_ros.models import DEFAULT_DETECTOR, find_model
         from rmpe_ros.pipeline import DEFAULT_POSE_NMS
         from rmpe_ros.training.data_config import read_data_config
 
@@ -111,23 +117,43 @@ class _Ablation:
         self.labels, self.notes = open_labels(args)
         self.paths = find_images(self.labels, args.images)
         self.parameters = args.pose_nms or DEFAULT_POSE_NMS
-        names = (
-            'model', 'steps', 'minutes', 'batch', 'learning_rate', 'seed', 'detector',
-            'detector_noise', 'box_nms', 'score_threshold', 'sources', 'limit', 'incomplete',
-            'frozen_blocks',
-        )  # fmt: skip
-        self.settings = {name: getattr(args, name) for name in names}
-        self.settings |= {
-            'annotations': hashlib.sha256(args.annotations.read_bytes()).hexdigest(),
+        # Everything that makes a network or a score another one. Not the device nor the number of
+        # threads: a run may go on on another machine.
+        self.training = {
+            'version': __version__,
+            **_options('model', 'steps', 'minutes', 'batch', 'learning_rate', 'seed',
+                       'frozen_blocks', args=args),
+            'data': self.data.fingerprint(),
+            **{
+                name: hash_file(getattr(args, name)) if getattr(args, name) else None
+                for name in ('pretrained', 'init')
+            },
+        }  # fmt: skip
+        self.detection = {
+            'detector': hash_file(find_model(args.detector or DEFAULT_DETECTOR)),
+            **_options('detector_noise', 'box_nms', 'score_threshold', 'backend', 'precision',
+                       args=args),
+        }  # fmt: skip
+        self.pgpg = hash_file(args.pgpg) if args.pgpg else {**self.detection, 'seed': args.seed}
+        settings = {
+            **self.training,
+            **self.detection,
+            'pgpg': self.pgpg,
+            **_options('sources', 'limit', 'incomplete', 'min_score', 'max_people', args=args),
+            'annotations': hash_file(args.annotations),
+            'pictures': hash_pictures(self.paths.values()),
             'pose_nms': str(self.parameters),
         }
-        self.kept = KeptResults(args.out / 'results.json', self.settings)
+        self.kept = KeptResults(args.out / 'results.json', settings)
         self.generator: ProposalGenerator | None = None
 
     def run(self) -> int:
         from rmpe_ros.evaluation.ablation import ablation_table
         from rmpe_ros.evaluation.report import align
 
+        kept = [row for row in self.rows if row.name in self.kept.scores]
+        if kept:
+            self._tell(f'{len(kept)} of {len(self.rows)} rows', self.args.out / 'results.json')
         # By network, so that each is trained once and its poses are computed once.
         for training in dict.fromkeys(row.training for row in self.rows):
             rows = [
@@ -148,8 +174,9 @@ class _Ablation:
 
     def _train(self, row: 'Row') -> Path | None:
         """The ONNX file of the row's network; None when training was stopped."""
-        model = self.args.out / row.training / 'pose.onnx'
+        model = self.args.out / self._name(row.training, row) / 'pose.onnx'
         if model.is_file():
+            self._tell(f'the network {row.training}', model)
             return model
         first = self.args.init or self._stage('sppe', f'sppe-{row.proposals}-first', row, None)
         if first is None:
@@ -160,6 +187,17 @@ class _Ablation:
             return None
         self._export(checkpoint, model)
         return model
+
+    def _name(self, training: str, row: 'Row') -> str:
+        """Of the folder of one training run: equal only where its network would be."""
+        return f'{training}-{hash_settings(self._training_of(row))[:8]}'
+
+    def _training_of(self, row: 'Row') -> dict[str, Any]:
+        """What the networks of a row depend on."""
+        return {**self.training, 'pgpg': self.pgpg if row.proposals == 'pgpg' else None}
+
+    def _tell(self, what: str, file: Path) -> None:
+        print(f'{what}: taken from an earlier run with the same settings and files, {file}')
 
     def _stage(self, stage: str, name: str, row: 'Row', init: Path | None) -> Path | None:
         """Train one stage; its checkpoint, or None when it was stopped."""
@@ -197,12 +235,14 @@ class _Ablation:
             built.loss,
             built.batches,
             schedule,
-            args.out / name,
+            args.out / self._name(name, row),
             device=args.device,
+            settings={'stage': stage, **self._training_of(row)},
             progress=progress,
         )
         try:
-            trainer.resume()
+            if trainer.resume():
+                progress.say(f'goes on from step {trainer.step} of {trainer.checkpoint}')
             trainer.run()
         finally:
             progress.close()
@@ -216,7 +256,8 @@ class _Ablation:
         if self.generator is None:
             from rmpe_ros.training.pgpg import load_proposals
 
-            file = self.args.pgpg or self.args.out / 'pgpg.json'
+            key = hash_settings(self._training_of(row))[:8]
+            file = self.args.pgpg or self.args.out / f'pgpg-{key}.json'
             if not self.args.pgpg and not file.is_file():
                 self._fit_pgpg(file)
             self.generator = load_proposals(file)
@@ -313,3 +354,7 @@ class _Ablation:
                 progress.advance,
                 incomplete=self.args.incomplete,
             )
+
+
+def _options(*names: str, args: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(args, name) for name in names}

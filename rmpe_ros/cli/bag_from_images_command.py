@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.replay_command import add_storage_option
+from rmpe_ros.file_guard import reads, writes
 from rmpe_ros.io.bags.frames import DEFAULT_RATE, DEFAULT_START, LATEST_START
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ def add_parser(subparsers: Any) -> None:
     )
     add_schedule_options(parser)
     add_storage_option(parser)
+    reads(parser, 'images', '--annotations')
+    writes(parser, '--out', folder=True)
     parser.set_defaults(run=run)
 
 

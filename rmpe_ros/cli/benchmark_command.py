@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.predict_command import add_pipeline_options, open_pipeline
+from rmpe_ros.file_guard import reads, writes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,6 +55,8 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the numbers')
     add_pipeline_options(parser)
+    reads(parser, '--image', '--against')
+    writes(parser, '--json')
     parser.set_defaults(run=run)
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from rmpe_ros.file_guard import reads, writes
+
 if TYPE_CHECKING:
     from rmpe_ros.engines.cache import EngineCache, Entry
     from rmpe_ros.engines.compilation import Job
@@ -57,6 +59,8 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument('--force', action='store_true', help='compile again what is there already')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write what was compiled')
+    reads(parser, 'model')
+    writes(parser, '--json')
     parser.set_defaults(run=run)
 
 

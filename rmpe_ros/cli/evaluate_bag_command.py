@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.bag_from_images_command import add_schedule_options
 from rmpe_ros.cli.replay_command import tell_warnings
+from rmpe_ros.file_guard import reads, writes
 
 if TYPE_CHECKING:
     from rmpe_ros.evaluation.evaluate_bag import Matching, Recording
@@ -58,6 +59,8 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the numbers')
     add_schedule_options(parser)
+    reads(parser, 'bag', '--annotations', '--frames')
+    writes(parser, '--json')
     parser.set_defaults(run=run)
 
 

@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.predict_command import add_pipeline_options, open_pipeline
+from rmpe_ros.file_guard import reads, writes
 
 if TYPE_CHECKING:
     from rmpe_ros.evaluation.evaluate import Evaluation
@@ -51,6 +52,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument('--html', type=Path, metavar='FILE', help='write a report with pictures')
     add_pipeline_options(parser)
     add_detector_options(parser)
+    reads(parser, '--results')
+    writes(parser, '--json', '--html')
     parser.set_defaults(run=run)
 
 
@@ -64,6 +67,7 @@ def add_label_options(parser: Any) -> None:
         '--sources', nargs='+', metavar='NAME', help='only pictures of these sources'
     )
     parser.add_argument('--limit', type=int, metavar='N', help='only the first N pictures')
+    reads(parser, '--images', '--annotations')
 
 
 def add_detector_options(parser: Any) -> None:

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rmpe_ros.file_guard import reads, writes
+
 if TYPE_CHECKING:
     from rmpe_ros.networks.export import ExampleMaker
     from rmpe_ros.training.data_config import DataConfig
@@ -69,6 +71,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         '--license', default='not stated', help='licence of the weights, for the metadata'
     )
+    reads(parser, 'checkpoint', '--data')
+    writes(parser, 'output')
     parser.set_defaults(run=run)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.evaluate_command import add_label_options, open_labels
+from rmpe_ros.file_guard import reads, writes
 
 if TYPE_CHECKING:
     from rmpe_ros.evaluation.labels import Labels
@@ -50,6 +51,8 @@ def add_parser(subparsers: Any) -> None:
         help='most Gaussians of a mixture; BIC chooses (default: %(default)s)',
     )
     parser.add_argument('--seed', type=int, default=0)
+    reads(parser, '--detector', '--results')
+    writes(parser, '--out')
     parser.set_defaults(run=run)
 
 

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from rmpe_ros.cli.argument_types import natural_number, positive_number, share
+from rmpe_ros.file_guard import reads, writes
 from rmpe_ros.io.files import write_file
 
 
@@ -66,6 +67,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help='order that the network takes (default: of the format)',
     )
     add_metadata_options(parser)
+    reads(parser, 'file')
+    writes(parser, 'output')
 
 
 def add_metadata_options(parser: argparse.ArgumentParser) -> None:

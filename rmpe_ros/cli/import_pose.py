@@ -12,6 +12,8 @@ import re
 import sys
 from pathlib import Path
 
+from rmpe_ros.file_guard import reads, writes
+
 # MMPose, HRNet and AlphaPose all widen boxes by a quarter.
 _BOX_GROWTH = 0.25
 
@@ -100,6 +102,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--model-version', default='1', metavar='VERSION')
     group.add_argument('--training-data', default='not stated', metavar='TEXT')
     group.add_argument('--license', default='not stated', metavar='TEXT', help='of the weights')
+    reads(parser, 'file', '--skeleton')
+    writes(parser, 'output')
 
 
 def import_pose(args: argparse.Namespace) -> int:

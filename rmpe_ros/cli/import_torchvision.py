@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rmpe_ros.cli.argument_types import positive_number
 from rmpe_ros.cli.import_detector import add_metadata_options, detector_metadata
+from rmpe_ros.file_guard import reads, writes
 
 _OFFICIAL = {
     'rmpe.training_data': "COCO train2017 (torchvision's official weights)",
@@ -41,6 +42,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help='how many boxes it gives, the best ones (default: %(default)s)',
     )
     add_metadata_options(parser)
+    reads(parser, '--weights')
+    writes(parser, 'output')
 
 
 def import_torchvision(args: argparse.Namespace) -> int:
@@ -53,7 +56,6 @@ def import_torchvision(args: argparse.Namespace) -> int:
         load_weights(network, args.network, args.weights)
         origin = _STATED if args.weights else _OFFICIAL
         metadata = {**origin, **detector_metadata(args)}
-        args.output.parent.mkdir(parents=True, exist_ok=True)
         difference = export_ssd(network, args.output, metadata=metadata, queries=args.boxes)
     except ImportError as error:
         print(

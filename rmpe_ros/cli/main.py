@@ -14,8 +14,9 @@ from rmpe_ros import __version__, cli
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `rmpe` and return its exit code.
 
-    0: all well. 1: something failed on the way. 2: wrong usage, a model that cannot be used
-    included. 130: interrupted by Ctrl-C; what was written is complete.
+    0: all well. 1: something failed on the way. 2: wrong usage, a model that cannot be used and an
+    output that would replace an input included. 130: interrupted by Ctrl-C; what was written is
+    complete.
     """
     parser = make_parser()
     args = parser.parse_args(arguments)
@@ -25,16 +26,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Here, because `rmpe --help` and `rmpe doctor` must do without numpy, too.
     try:
         from rmpe_ros.engines import EngineError
+        from rmpe_ros.file_guard import TargetError, check_command
         from rmpe_ros.models import ModelError
     except ImportError as error:
         if args.command != 'doctor':
             return _fail(f'{error}; run "rmpe doctor" to see what is missing', 1)
         return int(args.run(args))
     try:
+        check_command(args)
         return int(args.run(args))
     except KeyboardInterrupt:
         return _fail('interrupted', 130)
-    except (EngineError, ModelError) as error:
+    except (EngineError, ModelError, TargetError) as error:
         return _fail(str(error), 2)
     except BrokenPipeError:
         # The reader (`| head`) has gone: nothing to say, and nothing to flush at exit.

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.argument_types import positive_number, share
+from rmpe_ros.file_guard import Target, derives, reads, writes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-    from rmpe_ros.core.pose_nms import PoseNmsParameters
     from rmpe_ros.core.poses import Poses
     from rmpe_ros.evaluation.coco_file import CocoImage
+    from rmpe_ros.io.files import NewFile
     from rmpe_ros.io.images import SourceImage
     from rmpe_ros.pipeline import PosePipeline
 
@@ -64,6 +65,9 @@ def add_parser(subparsers: Any) -> None:
         '--smooth', action='store_true', help='take the jitter off their joints; implies --track'
     )
     add_pipeline_options(parser)
+    reads(parser, 'path', '--annotations')
+    writes(parser, '--json')
+    derives(parser, targets=_pictures_to_write, inputs=_files_to_read)
     parser.set_defaults(run=run)
 
 
@@ -98,10 +102,12 @@ def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         '--pose-nms',
-        type=_pose_nms,
+        action=_LoadPoseNms,
         metavar='FILE',
         help='pose NMS parameters that `rmpe tune-nms` wrote (default: the shipped ones)',
     )
+    parser.set_defaults(pose_nms_file=None)
+    reads(parser, '--detector', '--pose', '--pose-nms-file')
 
 
 def open_pipeline(args: argparse.Namespace) -> 'PosePipeline':
@@ -217,10 +223,12 @@ class _Prediction:
         """Complete all files, also after an interruption."""
         from rmpe_ros.io.files import write_file
 
-        if self.pictures:
-            self.pictures.close()
-        if self.args.json:
-            write_file(self.args.json, json.dumps(self.results))
+        try:
+            if self.pictures:
+                self.pictures.close()
+        finally:
+            if self.args.json:
+                write_file(self.args.json, json.dumps(self.results))
 
     def summary(self) -> str:
         parts = [
@@ -265,6 +273,7 @@ class _Pictures:
         self._names: set[str] = set()
         self._stream: str | None = None
         self._video: Any = None
+        self._file: NewFile | None = None
 
     def add(self, item: 'SourceImage', poses: 'Poses') -> None:
         import cv2
@@ -284,43 +293,78 @@ class _Pictures:
         if item.frame is not None:
             self._add_frame(item, picture)
             return
-        name = (
-            item.name
-            if item.name.lower().endswith(('.jpg', '.jpeg', '.png'))
-            else item.name + '.jpg'
-        )
-        name = self._unique(name)
+        name = _unique(_picture_name(item.name), self._names)
         write_file(self._args.out / name, cv2.imencode(Path(name).suffix, picture)[1].tobytes())
 
     def _add_frame(self, item: 'SourceImage', picture: Any) -> None:
         import cv2
 
+        from rmpe_ros.io.files import NewFile
+
         stream = item.name.partition('#')[0]
         if stream != self._stream or item.frame == 0:
             self.close()
-            self._args.out.mkdir(parents=True, exist_ok=True)
-            path = self._args.out / self._unique(f'{Path(stream.replace(":", "-")).stem}.mp4')
+            path = self._args.out / _unique(_video_name(stream), self._names)
+            self._file = NewFile(path, ending='.mp4')
             size = (picture.shape[1], picture.shape[0])
             codec = cv2.VideoWriter.fourcc(*'mp4v')
-            self._video = cv2.VideoWriter(str(path), codec, item.rate or _RATE, size)
+            self._video = cv2.VideoWriter(
+                str(self._file.temporary), codec, item.rate or _RATE, size
+            )
             self._stream = stream
             if not self._video.isOpened():
+                self._file.discard()
+                self._file = None
                 raise OSError(None, 'this OpenCV cannot write MP4 videos there', str(path))
         self._video.write(picture)
 
-    def _unique(self, name: str) -> str:
-        """`name`, or name-2 and so on when this run has written it already."""
-        path, number = Path(name), 1
-        while name in self._names:
-            number += 1
-            name = f'{path.stem}-{number}{path.suffix}'
-        self._names.add(name)
-        return name
-
     def close(self) -> None:
+        """Give the video its name; after an interruption, too, it can be played to its end."""
         if self._video is not None:
             self._video.release()
             self._video = None
+        if self._file is not None:
+            self._file.commit()
+            self._file = None
+
+
+def _picture_name(name: str) -> str:
+    """photo.jpg stays photo.jpg; photo.webp becomes photo.webp.jpg."""
+    return name if name.lower().endswith(('.jpg', '.jpeg', '.png')) else f'{name}.jpg'
+
+
+def _video_name(stream: str) -> str:
+    return f'{Path(stream.replace(":", "-")).stem}.mp4'
+
+
+def _unique(name: str, names: set[str]) -> str:
+    """`name`, or name-2 and so on when this run has written it already."""
+    path, number = Path(name), 1
+    while name in names:
+        number += 1
+        name = f'{path.stem}-{number}{path.suffix}'
+    names.add(name)
+    return name
+
+
+def _files_to_read(args: argparse.Namespace) -> 'Iterator[Path]':
+    from rmpe_ros.io.images import list_sources
+
+    return (path for path, camera in list_sources(args.path) if camera is None)
+
+
+def _pictures_to_write(args: argparse.Namespace) -> 'Iterator[Target]':
+    """Every file that `_Pictures` may write, whichever of the inputs can be read."""
+    from rmpe_ros.io.images import VIDEO_SUFFIXES, list_sources
+
+    if args.out is None:
+        return
+    names: set[str] = set()
+    for path, camera in list_sources(args.path):
+        is_stream = camera is not None or path.suffix.lower() in VIDEO_SUFFIXES
+        stream = path.name if camera is None else f'webcam-{camera}'
+        _unique(_video_name(stream) if is_stream else _picture_name(path.name), names)
+    yield from (Target(args.out / name, '--out', derived=True) for name in sorted(names))
 
 
 class _ImageIds:
@@ -360,10 +404,20 @@ def _count(number: int, one: str, many: str) -> str:
     return f'{number} {one if number == 1 else many}'
 
 
-def _pose_nms(text: str) -> 'PoseNmsParameters':
-    from rmpe_ros.io.pose_nms_file import load_pose_nms
+class _LoadPoseNms(argparse.Action):
+    """Keeps the parameters as `pose_nms`, and the name of their file as `pose_nms_file`."""
 
-    try:
-        return load_pose_nms(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        from rmpe_ros.io.pose_nms_file import load_pose_nms
+
+        try:
+            namespace.pose_nms = load_pose_nms(values)
+        except ValueError as error:
+            raise argparse.ArgumentError(self, str(error)) from error
+        namespace.pose_nms_file = Path(values)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.predict_command import add_pipeline_options, open_pipeline
+from rmpe_ros.file_guard import reads, writes
 
 if TYPE_CHECKING:
     from rmpe_ros.io.bags.reader import Bag, BagMessage, TopicInfo
@@ -36,6 +37,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument('--with-images', action='store_true', help='copy the images, too')
     add_storage_option(parser)
     add_pipeline_options(parser)
+    reads(parser, 'bag')
+    writes(parser, '--out', folder=True)
     parser.set_defaults(run=run)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.argument_types import natural_number, positive_number
+from rmpe_ros.file_guard import Target, derives, reads
 
 if TYPE_CHECKING:
     import torch
@@ -138,6 +139,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         'GPU and fp32 on a CPU)',
     )
     machine.add_argument('--threads', type=positive_number, help='CPU threads (default: all cores)')
+    reads(parser, '--data', '--pgpg', '--pretrained', '--init', '--parallel')
+    derives(parser, targets=lambda args: [Target(args.out / 'checkpoint.pt', '--out')])
     parser.set_defaults(run=run)
 
 

@@ -19,6 +19,7 @@ from rmpe_ros.cli.evaluate_command import (
     run_models,
 )
 from rmpe_ros.cli.predict_command import add_pipeline_options, open_pipeline
+from rmpe_ros.file_guard import Target, derives, writes
 
 if TYPE_CHECKING:
     from rmpe_ros.core.pose_nms import PoseNmsParameters
@@ -89,6 +90,8 @@ def add_parser(subparsers: Any) -> None:
         help="the paper's formulas or those of the released code (default: as --pose-nms says)",
     )
     add_pipeline_options(parser)
+    writes(parser, '--out', '--plot')
+    derives(parser, targets=_kept_candidates)
     parser.set_defaults(run=run, gt_boxes=False)
 
 
@@ -218,12 +221,12 @@ def _find_candidates(
     args: argparse.Namespace, labels: 'Labels', box_nms: float
 ) -> 'tuple[Candidates, dict[str, Any]]':
     """Poses of all boxes, from the file of an earlier run where that fits; and their provenance."""
+    from rmpe_ros import __version__
     from rmpe_ros.evaluation.candidates import Candidates, load_candidates, save_candidates
+    from rmpe_ros.evaluation.fingerprints import hash_pictures
     from rmpe_ros.evaluation.labels import find_images
 
-    file = args.candidates
-    if file is None and args.out is not None:
-        file = args.out.with_name(args.out.name + '.candidates.npz')
+    file = _candidates_file(args)
     paths = find_images(labels, args.images)
     with open_pipeline(args) as pipeline:
         pipeline.pose_nms = None
@@ -244,6 +247,10 @@ def _find_candidates(
             'score_threshold': args.score_threshold,
         }
         made_with = {
+            'version': __version__,
+            'backend': args.backend,
+            'precision': args.precision,
+            'files': hash_pictures(paths.values()),
             **{part: model['sha256'] for part, model in models.items()},
             'annotations': provenance['annotations_sha256'],
             'pictures': [image.id for image in labels.images],
@@ -260,6 +267,18 @@ def _find_candidates(
         else:
             print(f'poses are those kept in {file}')
     return Candidates(labels, found), provenance
+
+
+def _candidates_file(args: argparse.Namespace) -> Path | None:
+    file: Path | None = args.candidates
+    if file is None and args.out is not None:
+        file = args.out.with_name(args.out.name + '.candidates.npz')
+    return file
+
+
+def _kept_candidates(args: argparse.Namespace) -> list[Target]:
+    file = _candidates_file(args)
+    return [Target(file, '--candidates')] if file is not None else []
 
 
 def _describe(parameters: 'PoseNmsParameters') -> str:

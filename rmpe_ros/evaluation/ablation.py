@@ -20,7 +20,7 @@ from rmpe_ros.evaluation.evaluate import Evaluation, evaluate
 from rmpe_ros.evaluation.found_people import FoundPeople, find_people
 from rmpe_ros.evaluation.labels import Labels
 from rmpe_ros.evaluation.labels.mpii import JOINT_GROUPS
-from rmpe_ros.io.files import write_file
+from rmpe_ros.io.files import unused_path, write_file
 from rmpe_ros.io.images import load_image
 from rmpe_ros.json_text import parse_json
 
@@ -224,25 +224,41 @@ def ablation_table(rows: Sequence[Row], results: Mapping[str, Mapping[str, float
     return table
 
 
+_RUN = ('settings', 'scores', 'rows')
+
+
 class KeptResults:
     """Scores of rows in a JSON file, so that an interrupted ablation goes on where it was.
 
-    settings: whatever the scores depend on; with other settings it starts afresh.
+    settings: whatever the scores depend on; with other settings it starts afresh, and the file
+    keeps what it had under "earlier".
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
         self._path, self._settings = path, json.loads(json.dumps(settings))
         self.scores: dict[str, dict[str, float]] = {}
+        self._earlier: list[dict[str, Any]] = []
+        self._is_ours = True
+        if not path.exists():
+            return
         try:
             data = parse_json(path.read_bytes())
-            if data['settings'] == self._settings:
-                self.scores = data['scores']
+            runs = [{key: data[key] for key in _RUN}, *data.get('earlier', [])]
+            self._earlier = [run for run in runs if run['settings'] != self._settings]
+            for run in reversed(runs):
+                if run['settings'] == self._settings:
+                    self.scores = dict(run['scores'])
         except (OSError, ValueError, KeyError, TypeError):
-            pass
+            self._is_ours = False
 
     def add(self, scores: Mapping[str, Mapping[str, float]]) -> None:
         """Take over some rows' scores, and write all to the file."""
         self.scores |= {name: dict(each) for name, each in scores.items()}
         rows = {row.name: asdict(row) for row in ROWS if row.name in self.scores}
         data = {'settings': self._settings, 'scores': self.scores, 'rows': rows}
+        if self._earlier:
+            data['earlier'] = self._earlier
+        if not self._is_ours:
+            self._path.rename(unused_path(self._path))
+            self._is_ours = True
         write_file(self._path, json.dumps(data, indent=1) + '\n')

@@ -86,7 +86,7 @@ def iter_images(sources: Iterable[str | Path]) -> Iterator[SourceImage]:
     out), videos their frames, a camera its frames until it is unplugged.
     What cannot be read is an item with `error` set, and the rest goes on; nothing is raised.
     """
-    for path, camera in _expand(sources):
+    for path, camera in list_sources(sources):
         if camera is not None:
             yield from _read_stream(camera, f'webcam:{camera}', None)
         elif path.suffix.lower() in VIDEO_SUFFIXES:
@@ -98,15 +98,15 @@ def iter_images(sources: Iterable[str | Path]) -> Iterator[SourceImage]:
 def count_images(sources: Iterable[str | Path]) -> int | None:
     """How many items `iter_images` will give, for a progress bar; None with a stream among them."""
     total = 0
-    for path, camera in _expand(sources):
+    for path, camera in list_sources(sources):
         if camera is not None or path.suffix.lower() in VIDEO_SUFFIXES:
             return None
         total += 1
     return total
 
 
-def _expand(sources: Iterable[str | Path]) -> Iterator[tuple[Path, int | None]]:
-    """Files and cameras in order: (path, None) or (path, number of the camera)."""
+def list_sources(sources: Iterable[str | Path]) -> Iterator[tuple[Path, int | None]]:
+    """What `iter_images` will read, in its order: (path, None), or (name, number) of a camera."""
     for source in sources:
         path = Path(source)
         camera = _WEBCAM.fullmatch(str(source))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from visualization_msgs.msg import MarkerArray
 from rmpe_ros.core.camera import PinholeCamera
 from rmpe_ros.core.drawing import draw_poses
 from rmpe_ros.core.skeletons import SKELETONS, Skeleton
-from rmpe_ros.io.files import write_file
+from rmpe_ros.io.files import unused_path, write_file
 from rmpe_ros.msg import PersonPoseArray, SkeletonInfo
 from rmpe_ros.nodes.annotations import foxglove_classes, image_annotations
 from rmpe_ros.nodes.image_subscription import ImageMessage, read_image, subscribe_image
@@ -61,6 +62,7 @@ class VisualizerNode(Node):
         self._skeletons: dict[str, Skeleton] = dict(SKELETONS)
         self._camera: PinholeCamera | None = None
         self._drawn = 0
+        self._started = time.time_ns()
         self._image = self.create_publisher(Image, 'poses/image', 5)
         self._markers = self.create_publisher(MarkerArray, 'poses/markers', 5)
         self._markers_3d = self.create_publisher(MarkerArray, 'poses_3d/markers', 5)
@@ -173,7 +175,9 @@ class VisualizerNode(Node):
         if self._image.get_subscription_count() > 0:
             self._image.publish(rgb_to_image(picture, image_message.header))
         if self._save_dir is not None:
-            save_picture(self._save_dir / self._file_name(image_message.header), picture)
+            path = self._save_dir / self._file_name(image_message.header)
+            # Only what this node wrote itself is replaced, when a stamp comes again.
+            save_picture(unused_path(path, since=self._started), picture)
 
     def _file_name(self, header: Header) -> str:
         """Sorts by time: seconds, nanoseconds of the stamp."""

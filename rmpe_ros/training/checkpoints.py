@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import fcntl
+import glob
 import io
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,10 @@ from rmpe_ros.io.files import write_file
 NETWORK_SETTINGS = ('stage', 'model', 'frozen_blocks', 'parallel')
 # A run may go on with another one of these: longer, or on another machine.
 FREE_SETTINGS = ('steps', 'minutes', 'precision', 'processes')
+
+
+# How `write_file` names what is not complete: not a user's own '.checkpoint.pt.backup'.
+_TEMPORARY = re.compile(r'\.(\w+\.partial|(?=\w*\d)\w{6,8})')
 
 
 class CheckpointError(ValueError):
@@ -90,8 +96,9 @@ def only_run_in(folder: Path) -> Iterator[None]:
 
 def remove_leftovers(path: Path) -> None:
     """Delete what was left of checkpoints that a killed run was writing."""
-    for leftover in path.parent.glob(f'.{path.name}.*'):
-        leftover.unlink(missing_ok=True)
+    for leftover in path.parent.glob(f'.{glob.escape(path.name)}.*'):
+        if _TEMPORARY.fullmatch(leftover.name.removeprefix(f'.{path.name}')):
+            leftover.unlink(missing_ok=True)
 
 
 def compare_settings(

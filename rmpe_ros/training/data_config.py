@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from rmpe_ros.evaluation.fingerprints import hash_file, hash_pictures, hash_settings
 from rmpe_ros.training.datasets import (
     FORMATS,
     Format,
@@ -84,6 +85,29 @@ class DataConfig:
         if not scenes:
             raise ValueError(f'{self._names()} list no photos')
         return scenes
+
+    def fingerprint(self) -> str:
+        """Changes when anything does that training on this data depends on.
+
+        Raises OSError for a file that cannot be read.
+        """
+        sets = [
+            {
+                'annotations': hash_file(each.annotations),
+                'pictures': hash_pictures(
+                    scene.image
+                    for scene in load_scenes(
+                        each.annotations, each.images, file_format=each.file_format
+                    )
+                ),
+                'format': each.file_format,
+                'source': each.source,
+                'weight': each.weight,
+            }
+            for each in (*self.train, self.validation)
+        ]
+        mixes = [dict(self.people_mix), dict(self.scenes_mix), self.teacher_weight]
+        return hash_settings({'sets': sets, 'mixes': mixes})
 
     def _names(self) -> str:
         return ', '.join(str(s.annotations) for s in self.train)

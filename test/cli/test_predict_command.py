@@ -188,6 +188,26 @@ def test_ctrl_c_leaves_complete_files(photos: Path, tmp_path: Path) -> None:
     assert all(path.suffix == '.png' and cv2.imread(str(path)) is not None for path in files)
 
 
+def test_a_killed_run_leaves_the_earlier_video(tmp_path: Path, two_people: np.ndarray) -> None:
+    clip, out = tmp_path / 'clip.avi', tmp_path / 'out'
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter_fourcc(*'MJPG'), 10.0, (640, 480))
+    for _ in range(400):
+        writer.write(two_people)
+    writer.release()
+    out.mkdir()
+    (out / 'clip.mp4').write_text('of an earlier run')
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'rmpe_ros.cli', 'predict', str(clip), '--out', str(out)],
+        cwd=Path(__file__).parents[2],
+    )
+    while not any(path.stat().st_size > 9999 for path in out.glob('.clip.mp4.*')):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert (out / 'clip.mp4').read_text() == 'of an earlier run'
+
+
 @pytest.mark.parametrize('option', ['--track', '--smooth'])
 def test_people_of_a_video_are_numbered(tmp_path: Path, option: str) -> None:
     clip = tmp_path / 'clip.avi'

@@ -137,8 +137,15 @@ def test_results_are_kept_for_the_same_settings_only(tmp_path: Path) -> None:
     again.add({'jitter': {'AP': 0.4}})
     assert KeptResults(file, {'steps': 5}).scores == {'full': {'AP': 0.5}, 'jitter': {'AP': 0.4}}
     assert KeptResults(file, {'steps': 6}).scores == {}
+    KeptResults(file, {'steps': 6}).add({'full': {'AP': 0.6}})
+    # Nothing of the other settings is lost.
+    assert KeptResults(file, {'steps': 5}).scores == {'full': {'AP': 0.5}, 'jitter': {'AP': 0.4}}
+    assert json.loads(file.read_text())['scores'] == {'full': {'AP': 0.6}}
     file.write_text('{')
-    assert KeptResults(file, {'steps': 5}).scores == {}
+    strange = KeptResults(file, {'steps': 5})
+    assert strange.scores == {}
+    strange.add({'full': {'AP': 0.7}})
+    assert (tmp_path / 'results-2.json').read_text() == '{', "somebody's own file is kept"
 
 
 @pytest.mark.slow
@@ -203,6 +210,46 @@ def test_two_rows_from_pictures_to_the_table(
     assert 'plain two-step' in shown and 'paper mAP' in shown
     kept = json.loads((tmp_path / 'out' / 'results.json').read_text())
     assert set(kept['scores']) == {'full', 'two-step', 'true-boxes'}
-    # All is there: nothing is trained again.
+    # All is there: nothing is trained again, and that is said.
     assert main([*command, '--pgpg', str(file)]) == 0
-    assert 'step' not in capsys.readouterr().out.split('paper mAP')[0]
+    shown = capsys.readouterr().out.split('paper mAP')[0]
+    assert 'step' not in shown
+    assert '3 of 3 rows: taken from an earlier run with the same settings' in shown
+
+    networks = set((tmp_path / 'out').glob('*/pose.onnx'))
+    assert len(networks) == 2
+    # Only the evaluation is another one: the networks are taken, and that is said, too.
+    assert main([*command, '--pgpg', str(file), '--limit', '1']) == 0
+    assert capsys.readouterr().out.count('the network') == 2
+    assert set((tmp_path / 'out').glob('*/pose.onnx')) == networks
+
+    # Whatever makes another network trains one, and leaves the earlier ones where they are.
+    command[command.index('full') :] = ['full', '--threads', '1', '--pgpg', str(file)]
+    (checkpoint,) = (tmp_path / 'out').glob('sppe-pgpg-first-*/checkpoint.pt')
+    copy = tmp_path / 'init.pt'
+    copy.write_bytes(checkpoint.read_bytes())
+
+    def change_a_picture() -> None:
+        cv2.imwrite(str(tmp_path / '0.png'), np.full((240, 320, 3), 90, np.uint8))
+
+    def change_the_mixture() -> None:
+        with (tmp_path / 'data.yaml').open('a') as data:
+            data.write('teacher_weight: 0.25\n')
+
+    def change_pgpg() -> None:
+        file.write_text(file.read_text().replace('0.01', '0.02'))
+
+    for options, change in (
+        (['--steps', '2'], None),
+        (['--init', str(copy)], None),
+        ([], change_a_picture),
+        ([], change_the_mixture),
+        ([], change_pgpg),
+    ):
+        if change:
+            change()
+        assert main([*command, *options]) == 0
+        assert 'taken from' not in capsys.readouterr().out
+        grown = set((tmp_path / 'out').glob('*/pose.onnx'))
+        assert grown > networks
+        networks = grown

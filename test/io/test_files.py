@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rmpe_ros.io.files import write_file
+from rmpe_ros.io.files import NewFile, unused_path, write_file
 
 
 def test_replaces_and_makes_folders(tmp_path: Path) -> None:
@@ -32,3 +32,31 @@ def test_failure_names_the_file_and_leaves_the_old_one(tmp_path: Path) -> None:
         write_file(tmp_path / 'file' / 'below', 'x')
     assert (tmp_path / 'file').read_text() == 'old'
     assert sorted(os.listdir(tmp_path)) == ['file', 'folder']
+
+
+def test_a_new_file_has_its_name_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / 'videos' / 'clip.mp4'
+    write_file(path, 'old')
+    new = NewFile(path, ending='.mp4')
+    new.temporary.write_text('half')
+    assert new.temporary.suffix == '.mp4'
+    assert path.read_text() == 'old'
+    new.discard()
+    assert os.listdir(path.parent) == ['clip.mp4']
+    new = NewFile(path)
+    new.temporary.write_text('whole')
+    new.commit()
+    new.discard()
+    assert path.read_text() == 'whole'
+    assert os.listdir(path.parent) == ['clip.mp4']
+
+
+def test_names_that_are_taken(tmp_path: Path) -> None:
+    path = tmp_path / 'a.jpg'
+    assert unused_path(path) == path
+    path.touch()
+    (tmp_path / 'a-2.jpg').symlink_to('nowhere')
+    assert unused_path(path) == tmp_path / 'a-3.jpg'
+    later = path.stat().st_mtime_ns + 1
+    assert unused_path(path, since=later) == tmp_path / 'a-3.jpg'
+    assert unused_path(path, since=later - 2) == path

@@ -167,6 +167,16 @@ def test_without_ros_it_says_what_to_do(demo, photos):
     assert 'Traceback' not in output
 
 
+def test_the_source_is_not_taken_for_an_earlier_result(demo, photos, tmp_path):
+    photos.rename(tmp_path / 'pictures')
+    before = {path: path.read_bytes() for path in (tmp_path / 'pictures').iterdir()}
+    process = demo('--source', 'pictures', '--out', '.')
+    output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 2, output
+    assert '--out would replace' in output
+    assert {path: path.read_bytes() for path in (tmp_path / 'pictures').iterdir()} == before
+
+
 def test_a_missing_source(demo):
     process = demo('--source', 'nowhere')
     output, _ = process.communicate(timeout=PATIENCE)

@@ -104,6 +104,28 @@ def test_nothing_is_drawn_for_nobody_and_everything_saved(
     assert 'stopped after 0 pictures' in idle.log_text()
 
 
+def test_pictures_that_it_did_not_make_stay(
+    peer, start_node, topics, pipeline, two_people, tmp_path
+):
+    header = new_header()
+    mine = tmp_path / f'{header.stamp.sec:010d}_{header.stamp.nanosec:09d}.png'
+    mine.write_text('mine')
+    start(start_node, save_dir=str(tmp_path), save_format='png')
+    topics.wait()
+    poses = pipeline(two_people)
+
+    def saved():
+        topics.image.publish(rgb_to_image(two_people, header))
+        topics.poses.publish(poses_to_message(poses, header, image_size=two_people.shape[:2]))
+        peer.spin_for(0.5)
+        return mine.with_name(f'{mine.stem}-2.png').exists()
+
+    peer.wait_for(saved, 'a picture of another name')
+    saved()  # the same stamp once more replaces the node's own picture
+    assert mine.read_text() == 'mine'
+    assert len(list(tmp_path.glob('*.png'))) == 2
+
+
 def test_markers_with_camera_and_a_skeleton_of_ones_own(peer, start_node, topics):
     node = start(start_node, marker_depth=2.0)
     received = peer.collect(MarkerArray, '/vis/poses/markers')

@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import os
 import re
-import shutil
 import signal
 import statistics
 import sys
@@ -22,7 +21,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from rmpe_ros.io.images import ImageError, count_images, load_image
+from rmpe_ros.demo_folder import DemoError, DemoFolder, prepare_folder
+from rmpe_ros.io.images import ImageError, count_images, list_sources, load_image
 
 if TYPE_CHECKING:
     from rmpe_ros.cli.processes.child_process import NodeProcess
@@ -43,10 +43,6 @@ The demo needs ROS 2 and the messages of this package ({reason}). Either
 Without ROS: rmpe predict photo.jpg"""
 
 
-class DemoError(Exception):
-    """Something that ends the demo; the text is for people."""
-
-
 @dataclass(frozen=True)
 class DemoOptions:
     """source: photo, folder, video or webcam; out: folder for the results.
@@ -61,12 +57,16 @@ class DemoOptions:
 
 
 def run_demo(options: DemoOptions) -> int:
-    """Run it; returns the exit code: 0, 1 when something went wrong, 130 after Ctrl-C."""
+    """Run it; returns the exit code: 0, 1 when something went wrong, 130 after Ctrl-C.
+
+    Raises TargetError when the results would replace the source.
+    """
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         _check_ros()
         _check_source(options.source)
-        return _Demo(options).run()
+        files = [path for path, camera in list_sources([options.source]) if camera is None]
+        return _Demo(options, prepare_folder(options.out, files)).run()
     except DemoError as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
@@ -78,15 +78,13 @@ def run_demo(options: DemoOptions) -> int:
 class _Demo:
     """One run: folders, child processes, recorder, checks, table."""
 
-    def __init__(self, options: DemoOptions) -> None:
+    def __init__(self, options: DemoOptions, folder: DemoFolder) -> None:
         from rmpe_ros.cli.processes.dds_environment import local_environment
 
         self.options = options
         self.is_stream = count_images([options.source]) is None
-        self.pictures = options.out / 'pictures'
-        self.logs = options.out / 'log'
-        self.bag = options.out / 'bag'
-        prepare_folder(options.out)
+        self.folder = folder
+        self.pictures, self.logs, self.bag = folder.pictures, folder.logs, folder.bag
         package_root = Path(__file__).resolve().parents[3]
         self.environment = local_environment(os.environ, processes=4, packages=package_root)
         self.environment.setdefault('ROS_LOG_DIR', str(self.logs.resolve() / 'ros'))
@@ -140,7 +138,7 @@ class _Demo:
         from rmpe_ros.cli.processes.child_process import NodeProcess
 
         child = NodeProcess(
-            name, self.logs / f'{name}.log', environment=self.environment, parameters=parameters
+            name, self.folder.log(name), environment=self.environment, parameters=parameters
         )
         self.children[name] = stack.enter_context(child)
 
@@ -157,7 +155,11 @@ class _Demo:
         rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
         stack.callback(rclpy.try_shutdown)
         recorder = DemoRecorder(
-            self.bag, self.pictures, numbered=self.is_stream, on_answer=self._tell
+            self.bag,
+            self.pictures,
+            numbered=self.is_stream,
+            on_answer=self._tell,
+            on_file=self.folder.note,
         )
         stack.callback(recorder.destroy_node)
         stack.callback(recorder.close)
@@ -269,25 +271,6 @@ class _Demo:
             + ', '.join(f'{count} {topic}' for topic, count in content.counts.items())
             + f'; {found} people'
         )
-
-
-def prepare_folder(out: Path) -> None:
-    """Make `out`, without what an earlier demo left. Raises DemoError when that is not ours."""
-    bag = out / 'bag'
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if bag.exists():
-            if any(
-                file.suffix != '.mcap' and file.name != 'metadata.yaml' for file in bag.iterdir()
-            ):
-                raise DemoError(f'{bag} is not a bag of the demo; move it away or use --out')
-            shutil.rmtree(bag)
-        for name in ('pictures', 'log'):
-            (out / name).mkdir(exist_ok=True)
-        for picture in (out / 'pictures').glob('*.*'):
-            picture.unlink()
-    except OSError as error:
-        raise DemoError(f'{out} cannot be written: {error}') from error
 
 
 def photo_files(source: Path) -> list[Path]:

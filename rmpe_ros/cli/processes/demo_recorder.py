@@ -18,6 +18,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from rmpe_ros.io.bags.writer import BagTopic, BagWriter
+from rmpe_ros.io.files import unused_path
 from rmpe_ros.msg import PersonPoseArray, SkeletonInfo
 from rmpe_ros.nodes.rclpy_messages import image_to_rgb
 from rmpe_ros.nodes.stamp_matcher import HeaderKey, header_key
@@ -39,6 +40,7 @@ class DemoRecorder(Node):
     bag: an open bag that gets the first three of them, byte by byte as received.
     pictures: folder for annotated pictures. numbered: write every frame of a name (videos), or
     one picture for each name (photos). on_answer: called with name, answers so far of that name.
+    on_file: called with each file that has been written. What is in `pictures` already stays.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class DemoRecorder(Node):
         *,
         numbered: bool,
         on_answer: Callable[[str, Answers], None],
+        on_file: Callable[[Path], None] = lambda path: None,
     ) -> None:
         super().__init__('demo_recorder')
         self.images: set[HeaderKey] = set()
@@ -59,6 +62,8 @@ class DemoRecorder(Node):
         self._folder = pictures
         self._numbered = numbered
         self._on_answer = on_answer
+        self._on_file = on_file
+        self._bag_folder = bag
         latched = QoSProfile(
             depth=1,
             durability=DurabilityPolicy.TRANSIENT_LOCAL,
@@ -86,6 +91,8 @@ class DemoRecorder(Node):
     def close(self) -> None:
         """Finish the bag."""
         self._bag.close()
+        for file in self._bag_folder.iterdir():
+            self._on_file(file)
 
     def _subscribe(
         self, kind: Any, topic: str, callback: Callable[[Any], None], qos: QoSProfile | int
@@ -119,9 +126,11 @@ class DemoRecorder(Node):
     def _on_picture(self, message: Image) -> None:
         written = self.pictures.setdefault(message.header.frame_id, [])
         if self._numbered or not written:
-            path = self._folder / self._picture_name(message.header, len(written))
+            name = self._picture_name(message.header, len(written))
+            path = unused_path(self._folder / name)
             save_picture(path, image_to_rgb(message))
             written.append(path)
+            self._on_file(path)
 
     def _picture_name(self, header: Header, number: int) -> str:
         name = Path(header.frame_id).name
