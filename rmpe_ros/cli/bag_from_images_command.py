@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rmpe_ros.cli.argument_types import add_size_limit
 from rmpe_ros.cli.replay_command import add_storage_option
 from rmpe_ros.file_guard import reads, writes
 from rmpe_ros.io.bags.frames import DEFAULT_RATE, DEFAULT_START, LATEST_START
@@ -27,7 +28,7 @@ def add_parser(subparsers: Any) -> None:
         help='make a bag of a folder of photos, labelled or not',
         description='Writes a bag of image messages. The stamp of a photo is start + number / '
         'rate; photos are numbered from 0 in the order of the annotation file, or else of their '
-        'names. '
+        'names, frame_2 before frame_10. '
         'Exit code 1 when a photo could not be read; nothing takes its number.',
     )
     parser.add_argument('images', type=Path, metavar='DIR', help='folder of photos')
@@ -47,6 +48,7 @@ def add_parser(subparsers: Any) -> None:
     )
     add_schedule_options(parser)
     add_storage_option(parser)
+    add_size_limit(parser)
     reads(parser, 'images', '--annotations')
     writes(parser, '--out', folder=True)
     parser.set_defaults(run=run)
@@ -99,6 +101,8 @@ def run(args: argparse.Namespace) -> int:
                 failures += 1
                 progress.say(f'error: {item.error}')
             else:
+                if item.warning:
+                    progress.say(f'warning: {item.warning}')
                 message = _message(item, stamp, args)
                 bag.write(topic.name, stamp, bag_types().serialize_cdr(message, topic.type))
             progress.advance()
@@ -116,6 +120,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _list_files(args: argparse.Namespace) -> list[str]:
     """File names relative to the folder; raises ValueError for a bad folder or annotation file."""
+    from rmpe_ros.io.images import list_folder
+
     if not args.images.is_dir():
         raise ValueError(f'{args.images} is not a folder')
     if args.annotations:
@@ -124,11 +130,7 @@ def _list_files(args: argparse.Namespace) -> list[str]:
         files = [image.file for image in read_label_file(args.annotations).images]
         where = args.annotations
     else:
-        files = sorted(
-            each.name
-            for each in args.images.iterdir()
-            if each.is_file() and not each.name.startswith('.')
-        )
+        files = [path.name for path in list_folder(args.images)]
         where = args.images
     if not files:
         raise ValueError(f'{where}: there are no photos in it')
@@ -141,8 +143,10 @@ def _read(folder: Path, files: list[str]) -> Iterator[SourceImage]:
 
     for file in files:
         path = folder / file
+        warnings: list[str] = []
         try:
-            yield SourceImage(file, path, load_image(path))
+            image = load_image(path, warn=warnings.append)
+            yield SourceImage(file, path, image, warning='; '.join(warnings) or None)
         except ImageError as error:
             yield SourceImage(file, path, None, str(error))
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rmpe_ros.cli.argument_types import add_size_limit
 from rmpe_ros.cli.evaluate_command import add_label_options, open_labels
 from rmpe_ros.file_guard import reads, writes
 
@@ -51,6 +52,7 @@ def add_parser(subparsers: Any) -> None:
         help='most Gaussians of a mixture; BIC chooses (default: %(default)s)',
     )
     parser.add_argument('--seed', type=int, default=0)
+    add_size_limit(parser)
     reads(parser, '--detector', '--results')
     writes(parser, '--out')
     parser.set_defaults(run=run)

@@ -27,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from rmpe_ros.engines import EngineError
         from rmpe_ros.file_guard import TargetError, check_command
+        from rmpe_ros.image_decoding import MAX_MEGAPIXELS, pixel_limit
         from rmpe_ros.models import ModelError
     except ImportError as error:
         if args.command != 'doctor':
@@ -34,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(args.run(args))
     try:
         check_command(args)
-        return int(args.run(args))
+        with pixel_limit(getattr(args, 'max_megapixels', None) or MAX_MEGAPIXELS):
+            return int(args.run(args))
     except KeyboardInterrupt:
         return _fail('interrupted', 130)
     except (EngineError, ModelError, TargetError) as error:

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rmpe_ros.cli.argument_types import positive_number, share
+from rmpe_ros.cli.argument_types import add_size_limit, positive_number, share
 from rmpe_ros.file_guard import Target, derives, reads, writes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from rmpe_ros.core.poses import Poses
     from rmpe_ros.evaluation.coco_file import CocoImage
@@ -106,6 +106,7 @@ def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
         metavar='FILE',
         help='pose NMS parameters that `rmpe tune-nms` wrote (default: the shipped ones)',
     )
+    add_size_limit(group)
     parser.set_defaults(pose_nms_file=None)
     reads(parser, '--detector', '--pose', '--pose-nms-file')
 
@@ -187,10 +188,12 @@ class _Prediction:
             height, width = item.image.shape[:2]
             if min(height, width) < _TOO_SMALL:
                 self.progress.say(f'{item.path}: {width}x{height} pixels is too small for a person')
+            if item.warning:
+                self.progress.say(f'warning: {item.warning}')
             poses = self.pipeline(item.image)
             self.milliseconds.append(self.pipeline.timings['total'])
             if self.tracks:
-                poses = self.tracks.follow(item, poses)
+                poses = self.tracks.follow(item, poses, self.progress.say)
             self.people += len(poses)
             if self.args.json:
                 self._collect(item, poses)
@@ -254,15 +257,23 @@ class _Tracks:
         smoothing = OneEuroParameters() if smooth else None
         self._tracker = PoseTracker(TrackingParameters(smoothing=smoothing))
         self._stream: str | None = None
+        self._has_told = False
 
-    def follow(self, item: 'SourceImage', poses: 'Poses') -> 'Poses':
+    def follow(self, item: 'SourceImage', poses: 'Poses', say: 'Callable[[str], None]') -> 'Poses':
         if item.frame is None:
+            if not self._has_told:
+                self._has_told = True
+                say(
+                    '--track and --smooth follow people through videos and webcams; photos are '
+                    'left without numbers'
+                )
             return poses
         stream = item.name.partition('#')[0]
         if stream != self._stream or item.frame == 0:
             self._tracker.reset()
             self._stream = stream
-        return self._tracker.update(poses, item.frame / (item.rate or _RATE))
+        seconds = item.frame / (item.rate or _RATE) if item.time is None else item.time
+        return self._tracker.update(poses, seconds)
 
 
 class _Pictures:

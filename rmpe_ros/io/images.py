@@ -4,25 +4,47 @@
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from time import monotonic
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from rmpe_ros.image_decoding import (
+    ADVICE,
+    MAX_MEGAPIXELS,
+    ImageError,
+    check_size,
+    decode_image,
+    load_image,
+    quiet_cv2,
+)
+
+__all__ = [
+    'MAX_MEGAPIXELS',
+    'VIDEO_SUFFIXES',
+    'ImageError',
+    'SourceImage',
+    'count_images',
+    'decode_image',
+    'is_video',
+    'iter_images',
+    'list_folder',
+    'list_sources',
+    'load_image',
+]
 
 # FFmpeg, inside OpenCV, has a log of its own and reads this once, at the first video: be quiet.
 os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
 
 VIDEO_SUFFIXES = frozenset('.mp4 .avi .mov .mkv .webm .m4v .mpg .mpeg .wmv'.split())
 _WEBCAM = re.compile(r'(?:webcam:|/dev/video)?(\d+)')
-_ADVICE = 'expected a photo such as JPEG, PNG, WebP, BMP or TIFF'
-
-
-class ImageError(ValueError):
-    """An image, folder, video or camera cannot be read; names it and says why."""
+_SIDES = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+# Containers whose frame count is only an estimate, from the length and the rate.
+_ESTIMATES = frozenset('.mkv .webm .wmv .mpg .mpeg'.split())
+_ESTIMATE_ERROR = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +56,9 @@ class SourceImage:
     image: uint8 (H, W, 3) RGB, or None, and then `error` is a sentence that names the file.
     frame: number of the frame in a video or camera stream, None for a photo.
     rate: frames per second as the video or camera says, None where it does not.
+    time: of the frame, in seconds: in a video since its beginning, as its container says, of a
+        camera by a clock that never goes back; None for a photo and where a video does not say.
+    warning: a sentence about what is odd with an image that can be used.
     """
 
     name: str
@@ -42,64 +67,41 @@ class SourceImage:
     error: str | None = None
     frame: int | None = None
     rate: float | None = None
+    time: float | None = None
+    warning: str | None = None
 
 
-def load_image(path: str | Path) -> NDArray[np.uint8]:
-    """Read a photo as uint8 (H, W, 3) RGB.
-
-    It is turned upright as its EXIF orientation says; grey becomes RGB, 16 bit 8 bit; transparency
-    is dropped. A truncated JPEG or PNG is an error, although decoders would fill the rest with
-    grey: half a picture must not pass for a whole one.
-    Raises ImageError that names the file.
-    """
-    path = Path(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ImageError(f'{path}: cannot be read: {error.strerror}') from error
-    try:
-        return decode_image(data)
-    except ImageError as error:
-        raise ImageError(f'{path}: {error}') from error.__cause__
-
-
-def decode_image(data: bytes) -> NDArray[np.uint8]:
-    """Decode the bytes of an image file as `load_image` does; for compressed ROS images, too."""
-    if not data:
-        raise ImageError('empty file')
-    if _is_truncated(data):
-        raise ImageError('truncated: the file ends in the middle of the picture')
-    with _quiet_cv2():
-        try:
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-        except cv2.error as error:
-            raise ImageError(f'cannot be decoded: {error.err}') from error
-    if image is None:
-        raise ImageError(f'not an image that can be decoded; {_ADVICE}')
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
-
-
-def iter_images(sources: Iterable[str | Path]) -> Iterator[SourceImage]:
+def iter_images(
+    sources: Iterable[str | Path], *, max_megapixels: float | None = None
+) -> Iterator[SourceImage]:
     """All images of photos, folders, videos and cameras ('webcam:0', '/dev/video0' or '0').
 
-    Folders give their files in the order of their names (hidden files and sub-folders are left
-    out), videos their frames, a camera its frames until it is unplugged.
-    What cannot be read is an item with `error` set, and the rest goes on; nothing is raised.
+    Folders give their files in the natural order of their names, 2 before 10 (hidden files and
+    sub-folders are left out), videos their frames, a camera its frames until it is unplugged.
+    What cannot be read is an item with `error` set, and the rest goes on; nothing is raised. A
+    video that is cut short or damaged has such an item at its end.
+    max_megapixels: what declares more is not decoded, as for `load_image`.
     """
+    most = max_megapixels
     for path, camera in list_sources(sources):
         if camera is not None:
-            yield from _read_stream(camera, f'webcam:{camera}', None)
-        elif path.suffix.lower() in VIDEO_SUFFIXES:
-            yield from _read_stream(str(path), path.name, path)
+            yield from _read_stream(camera, f'webcam:{camera}', None, most)
+        elif is_video(path):
+            yield from _read_stream(str(path), path.name, path, most)
         else:
-            yield _read_photo(path)
+            yield _read_photo(path, most)
+
+
+def is_video(path: Path | None) -> bool:
+    """Whether a file is read as a video, by its name."""
+    return path is not None and path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def count_images(sources: Iterable[str | Path]) -> int | None:
     """How many items `iter_images` will give, for a progress bar; None with a stream among them."""
     total = 0
     for path, camera in list_sources(sources):
-        if camera is not None or path.suffix.lower() in VIDEO_SUFFIXES:
+        if camera is not None or is_video(path):
             return None
         total += 1
     return total
@@ -114,50 +116,84 @@ def list_sources(sources: Iterable[str | Path]) -> Iterator[tuple[Path, int | No
             yield path, int(camera[1])
         elif path.is_dir():
             try:
-                files = sorted(each for each in path.iterdir() if each.is_file())
+                files = list_folder(path)
             except OSError:
                 files = []
-            visible = [each for each in files if not each.name.startswith('.')]
             # An empty or unreadable folder goes on as itself, and becomes an error when it is read.
-            yield from ((each, None) for each in visible or [path])
+            yield from ((each, None) for each in files or [path])
         else:
             yield path, None
 
 
-def _read_photo(path: Path) -> SourceImage:
+def list_folder(folder: Path) -> list[Path]:
+    """The files in a folder, without hidden ones, in natural order: frame_2 before frame_10.
+
+    Raises OSError.
+    """
+    files = (each for each in folder.iterdir() if each.is_file() and not each.name.startswith('.'))
+    return sorted(files, key=_natural_key)
+
+
+def _natural_key(path: Path) -> tuple[list[tuple[bool, int, str]], str]:
+    """Numbers by their value, the rest by its letters; equal values by the name."""
+    parts = re.findall(r'[0-9]+|[^0-9]+', path.name)
+    # A part is a number or not: digits come before letters, as in the order of characters.
+    key = [(False, int(p), '') if p[0] in '0123456789' else (True, 0, p) for p in parts]
+    return key, path.name
+
+
+def _read_photo(path: Path, most: float | None) -> SourceImage:
+    warnings: list[str] = []
     try:
         if path.is_dir():
             # Says so itself when the folder may not be listed.
             list(path.iterdir())
-            raise ImageError(f'{path}: folder without files; {_ADVICE}')
-        return SourceImage(path.name, path, load_image(path))
+            raise ImageError(f'{path}: folder without files; {ADVICE}')
+        image = load_image(path, max_megapixels=most, warn=warnings.append)
+        return SourceImage(path.name, path, image, warning='; '.join(warnings) or None)
     except OSError as error:
         return SourceImage(path.name, path, None, f'{path}: cannot be read: {error.strerror}')
     except ImageError as error:
         return SourceImage(path.name, path, None, str(error))
 
 
-def _read_stream(source: str | int, name: str, path: Path | None) -> Iterator[SourceImage]:
-    """Frames of a video file or a camera; one item with an error when there is not even one."""
+def _read_stream(
+    source: str | int, name: str, path: Path | None, most: float | None
+) -> Iterator[SourceImage]:
+    """Frames of a video file or a camera; an item with an error when there is not even one, and
+    at the end of a video that has fewer than it says.
+    """
     where = str(path or name)
     if path is not None and not path.is_file():
         yield SourceImage(name, path, None, f'{where}: cannot be read: no such file')
         return
-    with _quiet_cv2():
+    with quiet_cv2():
         capture = cv2.VideoCapture(source)
     try:
         rate = capture.get(cv2.CAP_PROP_FPS)
-        number = 0
+        count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        width, height = (capture.get(key) for key in _SIDES)
+        check_size((int(width), int(height)), most)
+        number, before = 0, None
         while True:
-            with _quiet_cv2():
+            with quiet_cv2():
                 found, frame = capture.read()
             if not found:
                 break
             image = np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8)
+            time = _frame_time(capture, before, rate) if path is not None else monotonic()
             yield SourceImage(
-                f'{name}#{number:06d}', path, image, None, number, rate if rate > 0 else None
+                f'{name}#{number:06d}',
+                path,
+                image,
+                frame=number,
+                rate=rate if rate > 0 else None,
+                time=time,
             )
-            number += 1
+            number, before = number + 1, time
+    except ImageError as error:
+        yield SourceImage(name, path, None, f'{where}: {error}')
+        return
     finally:
         capture.release()
     if number == 0:
@@ -167,39 +203,27 @@ def _read_stream(source: str | int, name: str, path: Path | None) -> Iterator[So
             else 'not a video that can be decoded, or it is damaged'
         )
         yield SourceImage(name, path, None, f'{where}: {advice}')
+    elif path is not None and number < _least_frames(path, count):
+        yield SourceImage(
+            name,
+            path,
+            None,
+            f'{where}: ends after {number} of {count:.0f} frames: cut short, or damaged there',
+        )
 
 
-# In a JPEG's entropy-coded data 0xFF is followed by 00 or a restart marker; others end it.
-_JPEG_MARKER = re.compile(rb'\xff[^\x00\xd0-\xd7\xff]')
+def _frame_time(capture: cv2.VideoCapture, before: float | None, rate: float) -> float | None:
+    """Seconds of the frame just read, by the rate where the container's times do not grow."""
+    seconds = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+    if before is None:
+        return seconds if seconds >= 0 else None
+    if seconds > before:
+        return seconds
+    return before + 1 / rate if rate > 0 else None
 
 
-def _is_truncated(data: bytes) -> bool:
-    """Whether a JPEG lacks its end-of-image marker or a PNG its last chunk."""
-    if data.startswith(b'\x89PNG'):
-        return b'IEND' not in data
-    if not data.startswith(b'\xff\xd8'):
-        return False
-    # Walk from segment to segment: a thumbnail inside one has an end marker of its own.
-    position = 2
-    while marker := _JPEG_MARKER.search(data, position):
-        if marker[0] == b'\xff\xd9':
-            return False
-        length = int.from_bytes(data[marker.end() : marker.end() + 2], 'big')
-        position = marker.end() + max(length, 2)
-    return True
-
-
-@contextmanager
-def _quiet_cv2() -> Iterator[None]:
-    """Keep OpenCV from writing its own complaints to stderr; ours say more."""
-    # OpenCV 4.5 of older Ubuntus keeps these functions elsewhere or not at all.
-    logging: Any = getattr(cv2.utils, 'logging', None)
-    if logging is None:
-        yield
-        return
-    level = logging.getLogLevel()
-    logging.setLogLevel(logging.LOG_LEVEL_SILENT)
-    try:
-        yield
-    finally:
-        logging.setLogLevel(level)
+def _least_frames(path: Path, count: float) -> float:
+    """So many frames a whole video has that says it has `count`."""
+    if path.suffix.lower() in _ESTIMATES:
+        return count - max(2.0, _ESTIMATE_ERROR * count)
+    return count

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.skeletons import Skeleton
-from rmpe_ros.io.images import ImageError, decode_image
+from rmpe_ros.image_decoding import ImageError, decode_image, to_8_bit
 
 NANOSECONDS = 1_000_000_000
 
@@ -92,7 +92,7 @@ def image_to_rgb(message: Any) -> np.ndarray:
     """The pixels of a sensor_msgs/Image as an RGB array.
 
     Returns uint8 (H, W, 3). For `rgb8` it is a view of the message's own buffer (also when `step`
-    pads the rows); other encodings are converted once. 16-bit values keep their upper byte.
+    pads the rows); other encodings are converted once, 16-bit values as `to_8_bit` says.
     Raises ImageConversionError for an encoding without a meaning as colour, and for a size,
     `step` and data length that contradict each other.
     """
@@ -104,7 +104,9 @@ def image_to_rgb(message: Any) -> np.ndarray:
         )
     pixels = _pixel_view(message, encoding)
     if encoding.depth == 2:
-        pixels = (pixels >> 8).astype(np.uint8)
+        pixels = to_8_bit(pixels[:, :, :3])  # without alpha, which is no brightness
+        if encoding.channels == 4:
+            pixels = np.dstack([pixels, pixels[:, :, 0]])
     if encoding.conversion is None:
         return pixels
     if encoding.channels == 2 and pixels.shape[1] % 2:
@@ -145,16 +147,17 @@ def _pixel_view(message: Any, encoding: Encoding) -> np.ndarray:
     return np.ndarray(shape, dtype, buffer=message.data, strides=strides)
 
 
-def compressed_to_rgb(message: Any) -> np.ndarray:
+def compressed_to_rgb(message: Any, *, max_megapixels: float | None = None) -> np.ndarray:
     """Decode a sensor_msgs/CompressedImage (JPEG, PNG, …) into RGB uint8 (H, W, 3).
 
+    max_megapixels: what declares more is not decoded, as for `load_image`.
     Raises ImageConversionError when there is no data, when it is a compressed depth image, or
     when it cannot be decoded.
     """
     if 'compressedDepth' in message.format:
         raise ImageConversionError('this is a compressed depth image, a colour image is expected')
     try:
-        return decode_image(bytes(message.data))
+        return decode_image(bytes(message.data), max_megapixels=max_megapixels)
     except ImageError as error:
         raise ImageConversionError(
             f'compressed image of {len(message.data)} bytes, format {message.format!r}: {error}'

@@ -7,13 +7,14 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
 
 from rclpy.duration import Duration
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from rmpe_ros.io.images import SourceImage, iter_images
+from rmpe_ros.io.images import SourceImage, is_video, iter_images
 from rmpe_ros.msg import PersonPoseArray
 from rmpe_ros.nodes.node_process import run_node
 from rmpe_ros.nodes.parameter_tables import IMAGE_SOURCE_NODE
@@ -33,7 +34,8 @@ _WAITING_NOTICE_PERIOD = 5.0
 class ImageSourceNode(Node):
     """Publishes `image_raw` (or `image_raw/compressed`); subscribes `poses` when it waits for them.
 
-    Ends by itself: exit_code becomes 0 after the last image, 1 when nothing could be read.
+    Ends by itself: exit_code becomes 0 after the last image, 1 when nothing could be read or a
+    video ended before its end.
     Raises ValueError when it cannot start.
     """
 
@@ -100,9 +102,11 @@ class ImageSourceNode(Node):
     def _publish_all(self) -> int:
         """Everything the source has, again and again when looping; returns the exit code."""
         while not self._stopping.is_set():
-            before, is_camera = self._published, False
-            for item in iter_images([self._source]):
+            before, is_camera, is_cut = self._published, False, False
+            for item in self._items():
                 is_camera = item.path is None
+                # A video that ends too early says so at its end.
+                is_cut = is_video(item.path) and item.image is None
                 self._publish_item(item)
                 limit = self._settings['max_images']
                 if self._stopping.is_set() or (limit and self._published >= limit):
@@ -120,15 +124,22 @@ class ImageSourceNode(Node):
                 self.get_logger().error(f'nothing in {self._source} could be read')
                 return 1
             elif not self._settings['loop']:
-                return 0
+                return 1 if is_cut else 0
         return 0
+
+    def _items(self) -> Iterator[SourceImage]:
+        return iter_images([self._source], max_megapixels=self._settings['max_megapixels'])
 
     def _publish_item(self, item: SourceImage) -> None:
         """Publish one image as often as `repeat` says, or warn that it cannot be read."""
         if item.image is None:
             self._unreadable += 1
-            self.get_logger().warning(f'skipped: {item.error}')
+            self.get_logger().warning(
+                str(item.error) if is_video(item.path) else f'skipped: {item.error}'
+            )
             return
+        if item.warning:
+            self.get_logger().warning(item.warning)
         for _ in range(self._settings['repeat']):
             if self._stopping.wait(self._pace.delay(item)):
                 return
@@ -170,23 +181,29 @@ class Pace:
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
+        self._before: SourceImage | None = None
         self._due = time.monotonic()
 
     def delay(self, item: SourceImage) -> float:
         """Seconds to wait before `item` is published; 0 when it is late."""
         now = time.monotonic()
+        gap = self._gap(self._before, item) if self._before is not None else 0.0
         # What is late is not made up for by a burst.
-        due = max(self._due, now)
-        self._due = due + self._period(item)
+        due = self._due = max(self._due + gap, now)
+        self._before = item
         return due - now
 
-    def _period(self, item: SourceImage) -> float:
+    def _gap(self, before: SourceImage, item: SourceImage) -> float:
+        """Seconds from one image to the next: of a video by the times of its frames."""
         if self._rate > 0:
             return 1 / self._rate
         if item.frame is None:
             return _PHOTO_PERIOD
-        is_video = item.path is not None
-        return 1 / item.rate if is_video and item.rate else 0.0
+        if item.path is None:
+            return 0.0
+        if before.time is not None and item.time is not None and before.time < item.time:
+            return item.time - before.time
+        return 1 / item.rate if item.rate else 0.0
 
 
 def main(args: list[str] | None = None) -> int:

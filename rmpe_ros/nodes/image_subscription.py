@@ -88,8 +88,11 @@ def warn_of_misfits(node: Node, topic: str) -> PublisherEventCallbacks:
     return PublisherEventCallbacks(incompatible_qos=on_incompatible)
 
 
-def read_image(message: ImageMessage) -> np.ndarray:
-    """RGB uint8 (H, W, 3) of either kind; raises ImageConversionError."""
+def read_image(message: ImageMessage, *, max_megapixels: float | None = None) -> np.ndarray:
+    """RGB uint8 (H, W, 3) of either kind; raises ImageConversionError.
+
+    max_megapixels: a compressed image that declares more is not decoded.
+    """
     if isinstance(message, CompressedImage):
-        return compressed_to_rgb(message)
+        return compressed_to_rgb(message, max_megapixels=max_megapixels)
     return image_to_rgb(message)

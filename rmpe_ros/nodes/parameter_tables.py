@@ -11,11 +11,21 @@ from collections.abc import Mapping
 from rmpe_ros.core.pose_nms import PoseNmsParameters
 from rmpe_ros.core.tracking import TrackingParameters
 from rmpe_ros.engines import BACKENDS
+from rmpe_ros.image_decoding import MAX_MEGAPIXELS
 from rmpe_ros.models import DEFAULT_DETECTOR, DEFAULT_POSE
 from rmpe_ros.nodes.parameters import Parameter
 
 _NMS = PoseNmsParameters()
 _TRACKING = TrackingParameters()
+
+_MEGAPIXELS = Parameter(
+    'max_megapixels',
+    MAX_MEGAPIXELS,
+    'Compressed images, photos and videos that declare more pixels are refused undecoded: a few '
+    'hundred bytes can declare gigabytes.',
+    0.01,
+    10000.0,
+)
 
 POSE_NODE = (
     Parameter(
@@ -46,6 +56,7 @@ POSE_NODE = (
         False,
         'Subscribe to `image_raw/compressed` (CompressedImage) instead of `image_raw` (Image).',
     ),
+    _MEGAPIXELS,
     Parameter(
         'cameras',
         [''],
@@ -201,6 +212,7 @@ VISUALIZER_NODE = (
         False,
         'Subscribe to `image_raw/compressed` (CompressedImage) instead of `image_raw` (Image).',
     ),
+    _MEGAPIXELS,
     Parameter('min_score', 0.3, 'Joints with a lower score are not drawn.', 0.0, 1.0, dynamic=True),
     Parameter(
         'color_by',
@@ -252,6 +264,7 @@ IMAGE_SOURCE_NODE = (
         0.0,
         1000.0,
     ),
+    _MEGAPIXELS,
     Parameter('loop', False, 'Start again at the end instead of exiting.'),
     Parameter(
         'repeat',

@@ -204,7 +204,7 @@ class PoseNode(ManagedNode):
                 )
                 return None
         try:
-            return read_image(message)
+            return read_image(message, max_megapixels=self._settings['max_megapixels'])
         except ImageConversionError as error:
             camera.statistics.bad_image(str(error))
             self.get_logger().warning(

@@ -164,7 +164,7 @@ class VisualizerNode(Node):
     def _draw(self, image_message: ImageMessage, poses_message: PersonPoseArray) -> None:
         poses = message_to_poses(poses_message, self._skeletons[poses_message.skeleton])
         picture = draw_poses(
-            read_image(image_message),
+            read_image(image_message, max_megapixels=self._settings['max_megapixels']),
             poses,
             min_score=self._settings['min_score'],
             color_by=self._settings['color_by'],

@@ -208,6 +208,50 @@ def test_a_killed_run_leaves_the_earlier_video(tmp_path: Path, two_people: np.nd
     assert (out / 'clip.mp4').read_text() == 'of an earlier run'
 
 
+def test_a_video_that_was_cut_short(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    clip, results = tmp_path / 'clip.avi', tmp_path / 'poses.json'
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter_fourcc(*'MJPG'), 10.0, (320, 240))
+    for _ in range(20):
+        writer.write(np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8))
+    writer.release()
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    out = tmp_path / 'out'
+    assert main(['predict', str(clip), '--json', str(results), '--out', str(out)]) == 1
+    captured = capsys.readouterr()
+    assert 'of 20 frames: cut short, or damaged there' in captured.err
+    assert '1 failed' in captured.out
+    assert os.listdir(out) == ['clip.mp4']
+
+
+def test_photos_have_nobody_to_follow(photos: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(['predict', str(photos), '--track']) == 0
+    assert capsys.readouterr().err.count('photos are left without numbers') == 1
+
+
+def test_oddities_and_limits_of_photos(photos: Path, capsys: pytest.CaptureFixture) -> None:
+    path = photos / 'none.jpg'
+    path.write_bytes(path.read_bytes()[:-2])
+    assert main(['predict', str(photos)]) == 0
+    assert 'warning: ' in (error := capsys.readouterr().err)
+    assert 'none.jpg: has no end marker' in error
+    assert main(['predict', str(photos), '--max-megapixels', '0.3']) == 1
+    assert 'declares 640x480 pixels' in capsys.readouterr().err
+
+
+def test_deep_photos_have_the_same_people(
+    tmp_path: Path, two_people: np.ndarray, capsys: pytest.CaptureFixture
+) -> None:
+    for name, picture in (
+        ('8.png', two_people),
+        ('12.png', two_people.astype(np.uint16) * 16),
+        ('thermal.png', 7000 + two_people[:, :, 1].astype(np.uint16) * 8),
+        ('16.png', two_people.astype(np.uint16) * 257),
+    ):
+        cv2.imwrite(str(tmp_path / name), picture)
+    assert main(['predict', str(tmp_path)]) == 0
+    assert capsys.readouterr().err.count('2 people') == 4
+
+
 @pytest.mark.parametrize('option', ['--track', '--smooth'])
 def test_people_of_a_video_are_numbered(tmp_path: Path, option: str) -> None:
     clip = tmp_path / 'clip.avi'

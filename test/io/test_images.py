@@ -162,6 +162,90 @@ def test_video_frames(tmp_path: Path) -> None:
     assert count_images([tmp_path / 'clip.avi']) is None
 
 
+@pytest.mark.parametrize(
+    ('suffix', 'codec', 'damage'),
+    [
+        ('.avi', 'MJPG', 'cut short'),
+        ('.mkv', 'mp4v', 'cut short'),
+        ('.mkv', 'mp4v', 'hole in the middle'),
+        ('.mp4', 'mp4v', 'hole in the middle'),
+    ],
+)
+def test_a_video_with_fewer_frames_than_it_says(
+    tmp_path: Path, suffix: str, codec: str, damage: str
+) -> None:
+    path = tmp_path / f'clip{suffix}'
+    noise = np.random.default_rng(0).integers(0, 255, (24, 32, 3), np.uint8)
+    picture = cv2.resize(noise, (640, 480))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), 10, (640, 480))
+    for number in range(20):
+        writer.write(np.roll(picture, 7 * number, axis=1))
+    writer.release()
+    assert [item.error for item in iter_images([path])] == [None] * 20
+    data = path.read_bytes()
+    middle = len(data) // 2
+    cut = data[:middle] if damage == 'cut short' else data[:middle] + bytes(8000)
+    path.write_bytes(cut if damage == 'cut short' else cut + data[middle + 8000 :])
+    *frames, last = iter_images([path])
+    assert all(item.image is not None for item in frames)
+    assert 5 < len(frames) < 20
+    assert last.image is None
+    assert f'clip{suffix}: ends after {len(frames)} of 20 frames' in (last.error or '')
+
+
+def test_times_are_those_of_the_container(tmp_path: Path) -> None:
+    write_video(tmp_path / 'clip.avi', 4, rate=8)
+    items = list(iter_images([tmp_path / 'clip.avi']))
+    assert [item.time for item in items] == pytest.approx([0, 0.125, 0.25, 0.375])
+
+
+def test_times_of_a_video_of_variable_rate(tmp_path: Path) -> None:
+    """Three frames of Motion JPEG in a Matroska file made by hand, at 0, 40 and 940 ms."""
+    path = tmp_path / 'clip.mkv'
+    path.write_bytes(matroska([0, 40, 940]))
+    assert [item.time for item in iter_images([path])] == pytest.approx([0, 0.04, 0.94])
+
+
+def matroska(milliseconds: list[int]) -> bytes:
+    """A Matroska file with a JPEG at each of these times."""
+
+    def element(name: str, content: bytes) -> bytes:
+        return bytes.fromhex(name) + (len(content) | 1 << 56).to_bytes(8, 'big') + content
+
+    def number(name: str, value: int) -> bytes:
+        return element(name, value.to_bytes(4, 'big'))
+
+    frame = encode(photo(), '.jpg')
+    header = element('1A45DFA3', element('4282', b'matroska') + number('4287', 4))
+    info = element('1549A966', number('2AD7B1', 1_000_000))
+    video = element('E0', number('B0', 80) + number('BA', 60))
+    track = (
+        number('D7', 1) + number('73C5', 1) + number('83', 1) + element('86', b'V_MJPEG') + video
+    )
+    blocks = b''.join(
+        element('A3', b'\x81' + time.to_bytes(2, 'big') + b'\x80' + frame) for time in milliseconds
+    )
+    cluster = element('1F43B675', number('E7', 0) + blocks)
+    return header + element('18538067', info + element('1654AE6B', element('AE', track)) + cluster)
+
+
+def test_natural_order(tmp_path: Path) -> None:
+    names = ['frame_1', 'frame_2', 'frame_2b', 'frame_10', 'frame_12', 'frame_012', 'x']
+    wanted = ['frame_1', 'frame_2', 'frame_2b', 'frame_10', 'frame_012', 'frame_12', 'x']
+    for name in names:
+        (tmp_path / f'{name}.png').write_bytes(encode(photo(), '.png'))
+    (tmp_path / '7').write_bytes(encode(photo(), '.png'))
+    assert [item.name for item in iter_images([tmp_path])] == [
+        '7', *(f'{name}.png' for name in wanted)
+    ]  # fmt: skip
+
+
+def test_a_video_that_declares_too_much_is_refused(tmp_path: Path) -> None:
+    write_video(tmp_path / 'clip.avi', 3)
+    (item,) = iter_images([tmp_path / 'clip.avi'], max_megapixels=0.001)
+    assert 'clip.avi: declares 80x60 pixels' in (item.error or '')
+
+
 def test_broken_video_is_one_error(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     (tmp_path / 'clip.mp4').write_bytes(b'no video' * 100)
     (item,) = iter_images([tmp_path])

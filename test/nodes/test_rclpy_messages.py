@@ -97,6 +97,21 @@ def test_16_bit_keeps_the_upper_byte(picture, encoding, channels, big):
 
 
 @pytest.mark.parametrize('big', [False, True])
+@pytest.mark.parametrize('encoding', ['mono16', 'bayer_rggb16', 'rgb16', 'bgra16'])
+def test_content_of_12_bits_is_as_bright_as_8(encoding, big):
+    ramp = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (8, 1))[:, :, None]
+    channels = ENCODINGS[encoding].channels
+    pixels = np.repeat(ramp, channels, axis=2)
+    # Alpha, full as it is, is no brightness.
+    deep = pixels.astype(np.uint16) * 16
+    deep[:, :, 3:] = 0xFFFF
+    expected = image_to_rgb(image_message(pixels, encoding.replace('16', '8')))
+    result = image_to_rgb(image_message(deep, encoding, big=big))
+    stretched = expected.astype(float) * 255 / 252
+    np.testing.assert_allclose(result[2:-2, 2:-2], stretched[2:-2, 2:-2], atol=2)
+
+
+@pytest.mark.parametrize('big', [False, True])
 def test_mono16_honours_byte_order(big):
     message = image_message(np.full((2, 3, 1), 0x12F0, np.uint16), 'mono16', big=big)
     assert (image_to_rgb(message) == 0x12).all()
@@ -169,6 +184,13 @@ def test_compressed_png_is_exact(picture):
     _, data = cv2.imencode('.png', picture[:, :, ::-1])
     message = CompressedImage(format='png', data=array.array('B', data.tobytes()))
     np.testing.assert_array_equal(compressed_to_rgb(message), picture)
+
+
+def test_a_compressed_image_that_declares_too_much():
+    _, data = cv2.imencode('.png', np.zeros((200, 300), np.uint8))
+    message = CompressedImage(format='png', data=array.array('B', data.tobytes()))
+    with pytest.raises(ImageConversionError, match='declares 300x200 pixels'):
+        compressed_to_rgb(message, max_megapixels=0.05)
 
 
 def test_compressed_jpeg_keeps_colours():

@@ -157,3 +157,17 @@ def test_a_webcam_is_tried_again(start_node, photos):
     node.signal(signal.SIGTERM)
     assert node.wait(PATIENCE) == 0
     assert node.log_text().count('trying again in 0.05 s') > 1
+
+
+def test_a_video_that_was_cut_short_ends_with_1(peer, start_node, tmp_path):
+    path = tmp_path / 'clip.avi'
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'MJPG'), 50, (320, 240))
+    for _ in range(20):
+        writer.write(np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8))
+    writer.release()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    images = peer.collect(Image, '/src/image_raw')
+    node = start(start_node, source=str(path))
+    assert finish(peer, node) == 1
+    assert 'of 20 frames: cut short, or damaged there' in node.log_text()
+    assert images

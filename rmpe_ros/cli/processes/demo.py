@@ -8,6 +8,7 @@ back, and says in one table what was found. Needs ROS 2 and this package's messa
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import re
 import signal
@@ -22,7 +23,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from rmpe_ros.demo_folder import DemoError, DemoFolder, prepare_folder
-from rmpe_ros.io.images import ImageError, count_images, list_sources, load_image
+from rmpe_ros.io.images import ImageError, count_images, list_folder, list_sources, load_image
 
 if TYPE_CHECKING:
     from rmpe_ros.cli.processes.child_process import NodeProcess
@@ -92,6 +93,7 @@ class _Demo:
         self.children: dict[str, NodeProcess] = {}
         self.problems: list[str] = []
         self.last_line = 0.0
+        self.has_images = False
 
     def run(self) -> int:
         started = time.monotonic()
@@ -183,6 +185,7 @@ class _Demo:
         source = self.children['image_source_node']
         deadline = time.monotonic() + _START_TIMEOUT
         while source.exit_code is None:
+            self.has_images = bool(recorder.images)
             self._spin_while_alive()
             if not recorder.images and time.monotonic() > deadline:
                 raise DemoError(
@@ -201,7 +204,10 @@ class _Demo:
     def _spin_while_alive(self) -> None:
         self.executor.spin_once(timeout_sec=0.1)
         for name, child in self.children.items():
-            is_expected = name == 'image_source_node' and child.exit_code == 0
+            # It ends with 1 when a video ends too early: told at the end, beside what was found.
+            is_expected = name == 'image_source_node' and (
+                child.exit_code == 0 or (child.exit_code == 1 and self.has_images)
+            )
             if child.exit_code is not None and not is_expected:
                 raise DemoError(
                     f'{name} ended with exit code {child.exit_code}; its log ends with\n'
@@ -277,9 +283,7 @@ def photo_files(source: Path) -> list[Path]:
     """The files that image_source_node plays: the photo, or what lies in the folder."""
     if not source.is_dir():
         return [source]
-    return sorted(
-        each for each in source.iterdir() if each.is_file() and not each.name.startswith('.')
-    )
+    return list_folder(source)
 
 
 def summary_table(answers: Mapping[str, Answers], latencies_ms: list[float]) -> str:
@@ -302,7 +306,7 @@ def summary_table(answers: Mapping[str, Answers], latencies_ms: list[float]) -> 
 def percentile(values: list[float], percent: float) -> float:
     """The value that `percent` % of `values` do not exceed (nearest rank)."""
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
 
 def _check_ros() -> None:
