@@ -2,6 +2,7 @@
 """image_source_node as a process: every readable image arrives, and it ends by itself."""
 
 import signal
+import time
 
 import cv2
 import numpy as np
@@ -153,7 +154,11 @@ def test_it_fails_when_there_is_nothing_to_read(start_node, photos, source, reas
 
 def test_a_webcam_is_tried_again(start_node, photos):
     node = start(start_node, source='webcam:97', wait_for_subscribers=0, retry_period=0.05)
-    assert node.wait(2.0) is None
+    deadline = time.monotonic() + PATIENCE
+    while 'trying again' not in node.log_text():
+        assert node.exit_code is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     node.signal(signal.SIGTERM)
     assert node.wait(PATIENCE) == 0
     assert node.log_text().count('trying again in 0.05 s') > 1

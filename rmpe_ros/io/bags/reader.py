@@ -21,7 +21,7 @@ from rosbags.typesys.store import Typestore
 from rmpe_ros.io.bags.message_types import bag_types
 from rmpe_ros.io.bags.storage import BagError, Storage
 from rmpe_ros.io.bags.storage_files import open_storage
-from rmpe_ros.io.bags.zstandard import zstd
+from rmpe_ros.io.bags.zstandard import LARGEST_PIECE, PieceError, decompress, zstd
 
 # What a metadata.yaml that is none leads to.
 _UNREADABLE = (
@@ -29,6 +29,10 @@ _UNREADABLE = (
 )  # fmt: skip
 _SUFFIXES = ('.mcap', '.db3', '.mcap.zstd', '.db3.zstd')
 _ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
+# What messages that cannot be decoded lead to.
+_BROKEN = (SerdeError, zstd.ZstdError, PieceError, AssertionError, IndexError)
+# A recording as a whole does not become smaller than this share.
+_MOST_PACKED = 1000
 
 
 @dataclass(frozen=True)
@@ -91,9 +95,9 @@ class Bag:
             for channel, received, data in storage.messages(wanted):
                 try:
                     if data.startswith(_ZSTD_MAGIC):  # CDR begins with 0
-                        data = zstd.decompress(data)
+                        data = decompress(data)
                     message = self._store(channel.type).deserialize_cdr(data, channel.type)
-                except (SerdeError, zstd.ZstdError, AssertionError, IndexError) as error:
+                except _BROKEN as error:
                     broken.setdefault(channel.topic, []).append(str(error))
                     continue
                 yield BagMessage(channel.topic, channel.type, received, message, data)
@@ -185,17 +189,26 @@ class Bag:
         return storage
 
     def _decompress(self, file: Path) -> Path:
-        """A file compressed as a whole, in a temporary folder, as far as it goes."""
+        """A file compressed as a whole, in a temporary folder, as far as it goes.
+
+        Raises BagError when it becomes larger than any recording does.
+        """
         folder = self._stack.enter_context(tempfile.TemporaryDirectory())
         target = Path(folder) / file.stem
         decompressor = zstd.ZstdDecompressor()
+        most = max(LARGEST_PIECE, _MOST_PACKED * file.stat().st_size)
         # In small pieces: what was decompressed before an error is not lost.
         with file.open('rb') as source, target.open('wb') as copy:
             try:
-                while not decompressor.eof and (piece := source.read(1 << 16)):
-                    copy.write(decompressor.decompress(piece))
+                while not decompressor.eof and copy.tell() <= most:
+                    piece = source.read(1 << 16) if decompressor.needs_input else b''
+                    if not piece and decompressor.needs_input:
+                        break
+                    copy.write(decompressor.decompress(piece, max_length=1 << 20))
             except zstd.ZstdError as error:
                 self._warn(f'{file} is damaged: {error}', damage=True)
+            if copy.tell() > most:
+                raise BagError(f'{file} becomes larger than {most >> 20} MiB; it is not unpacked')
         if not decompressor.eof:
             self._warn(f'{file} is cut off; reading what is left of it', damage=True)
         return target

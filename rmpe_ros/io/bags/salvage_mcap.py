@@ -17,7 +17,7 @@ from zlib import crc32
 from lz4.frame import LZ4FrameDecompressor
 
 from rmpe_ros.io.bags.storage import Channel, DamageError
-from rmpe_ros.io.bags.zstandard import zstd
+from rmpe_ros.io.bags.zstandard import LARGEST_PIECE, zstd
 
 MAGIC = b'\x89MCAP0\r\n'
 _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK = 0x03, 0x04, 0x05, 0x06
@@ -142,13 +142,17 @@ def _decompress(data: bytes, compression: str) -> bytes:
     if compression not in ('zstd', 'lz4'):
         return b''
     decompressor = LZ4FrameDecompressor() if compression == 'lz4' else zstd.ZstdDecompressor()
-    parts = []
+    parts: list[bytes] = []
+    left = LARGEST_PIECE
     # In pieces: what was decompressed before an error is not lost.
     for start in range(0, len(data), 4096):
         try:
-            parts.append(decompressor.decompress(data[start : start + 4096]))
+            parts.append(decompressor.decompress(data[start : start + 4096], max_length=left))
         except (RuntimeError, EOFError, zstd.ZstdError):
             break
+        left -= len(parts[-1])
+        if left <= 0:
+            return b''
     return b''.join(parts)
 
 

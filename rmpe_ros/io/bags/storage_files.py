@@ -8,13 +8,21 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from rosbags.interfaces import MessageDefinitionFormat
-from rosbags.rosbag2 import Reader
+from rosbags.rosbag2 import Reader, storage_mcap
 
 from rmpe_ros.io.bags.salvage_mcap import CutMcap
 from rmpe_ros.io.bags.salvage_sqlite import CutSqlite, has_journal
 from rmpe_ros.io.bags.storage import BagError, Channel, DamageError, Storage
+from rmpe_ros.io.bags.zstandard import decompress
 
 Warn = Callable[[str], None]
+
+# rosbags unpacks a chunk whatever it becomes; with these, no further than its header says.
+for _name in ('zstd', 'lz4'):
+    if _name in getattr(storage_mcap, 'DECOMPRESSORS', {}):
+        storage_mcap.DECOMPRESSORS[_name] = lambda data, size, name=_name: decompress(
+            data, name, limit=size
+        )
 
 
 def open_storage(path: Path, warn: Warn) -> Storage:

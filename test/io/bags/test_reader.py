@@ -7,10 +7,12 @@ import struct
 import zlib
 from pathlib import Path
 
+import lz4.frame
 import numpy as np
 import pytest
 from rosbags.rosbag2 import CompressionMode
 
+from rmpe_ros.io.bags import zstandard
 from rmpe_ros.io.bags.message_types import IMAGE
 from rmpe_ros.io.bags.reader import Bag
 from rmpe_ros.io.bags.storage import BagError
@@ -303,3 +305,41 @@ def test_reading_leaves_nothing_behind(images_bag, tmp_path, monkeypatch):
     os.mkdir(tmp_path / 'temporary')
     read_images(images_bag('sqlite3', compression=CompressionMode.FILE))
     assert list((tmp_path / 'temporary').iterdir()) == []
+
+
+@pytest.mark.parametrize('compression', ['zstd', 'lz4'])
+def test_a_piece_is_unpacked_to_its_limit_only(compression):
+    packed = {'zstd': zstandard.zstd.compress, 'lz4': lz4.frame.compress}[compression](bytes(9999))
+    assert zstandard.decompress(packed, compression, limit=9999) == bytes(9999)
+    with pytest.raises(zstandard.PieceError, match='becomes larger than'):
+        zstandard.decompress(packed, compression, limit=9998)
+    with pytest.raises(zstandard.PieceError, match='cut off'):
+        zstandard.decompress(packed[:-3], compression)
+    assert zstandard.decompress(packed * 2, compression) == bytes(2 * 9999)
+
+
+def test_messages_that_become_too_large_are_left_out(images_bag, monkeypatch):
+    path = images_bag('sqlite3', compression=CompressionMode.MESSAGE)
+    monkeypatch.setattr(zstandard, 'LARGEST_PIECE', 20_000)
+    numbers, bag = read_images(path)
+    assert numbers == []
+    assert 'messages on /image_raw are broken' in bag.warnings[-1]
+    assert 'becomes larger than' in bag.warnings[-1]
+
+
+def test_chunks_that_become_too_large_are_left_out(images_bag, monkeypatch):
+    path = images_bag('mcap', compression=CompressionMode.STORAGE)
+    monkeypatch.setattr(zstandard, 'LARGEST_PIECE', 20_000)
+    monkeypatch.setattr('rmpe_ros.io.bags.salvage_mcap.LARGEST_PIECE', 20_000)
+    numbers, bag = read_images(path)
+    assert numbers == []
+    assert bag.damaged
+    assert any('becomes larger than' in warning for warning in bag.warnings)
+
+
+def test_a_file_that_becomes_too_large_is_refused(images_bag, monkeypatch):
+    path = images_bag('sqlite3', compression=CompressionMode.FILE)
+    monkeypatch.setattr('rmpe_ros.io.bags.reader.LARGEST_PIECE', 1 << 20)
+    monkeypatch.setattr('rmpe_ros.io.bags.reader._MOST_PACKED', 0)
+    with pytest.raises(BagError, match='becomes larger than 1 MiB; it is not unpacked'):
+        Bag(path)
