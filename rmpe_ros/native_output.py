@@ -27,27 +27,40 @@ def captured_lines() -> Iterator[list[str]]:
 
     Other threads wait for each other here; what they print meanwhile is passed on.
     """
-    global _kept
     lines: list[str] = []
     with _lock:
         try:
-            _kept = os.dup(2)
-            os.dup2(_open_file(), 2)
-        except OSError:  # no stderr at all: nothing to keep off it
-            yield lines
-            return
-        try:
+            _redirect()
             yield lines
         finally:
-            kept, _kept = _kept, None
-            os.dup2(kept, 2)
-            text = _take_text()
-            for line in text.splitlines(keepends=True):
-                if _THEIRS.match(line):
-                    lines.append(line.strip())
-                else:
-                    os.write(kept, line.encode(errors='surrogateescape'))
-            os.close(kept)
+            lines += _restore()
+
+
+def _redirect() -> None:
+    global _kept
+    try:
+        file = _open_file()
+        _kept = os.dup(2)
+        os.dup2(file, 2)
+    except OSError:  # no stderr at all: nothing to keep off it
+        _kept = None
+
+
+def _restore() -> list[str]:
+    """The lines of libraries; those of others are passed on."""
+    global _kept
+    if _kept is None:
+        return []
+    kept, _kept = _kept, None
+    os.dup2(kept, 2)
+    lines = []
+    for line in _take_text().splitlines(keepends=True):
+        if _THEIRS.match(line):
+            lines.append(line.strip())
+        else:
+            os.write(kept, line.encode(errors='surrogateescape'))
+    os.close(kept)
+    return lines
 
 
 def _open_file() -> int:

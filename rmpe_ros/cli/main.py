@@ -9,15 +9,24 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from rmpe_ros import __version__, cli
+from rmpe_ros.interruption import interrupted_by_signals
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `rmpe` and return its exit code.
 
     0: all well. 1: something failed on the way. 2: wrong usage, a model that cannot be used and an
-    output that would replace an input included. 130: interrupted by Ctrl-C; what was written is
-    complete.
+    output that would replace an input included. 130: interrupted by Ctrl-C, SIGTERM or SIGHUP; what
+    was written is complete.
     """
+    try:
+        with interrupted_by_signals():
+            return _run(arguments)
+    except KeyboardInterrupt:
+        return _fail('interrupted', 130)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     parser = make_parser()
     args = parser.parse_args(arguments)
     if args.run is None:
@@ -37,8 +46,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_command(args)
         with pixel_limit(getattr(args, 'max_megapixels', None) or MAX_MEGAPIXELS):
             return int(args.run(args))
-    except KeyboardInterrupt:
-        return _fail('interrupted', 130)
     except (EngineError, ModelError, TargetError) as error:
         return _fail(str(error), 2)
     except BrokenPipeError:

@@ -178,8 +178,8 @@ class Trainer:
         )
 
     def run(self) -> dict[str, float]:
-        """Train to the end; returns the last evaluation's scalars. Ctrl-C and SIGTERM stop after
-        the current step.
+        """Train to the end; returns the last evaluation's scalars. Ctrl-C, SIGTERM and SIGHUP stop
+        after the current step.
 
         Raises FloatingPointError when the loss is no number any more, CheckpointError when the
         last checkpoint cannot be written or another run is at work in `folder`.

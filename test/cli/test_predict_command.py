@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from rmpe_ros.cli.main import main
+from rmpe_ros.io.images import iter_images
 
 
 @pytest.fixture(autouse=True)
@@ -160,10 +161,11 @@ def test_results_that_cannot_be_written(
     assert 'Traceback' not in error
 
 
-def test_ctrl_c_leaves_complete_files(photos: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_leave_complete_files(photos: Path, tmp_path: Path, number: signal.Signals) -> None:
     """A real process, interrupted in the middle of many photos."""
-    for number in range(2000):
-        os.link(photos / 'two.png', photos / f'{number:04d}.png')
+    for index in range(2000):
+        os.link(photos / 'two.png', photos / f'{index:04d}.png')
     out, results = tmp_path / 'out', tmp_path / 'poses.json'
     command = [sys.executable, '-m', 'rmpe_ros.cli', 'predict', str(photos)]
     process = subprocess.Popen(
@@ -176,7 +178,7 @@ def test_ctrl_c_leaves_complete_files(photos: Path, tmp_path: Path) -> None:
     while not (out.is_dir() and len(list(out.glob('*.png'))) > 3):
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     output, error = process.communicate(timeout=60)
     assert process.returncode == 130, error
     assert 'Traceback' not in error
@@ -186,6 +188,34 @@ def test_ctrl_c_leaves_complete_files(photos: Path, tmp_path: Path) -> None:
     assert done - 1 <= len(people) // 2 <= done
     files = list(out.iterdir())
     assert all(path.suffix == '.png' and cv2.imread(str(path)) is not None for path in files)
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_video_can_be_played(
+    tmp_path: Path, two_people: np.ndarray, number: signal.Signals
+) -> None:
+    clip, out, results = tmp_path / 'clip.avi', tmp_path / 'out', tmp_path / 'poses.json'
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter_fourcc(*'MJPG'), 10.0, (640, 480))
+    for _ in range(400):
+        writer.write(two_people)
+    writer.release()
+    command = [sys.executable, '-m', 'rmpe_ros.cli', 'predict', str(clip), '--out', str(out)]
+    process = subprocess.Popen(
+        [*command, '--json', str(results)], cwd=Path(__file__).parents[2], stdout=subprocess.PIPE
+    )
+    while not any(path.stat().st_size > 9999 for path in out.glob('.clip.mp4.*')):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    done = int(output.split()[0])
+    assert 0 < done < 400
+    assert os.listdir(out) == ['clip.mp4']
+    frames = list(iter_images([out / 'clip.mp4']))
+    assert all(frame.image is not None for frame in frames)
+    assert done - 1 <= len(frames) <= done
+    assert len(json.loads(results.read_text())) // 2 in (len(frames), len(frames) + 1)
 
 
 def test_a_killed_run_leaves_the_earlier_video(tmp_path: Path, two_people: np.ndarray) -> None:

@@ -125,7 +125,7 @@ def test_a_child_that_dies_is_named_with_its_last_words(demo, photos, tmp_path):
     assert marked_processes(demo.mark) == []
 
 
-@pytest.mark.parametrize('name', ['SIGINT', 'SIGTERM'])
+@pytest.mark.parametrize('name', ['SIGINT', 'SIGTERM', 'SIGHUP'])
 def test_signals_end_all_children(demo, photos, tmp_path, name):
     process = demo('--source', photos)
     log = tmp_path / 'out' / 'log' / 'pose_node.log'
@@ -140,6 +140,7 @@ def test_signals_end_all_children(demo, photos, tmp_path, name):
     assert process.returncode == 130, output
     assert 'Traceback' not in output
     assert marked_processes(demo.mark) == []
+    assert not list((tmp_path / 'out').glob('.bag.*'))
 
 
 def test_children_do_not_outlive_a_killed_demo(demo, photos, tmp_path):

@@ -105,7 +105,7 @@ def test_a_stopped_run_resumes_to_the_same_result(tmp_path, precision):
     )
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_the_run_with_a_checkpoint(tmp_path, number):
     lines = []
     source = StopsAt(10, lambda: signal.raise_signal(number))

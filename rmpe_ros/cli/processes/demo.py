@@ -11,7 +11,6 @@ import importlib
 import math
 import os
 import re
-import signal
 import statistics
 import sys
 import time
@@ -19,10 +18,10 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from rmpe_ros.demo_folder import DemoError, DemoFolder, prepare_folder
+from rmpe_ros.interruption import interrupted_by_signals
 from rmpe_ros.io.images import ImageError, count_images, list_folder, list_sources, load_image
 
 if TYPE_CHECKING:
@@ -58,16 +57,17 @@ class DemoOptions:
 
 
 def run_demo(options: DemoOptions) -> int:
-    """Run it; returns the exit code: 0, 1 when something went wrong, 130 after Ctrl-C.
+    """Run it; returns the exit code: 0, 1 when something went wrong, 130 after Ctrl-C, SIGTERM or
+    SIGHUP.
 
     Raises TargetError when the results would replace the source.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
-        _check_ros()
-        _check_source(options.source)
-        files = [path for path, camera in list_sources([options.source]) if camera is None]
-        return _Demo(options, prepare_folder(options.out, files)).run()
+        with interrupted_by_signals():
+            _check_ros()
+            _check_source(options.source)
+            files = [path for path, camera in list_sources([options.source]) if camera is None]
+            return _Demo(options, prepare_folder(options.out, files)).run()
     except DemoError as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
@@ -321,7 +321,3 @@ def _check_source(source: str) -> None:
     is_camera = re.fullmatch(r'(webcam:|/dev/video)?\d+', source)
     if not is_camera and not Path(source).exists():
         raise DemoError(f'source {source} does not exist; give a photo, folder, video or webcam:0')
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

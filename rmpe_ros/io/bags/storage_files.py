@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from pathlib import Path
 
 from rosbags.interfaces import MessageDefinitionFormat
@@ -17,12 +18,15 @@ from rmpe_ros.io.bags.zstandard import decompress
 
 Warn = Callable[[str], None]
 
+
+def _unpack(compression: str, data: bytes, size: int) -> bytes:
+    return decompress(data, compression, limit=size)
+
+
 # rosbags unpacks a chunk whatever it becomes; with these, no further than its header says.
 for _name in ('zstd', 'lz4'):
     if _name in getattr(storage_mcap, 'DECOMPRESSORS', {}):
-        storage_mcap.DECOMPRESSORS[_name] = lambda data, size, name=_name: decompress(
-            data, name, limit=size
-        )
+        storage_mcap.DECOMPRESSORS[_name] = partial(_unpack, _name)
 
 
 def open_storage(path: Path, warn: Warn) -> Storage:

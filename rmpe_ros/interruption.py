@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SIGTERM and SIGHUP end a command as Ctrl-C does: what was done is completed and told."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+# A service manager, a container or a time limit; the terminal or connection that was closed.
+POLITE_SIGNALS = tuple(
+    getattr(signal, name) for name in ('SIGTERM', 'SIGHUP') if hasattr(signal, name)
+)
+
+
+@contextmanager
+def interrupted_by_signals() -> Iterator[None]:
+    """The first SIGTERM or SIGHUP raises KeyboardInterrupt; later ones let the end be finished.
+
+    Signals that are ignored, as SIGHUP is under nohup, stay so, as do handlers of others.
+    """
+    came = False
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        nonlocal came
+        if not came:
+            came = True
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ours = [number for number in POLITE_SIGNALS if signal.getsignal(number) == signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SIGTERM and SIGHUP as Ctrl-C."""
+
+import os
+import signal
+
+import pytest
+
+from rmpe_ros.interruption import interrupted_by_signals
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
+def test_the_first_one_interrupts_and_the_end_is_finished(number: signal.Signals) -> None:
+    finished = False
+    with pytest.raises(KeyboardInterrupt), interrupted_by_signals():
+        try:
+            os.kill(os.getpid(), number)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGHUP)
+            finished = True
+    assert finished
+    assert signal.getsignal(number) == signal.SIG_DFL
+
+
+def test_what_is_ignored_stays_so() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interrupted_by_signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
