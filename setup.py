@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent
 def read_requirements(name: str) -> list[str]:
     """The requirements in requirements/<name>.in and in the files that it includes."""
     requirements = []
-    for line in (ROOT / 'requirements' / f'{name}.in').read_text().splitlines():
+    for line in (ROOT / 'requirements' / f'{name}.in').read_text(encoding='utf-8').splitlines():
         if line.startswith('-r '):
             requirements += read_requirements(line.removeprefix('-r ').removesuffix('.in'))
         elif line and not line.startswith('#'):
@@ -26,7 +26,9 @@ def read_requirements(name: str) -> list[str]:
 def read_version() -> str:
     """The version of the library, which is also that in package.xml."""
     found = re.search(
-        r"^__version__ = '(.+)'$", (ROOT / 'rmpe_ros' / '__init__.py').read_text(), re.MULTILINE
+        r"^__version__ = '(.+)'$",
+        (ROOT / 'rmpe_ros' / '__init__.py').read_text(encoding='utf-8'),
+        re.MULTILINE,
     )
     if found is None:
         raise ValueError("rmpe_ros/__init__.py has no line like __version__ = '1.2.3'")
@@ -45,7 +47,7 @@ setup(
     name='rmpe_ros',
     version=read_version(),
     description='Multi-person pose estimation with RMPE, for ROS 2 and without it',
-    long_description=readme.read_text() if readme.is_file() else '',
+    long_description=readme.read_text(encoding='utf-8') if readme.is_file() else '',
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     license_files=['LICENSE'],

@@ -253,7 +253,7 @@ class Bootstrap:
         folders = [INSTALL / 'bin', VENV / 'bin']
         text = ros_environment.shell_script(self.variables(), folders=folders)
         path = BUILD / 'environment.sh'
-        if not path.exists() or path.read_text() != text:
+        if not path.exists() or path.read_text(encoding='utf-8') != text:
             write_atomically(path, text)
 
     def install(self, name: str, what: str) -> None:
@@ -278,7 +278,7 @@ class Bootstrap:
         # Compiled messages work only with the generation of NumPy that they were compiled with.
         major = self.ask('import numpy; print(numpy.__version__)').partition('.')[0]
         constraints = BUILD / 'constraints.txt'
-        constraints.write_text(f'numpy<{int(major) + 1}\n')
+        constraints.write_text(f'numpy<{int(major) + 1}\n', encoding='utf-8')
         requirements = REQUIREMENTS / f'{name}.in'
         return [*pip, '--constraint', constraints, '--requirement', requirements]
 

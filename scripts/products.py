@@ -65,7 +65,7 @@ class Product:
     def has(self, step: str, key: str) -> bool:
         """Whether `step` was finished with inputs of this `key`."""
         stamp = self.folder / STAMPS / step
-        return stamp.is_file() and stamp.read_text() == key
+        return stamp.is_file() and stamp.read_text(encoding='utf-8') == key
 
     @contextlib.contextmanager
     def making(self, step: str, key: str) -> Iterator[None]:
@@ -82,7 +82,7 @@ class Product:
 def write_atomically(path: Path, text: str) -> None:
     """Write a file so that readers see the old or the new content, never a part."""
     temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
-    temporary.write_text(text)
+    temporary.write_text(text, encoding='utf-8')
     os.replace(temporary, path)
 
 
@@ -93,7 +93,7 @@ def exclusive(path: Path) -> Iterator[None]:
     The system frees it when this process ends, however it does.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open('w') as file:
+    with path.open('w', encoding='utf-8') as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -45,7 +45,7 @@ def run_quietly(
     print(f'{what} … ', end='', flush=True)
     start = time.monotonic()
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open('w') as file:
+    with log.open('w', encoding='utf-8') as file:
         file.write(f'$ {" ".join(map(str, command))}\n')
         file.flush()
         try:
@@ -63,7 +63,7 @@ def run_quietly(
             raise StepFailed(f'{command[0]} could not be started: {error}') from error
     if finished.returncode != 0:
         print('failed', flush=True)
-        text = log.read_text(errors='replace')
+        text = log.read_text(encoding='utf-8', errors='replace')
         tail = '\n'.join(text.splitlines()[-TAIL_LINES:])
         raise StepFailed(
             f'{tail}\n\n{what} failed with code {finished.returncode}. {advice(text)}\n'

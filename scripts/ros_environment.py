@@ -59,12 +59,12 @@ def repair_wheels(prefix: Path, python_include: str, numpy_include: str) -> int:
     for path in sorted((prefix / 'share').rglob('*')):
         if path.suffix != '.cmake' and path.parent.name != 'parent_prefix_path':
             continue
-        text = path.read_text()
+        text = path.read_text(encoding='utf-8')
         repaired = point_to(
             text, prefix=str(prefix), python_include=python_include, numpy_include=numpy_include
         )
         if repaired != text:
-            path.write_text(repaired)
+            path.write_text(repaired, encoding='utf-8')
             changed += 1
     return changed
 

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 import rmpe_ros
+from rmpe_ros.extras import how_to_install
 
 ROOT = Path(__file__).resolve().parents[1]
 ROSDEP_KEYS = {
@@ -19,10 +20,14 @@ ROSDEP_KEYS = {
     'numpy': 'python3-numpy',
     'onnxruntime': 'python3-onnxruntime-pip',
     'rich': 'python3-rich',
+    # It requires the other two, which have no keys of their own.
+    'rosbags': 'python3-rosbags-pip',
+    'lz4': 'python3-rosbags-pip',
+    'backports': 'python3-rosbags-pip',
     'tqdm': 'python3-tqdm',
     'yaml': 'python3-yaml',
 }
-OUTSIDE_ROS = ('networks', 'importing', 'training', 'evaluation', 'io/bags')
+OUTSIDE_ROS = ('networks', 'importing', 'training', 'evaluation')
 # Extras of pip, or ROS 2.
 OUTSIDE_PIP = ('networks', 'importing', 'training', 'evaluation', 'nodes', 'cli/processes')
 # rclpy depends on the first three; the others are optional.
@@ -30,7 +35,6 @@ NOT_DECLARED = {
     'builtin_interfaces',
     'rcl_interfaces',
     'ament_index_python',
-    'rosbags',
     'cv_bridge',
 }
 
@@ -79,6 +83,42 @@ def test_package_xml_names_what_the_nodes_import():
         if missing:
             undeclared[path.relative_to(ROOT).as_posix()] = missing
     assert not undeclared
+
+
+def test_text_files_are_read_and_written_as_utf_8():
+    """Not as the machine's locale says; what is open as bytes has no encoding."""
+    files = [*(ROOT / 'rmpe_ros').rglob('*.py'), *(ROOT / 'scripts').rglob('*.py')]
+    found = []
+    for path in [*files, ROOT / 'setup.py']:
+        for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+            if not isinstance(node, ast.Call):
+                continue
+            name = getattr(node.func, 'attr', getattr(node.func, 'id', ''))
+            if name not in ('read_text', 'write_text', 'open'):
+                continue
+            modes = [each.value for each in node.args if isinstance(each, ast.Constant)]
+            is_text = name != 'open' or any(mode in ('r', 'w', 'a', 'x') for mode in modes)
+            if is_text and 'encoding' not in {keyword.arg for keyword in node.keywords}:
+                found.append(f'{path.relative_to(ROOT)}:{node.lineno}')
+    assert found == []
+
+
+def test_nobody_is_sent_to_a_registry_that_does_not_have_this_package():
+    folders = [ROOT / name for name in ('rmpe_ros', 'docs', 'launch', 'config', 'scripts')]
+    files = [ROOT / 'README.md', *(path for folder in folders for path in folder.rglob('*.*'))]
+    found = [
+        str(path.relative_to(ROOT))
+        for path in files
+        if path.suffix in ('.py', '.md', '.sh', '.yaml')
+        and re.search(r'pip install [^`\n]*rmpe[_-]ros\b(?!/)', path.read_text(encoding='utf-8'))
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(('here', 'expected'), [(True, '".[train]"'), (False, f'"{ROOT}[train]"')])
+def test_the_hint_for_an_extra_is_a_command_that_works(tmp_path, monkeypatch, here, expected):
+    monkeypatch.chdir(ROOT if here else tmp_path)
+    assert how_to_install('train') == f'pip install {expected}'
 
 
 def test_requirements_name_what_the_library_imports():

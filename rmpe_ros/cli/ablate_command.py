@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rmpe_ros.cli.evaluate_command import add_label_options, open_labels
 from rmpe_ros.cli.predict_command import add_pipeline_options, open_pipeline
 from rmpe_ros.evaluation.fingerprints import hash_settings
+from rmpe_ros.extras import how_to_install
 from rmpe_ros.file_guard import Target, derives, reads
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ def add_parser(subparsers: Any) -> None:
         description='Trains the pose network in the ways that the rows need, evaluates each row on '
         "labelled pictures, and prints the table beside the paper's numbers. What is done is kept "
         'in --out: the same command on the same files goes on where it was stopped, and says so. '
-        'Needs pip install "rmpe_ros[train]".',
+        ''
+        f'Needs {how_to_install("train")}.',
     )
     parser.add_argument('--data', type=Path, required=True, help='YAML file with the training data')
     parser.add_argument('--data-root', type=Path, help='folder that its paths are relative to')
@@ -84,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         return _Ablation(args).run()
     except ImportError as error:
-        print(f'rmpe ablate needs {error.name}: pip install "rmpe_ros[train]"', file=sys.stderr)
+        print(f'rmpe ablate needs {error.name}: {how_to_install("train")}', file=sys.stderr)
         return 2
     except ValueError as error:
         print(f'rmpe ablate: {error}', file=sys.stderr)

@@ -14,6 +14,8 @@ from importlib import import_module, metadata
 from importlib.util import find_spec
 from typing import Any
 
+from rmpe_ros.extras import how_to_install
+
 
 @dataclass(frozen=True)
 class Check:
@@ -235,9 +237,7 @@ def _engines() -> Iterator[Check]:
 
 
 def _extras() -> Iterator[Check]:
-    yield _installed(
-        'Extras', 'PyTorch', 'torch', "pip install 'rmpe_ros[train]', only for training"
-    )
+    yield _installed('Extras', 'PyTorch', 'torch', f'{how_to_install("train")}, only for training')
     yield _installed(
         'Extras', 'pycocotools', 'pycocotools', 'pip install pycocotools, for evaluation'
     )

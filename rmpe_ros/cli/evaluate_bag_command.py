@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.bag_from_images_command import add_schedule_options
 from rmpe_ros.cli.replay_command import tell_warnings
+from rmpe_ros.extras import how_to_install
 from rmpe_ros.file_guard import reads, writes
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ def add_parser(subparsers: Any) -> None:
         'Frames are known by the stamp in the header of their poses: by the table that rmpe '
         'bag-from-images left in the bag or in --frames; else by frame_ids that are names of '
         'labelled pictures; else picture i has the stamp start + i / rate. Exit code 1 when parts '
-        'of the bag are lost. Needs pip install "rmpe_ros[evaluate]".',
+        'of the bag are lost. '
+        f'Needs {how_to_install("evaluate")}.',
     )
     parser.add_argument('bag', type=Path, metavar='BAG', help='folder, .mcap or .db3 file')
     parser.add_argument(
@@ -70,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         return _run(args)
     except ImportError as error:
         print(
-            f'rmpe evaluate-bag needs {error.name}: pip install "rmpe_ros[evaluate]"',
+            f'rmpe evaluate-bag needs {error.name}: {how_to_install("evaluate")}',
             file=sys.stderr,
         )
         return 2

@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.predict_command import add_pipeline_options, open_pipeline
+from rmpe_ros.extras import how_to_install
 from rmpe_ros.file_guard import reads, writes
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ def add_parser(subparsers: Any) -> None:
         help='accuracy on labelled pictures: OKS AP, PCK, PCKh, mAP',
         description='Estimate the poses in labelled pictures and measure OKS AP (pycocotools), '
         "PCK, PCKh and MPII's mAP, and the detector's AP. Labels: COCO (17 or 19 joints), MPII "
-        '(.json, .mat) or LSP (joints.mat). Needs pip install "rmpe_ros[evaluate]".',
+        '(.json, .mat) or LSP (joints.mat). '
+        f'Needs {how_to_install("evaluate")}.',
     )
     add_label_options(parser)
     parser.add_argument(
@@ -89,9 +91,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         return _run(args)
     except ImportError as error:
-        print(
-            f'rmpe evaluate needs {error.name}: pip install "rmpe_ros[evaluate]"', file=sys.stderr
-        )
+        print(f'rmpe evaluate needs {error.name}: {how_to_install("evaluate")}', file=sys.stderr)
         return 2
     except ValueError as error:
         print(f'rmpe evaluate: {error}', file=sys.stderr)

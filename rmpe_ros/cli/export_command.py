@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rmpe_ros.extras import how_to_install
 from rmpe_ros.file_guard import reads, writes
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         )
         from rmpe_ros.training.stages import load_checkpoint
     except ImportError as error:
-        print(f'rmpe export needs {error.name}: pip install "rmpe_ros[train]"', file=sys.stderr)
+        print(f'rmpe export needs {error.name}: {how_to_install("train")}', file=sys.stderr)
         return 1
     if args.long_side is not None and (problem := _long_side_problem(args.long_side)):
         print(f'rmpe export: {problem}', file=sys.stderr)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.argument_types import add_size_limit
 from rmpe_ros.cli.evaluate_command import add_label_options, open_labels
+from rmpe_ros.extras import how_to_install
 from rmpe_ros.file_guard import reads, writes
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ def add_parser(subparsers: Any) -> None:
         help='fit the pose-guided proposals generator to a detector',
         description="Fits PGPG: for each atomic pose, a mixture of Gaussians over how a detector's "
         'boxes differ from the true ones. "rmpe train --pgpg FILE" then draws training boxes from '
-        'it. Needs pip install "rmpe_ros[train]".',
+        'it. '
+        f'Needs {how_to_install("train")}.',
     )
     add_label_options(parser)
     parser.add_argument('--out', type=Path, required=True, metavar='FILE', help='JSON to write')
@@ -63,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         return _run(args)
     except ImportError as error:
-        print(f'rmpe fit-pgpg needs {error.name}: pip install "rmpe_ros[train]"', file=sys.stderr)
+        print(f'rmpe fit-pgpg needs {error.name}: {how_to_install("train")}', file=sys.stderr)
         return 2
     except ValueError as error:
         print(f'rmpe fit-pgpg: {error}', file=sys.stderr)

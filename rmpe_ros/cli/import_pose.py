@@ -12,6 +12,7 @@ import re
 import sys
 from pathlib import Path
 
+from rmpe_ros.extras import how_to_install
 from rmpe_ros.file_guard import reads, writes
 
 # MMPose, HRNet and AlphaPose all widen boxes by a quarter.
@@ -116,7 +117,8 @@ def import_pose(args: argparse.Namespace) -> int:
         write_file(args.output, model.SerializeToString())
     except ImportError as error:
         print(
-            f'rmpe import needs {error.name}: pip install {error.name}, or "rmpe_ros[train]"',
+            f'rmpe import needs {error.name}: pip install {error.name}, or all: '
+            + how_to_install('train'),
             file=sys.stderr,
         )
         return 1

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rmpe_ros.cli.argument_types import positive_number
 from rmpe_ros.cli.import_detector import add_metadata_options, detector_metadata
+from rmpe_ros.extras import how_to_install
 from rmpe_ros.file_guard import reads, writes
 
 _OFFICIAL = {
@@ -59,7 +60,7 @@ def import_torchvision(args: argparse.Namespace) -> int:
         difference = export_ssd(network, args.output, metadata=metadata, queries=args.boxes)
     except ImportError as error:
         print(
-            f'rmpe import torchvision: {error}; pip install "rmpe_ros[train]" and the torchvision '
+            f'rmpe import torchvision: {error}; {how_to_install("train")} and the torchvision '
             'that goes with its torch',
             file=sys.stderr,
         )

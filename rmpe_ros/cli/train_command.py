@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.argument_types import natural_number, positive_number
+from rmpe_ros.extras import how_to_install
 from rmpe_ros.file_guard import Target, derives, reads
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def run(args: argparse.Namespace) -> int:
         from rmpe_ros.training.distributed import joined_processes
         from rmpe_ros.training.stages import build_stage  # noqa: F401 (for what it needs)
     except ImportError as error:
-        print(f'rmpe train needs {error.name}: pip install "rmpe_ros[train]"', file=sys.stderr)
+        print(f'rmpe train needs {error.name}: {how_to_install("train")}', file=sys.stderr)
         return 1
     try:
         if args.threads:

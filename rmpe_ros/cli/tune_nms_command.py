@@ -19,6 +19,7 @@ from rmpe_ros.cli.evaluate_command import (
     run_models,
 )
 from rmpe_ros.cli.predict_command import add_pipeline_options, open_pipeline
+from rmpe_ros.extras import how_to_install
 from rmpe_ros.file_guard import Target, derives, writes
 
 if TYPE_CHECKING:
@@ -100,9 +101,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         return _run(args)
     except ImportError as error:
-        print(
-            f'rmpe tune-nms needs {error.name}: pip install "rmpe_ros[evaluate]"', file=sys.stderr
-        )
+        print(f'rmpe tune-nms needs {error.name}: {how_to_install("evaluate")}', file=sys.stderr)
         return 2
     except ValueError as error:
         print(f'rmpe tune-nms: {error}', file=sys.stderr)

@@ -245,7 +245,6 @@ def _import_onnx() -> Any:
         import onnx.shape_inference
     except ImportError as error:
         raise EngineError(
-            "counting a model's operations needs the Python package onnx: "
-            "pip install 'rmpe_ros[tensorrt]'"
+            "counting a model's operations needs the Python package onnx: pip install onnx"
         ) from error
     return onnx

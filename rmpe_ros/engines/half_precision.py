@@ -45,7 +45,7 @@ def to_half_precision(model: bytes, *, name: str = 'model') -> bytes:
     except ImportError as error:
         raise EngineError(
             f'{name}: half precision is made with the Python package onnx, which is not installed: '
-            "pip install 'rmpe_ros[tensorrt]', or compile with precision fp32"
+            'pip install onnx, or compile with precision fp32'
         ) from error
     try:
         proto = onnx.load_model_from_string(model)

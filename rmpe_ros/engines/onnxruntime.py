@@ -124,7 +124,7 @@ def physical_cores() -> int:
 def _read(path: Path) -> str:
     """A small system file's text; empty where the system has none."""
     try:
-        return path.read_text().strip()
+        return path.read_text(encoding='utf-8').strip()
     except OSError:
         return ''
 

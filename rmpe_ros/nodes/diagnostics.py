@@ -187,7 +187,7 @@ def make_status(
 def resident_megabytes() -> float | None:
     """Memory that this process holds, in MB of 10^6 bytes; None where there is no /proc."""
     try:
-        pages = int(Path('/proc/self/statm').read_text().split()[1])
+        pages = int(Path('/proc/self/statm').read_text(encoding='utf-8').split()[1])
     except (OSError, ValueError, IndexError):
         return None
     return pages * os.sysconf('SC_PAGE_SIZE') / 1e6

@@ -80,8 +80,8 @@ def main(arguments: list[str]) -> int:
     elif arguments == ['write']:
         root = Path(__file__).resolve().parents[2]
         readme = root / 'README.md'
-        readme.write_text(insert_section(readme.read_text()))
-        (root / 'config' / 'rmpe.yaml').write_text(parameters_yaml())
+        readme.write_text(insert_section(readme.read_text(encoding='utf-8')), encoding='utf-8')
+        (root / 'config' / 'rmpe.yaml').write_text(parameters_yaml(), encoding='utf-8')
     else:
         sys.stderr.write(
             'usage: python3 -m rmpe_ros.nodes.parameter_documents write|yaml|markdown\n'

@@ -308,3 +308,22 @@ def test_people_of_a_video_are_numbered(tmp_path: Path, option: str) -> None:
         )
     assert main(['predict', str(clip), '--json', str(results)]) == 0
     assert all('track_id' not in person for person in json.loads(results.read_text()))
+
+
+def test_labels_that_are_not_ascii_in_a_plain_locale(photos: Path, tmp_path: Path) -> None:
+    """Labels are UTF-8, also with a byte order mark, whatever the locale is."""
+    (photos / 'none.jpg').unlink()
+    labels, results = tmp_path / 'labels.json', tmp_path / 'poses.json'
+    images = [{'file_name': 'two.png', 'id': 7, 'photographer': 'Müller'}]
+    text = json.dumps({'images': images, 'annotations': []}, ensure_ascii=False)
+    labels.write_text(text, encoding='utf-8-sig')
+    command = [sys.executable, '-X', 'utf8=0', '-m', 'rmpe_ros.cli', 'predict', str(photos)]
+    done = subprocess.run(
+        [*command, '--annotations', str(labels), '--json', str(results)],
+        env={**os.environ, 'LC_ALL': 'POSIX', 'PYTHONCOERCECLOCALE': '0'},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [person['image_id'] for person in json.loads(results.read_text())] == [7, 7]

@@ -81,7 +81,7 @@ class NodeProcess:
         return exit_code
 
     def log_text(self) -> str:
-        return self.log.read_text(errors='replace')
+        return self.log.read_text(encoding='utf-8', errors='replace')
 
     def log_tail(self, lines: int = 15) -> str:
         """The last lines it has written."""

@@ -12,6 +12,7 @@ from rmpe_ros.evaluation.coco_file import CocoFile, read_coco
 from rmpe_ros.evaluation.labels import LabelledImage, Labels, LabelsError
 from rmpe_ros.evaluation.labels.lsp import labels_from_joints
 from rmpe_ros.evaluation.labels.mpii import labels_from_people, labels_from_release, read_release
+from rmpe_ros.extras import how_to_install
 from rmpe_ros.json_text import parse_json
 
 # COCO's areas are those of outlines: on average this share of the box (`docs/evaluation.md`).
@@ -70,9 +71,7 @@ def read_mat(path: Path) -> dict[str, Any]:
     try:
         from scipy.io import loadmat
     except ImportError as error:
-        raise LabelsError(
-            f'{path}: .mat files need SciPy: pip install "rmpe_ros[evaluate]"'
-        ) from error
+        raise LabelsError(f'{path}: .mat files need SciPy: {how_to_install("evaluate")}') from error
     try:
         return dict(loadmat(str(path), squeeze_me=True, struct_as_record=False))
     except OSError as error:

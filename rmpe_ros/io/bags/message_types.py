@@ -29,7 +29,9 @@ def bag_types() -> Typestore:
     types = get_typestore(Stores.LATEST)
     folder = message_folder(os.environ)
     for file in sorted(folder.glob('*.msg')):
-        types.register(get_types_from_msg(file.read_text(), f'rmpe_ros/msg/{file.stem}'))
+        types.register(
+            get_types_from_msg(file.read_text(encoding='utf-8'), f'rmpe_ros/msg/{file.stem}')
+        )
     return types
 
 

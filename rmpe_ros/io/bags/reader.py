@@ -163,7 +163,9 @@ class Bag:
         """File names by metadata.yaml; none when it is missing or cannot be read."""
         file = folder / 'metadata.yaml'
         try:
-            content = yaml.safe_load(file.read_text())['rosbag2_bagfile_information']
+            content = yaml.safe_load(file.read_text(encoding='utf-8'))[
+                'rosbag2_bagfile_information'
+            ]
             names = [Path(name).name for name in content['relative_file_paths']]
             custom = content.get('custom_data')
         except FileNotFoundError:
