@@ -95,6 +95,8 @@ def check_targets(targets: Iterable[Target], inputs: Iterable[Path]) -> None:
     files = {_identity(path) for path in inputs}
     folders = {path.resolve() for path in inputs if path.is_dir()}
     beside = {path.resolve().parent for path in inputs if not path.is_dir()}
+    targets = list(targets)
+    places = {target.path.resolve() for target in targets if not target.folder}
     seen: dict[object, Target] = {}
     for target in targets:
         path, place = target.path, target.path.resolve()
@@ -109,6 +111,11 @@ def check_targets(targets: Iterable[Target], inputs: Iterable[Path]) -> None:
             raise _refusal(target, 'which lies beside the inputs and may be yours')
         if not target.derived:
             _check_place(target)
+        inside = next((other for other in places if other in place.parents), None)
+        if inside is not None:
+            raise TargetError(
+                f'{target.option} would write {path}, inside of {inside}, which is to be a file'
+            )
         keys = {place, _identity(path)} if path.exists() else {place}
         for other in filter(None, map(seen.get, keys)):
             raise TargetError(

@@ -95,7 +95,7 @@ def decode_image(
     if damage:
         raise ImageError(f'damaged: a part of the picture is lost (libjpeg: {damage})')
     if not is_whole:
-        warn('has no end marker, but the picture is whole')
+        warn('has no end marker, but is whole')
     return np.asarray(cv2.cvtColor(to_8_bit(image), cv2.COLOR_BGR2RGB), np.uint8)
 
 

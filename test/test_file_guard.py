@@ -88,6 +88,11 @@ def test_two_results_need_two_files(here: Path) -> None:
         check_targets([Target(Path('x'), '--json'), Target(here / 'x', '--html')], [])
 
 
+def test_a_result_cannot_be_a_file_and_a_folder(here: Path) -> None:
+    with pytest.raises(TargetError, match='which is to be a file'):
+        check_targets([Target(Path('x'), '--json'), Target(Path('x/a.jpg'), '--out')], [])
+
+
 @pytest.mark.parametrize(
     ('path', 'error'), [('photos', IsADirectoryError), ('other.json/x', NotADirectoryError)]
 )

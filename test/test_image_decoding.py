@@ -53,7 +53,7 @@ def test_a_whole_picture_without_an_end_marker(tmp_path: Path) -> None:
     image = load_image(tmp_path / 'a.jpg', warn=warnings.append)
     np.testing.assert_array_equal(image, decode_image(jpeg()))
     (warning,) = warnings
-    assert 'a.jpg: has no end marker, but the picture is whole' in warning
+    assert 'a.jpg: has no end marker, but is whole' in warning
     for end in range(3, len(jpeg()) - 4, 5000):
         with pytest.raises(ImageError, match='truncated'):
             decode_image(jpeg()[:end])

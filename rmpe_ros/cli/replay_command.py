@@ -67,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
             tell_warnings('replay', bag)
             for reason, count in replay.failures.items():
                 print(f'rmpe replay: {count} images left out: {reason}', file=sys.stderr)
+            for reason, count in replay.oddities.items():
+                print(f'rmpe replay: warning: {count} images: {reason}', file=sys.stderr)
             print(
                 f'{replay.frames} images of {topic.name}, {replay.people} people, '
                 f'poses in {args.out}'
@@ -98,6 +100,7 @@ class _Replay:
         self.pipeline, self.progress = pipeline, progress
         self.frames = self.people = 0
         self.failures: Counter[str] = Counter()
+        self.oddities: Counter[str] = Counter()
 
     def run(self) -> None:
         """Raises BagError when not one image could be used; the output is gone then."""
@@ -125,7 +128,7 @@ class _Replay:
         from rmpe_ros.io.messages import ImageConversionError, poses_to_message
 
         try:
-            image = read_image(item)
+            image = read_image(item, warn=lambda text: self.oddities.update([text]))
         except ImageConversionError as error:
             self.failures[str(error)] += 1
             self.progress.advance()

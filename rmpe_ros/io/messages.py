@@ -147,17 +147,22 @@ def _pixel_view(message: Any, encoding: Encoding) -> np.ndarray:
     return np.ndarray(shape, dtype, buffer=message.data, strides=strides)
 
 
-def compressed_to_rgb(message: Any, *, max_megapixels: float | None = None) -> np.ndarray:
+def compressed_to_rgb(
+    message: Any,
+    *,
+    max_megapixels: float | None = None,
+    warn: Callable[[str], None] = lambda text: None,
+) -> np.ndarray:
     """Decode a sensor_msgs/CompressedImage (JPEG, PNG, …) into RGB uint8 (H, W, 3).
 
-    max_megapixels: what declares more is not decoded, as for `load_image`.
+    max_megapixels, warn: as for `load_image`.
     Raises ImageConversionError when there is no data, when it is a compressed depth image, or
     when it cannot be decoded.
     """
     if 'compressedDepth' in message.format:
         raise ImageConversionError('this is a compressed depth image, a colour image is expected')
     try:
-        return decode_image(bytes(message.data), max_megapixels=max_megapixels)
+        return decode_image(bytes(message.data), max_megapixels=max_megapixels, warn=warn)
     except ImageError as error:
         raise ImageConversionError(
             f'compressed image of {len(message.data)} bytes, format {message.format!r}: {error}'

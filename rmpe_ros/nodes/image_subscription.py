@@ -88,11 +88,17 @@ def warn_of_misfits(node: Node, topic: str) -> PublisherEventCallbacks:
     return PublisherEventCallbacks(incompatible_qos=on_incompatible)
 
 
-def read_image(message: ImageMessage, *, max_megapixels: float | None = None) -> np.ndarray:
+def read_image(
+    message: ImageMessage,
+    *,
+    max_megapixels: float | None = None,
+    warn: Callable[[str], None] = lambda text: None,
+) -> np.ndarray:
     """RGB uint8 (H, W, 3) of either kind; raises ImageConversionError.
 
-    max_megapixels: a compressed image that declares more is not decoded.
+    max_megapixels: a compressed image that declares more is not decoded. warn: gets a sentence
+    about what is odd with one that can be used.
     """
     if isinstance(message, CompressedImage):
-        return compressed_to_rgb(message, max_megapixels=max_megapixels)
+        return compressed_to_rgb(message, max_megapixels=max_megapixels, warn=warn)
     return image_to_rgb(message)

@@ -204,7 +204,13 @@ class PoseNode(ManagedNode):
                 )
                 return None
         try:
-            return read_image(message, max_megapixels=self._settings['max_megapixels'])
+            return read_image(
+                message,
+                max_megapixels=self._settings['max_megapixels'],
+                warn=lambda text: self.get_logger().warning(
+                    f'image on {camera.topic} {text}', throttle_duration_sec=_WARNING_PERIOD
+                ),
+            )
         except ImageConversionError as error:
             camera.statistics.bad_image(str(error))
             self.get_logger().warning(

@@ -223,3 +223,28 @@ def test_ctrl_c_leaves_no_bag(tmp_path, two_people):
     assert process.returncode == 130, error
     assert error == 'rmpe: interrupted\n'
     assert sorted(each.name for each in tmp_path.iterdir()) == ['photos', 'source']
+
+
+def test_odd_and_damaged_jpegs_are_told(
+    tmp_path: Path, two_people: np.ndarray, capsys: pytest.CaptureFixture
+) -> None:
+    classes, types = bag_classes(), bag_types()
+    kind = IMAGE.replace('Image', 'CompressedImage')
+    whole = cv2.imencode('.jpg', two_people)[1]
+    cuts = [whole, whole[:-2], np.concatenate([whole[: len(whole) // 2], whole[-2:]])]
+    with BagWriter(tmp_path / 'camera', [BagTopic('/image_raw', kind)]) as bag:
+        for number, data in enumerate(cuts):
+            header = make_header(STAMPS[0] + number, 'eye', classes)
+            message = classes.compressed_image(
+                header=header, format='jpeg', data=classes.pack(data.reshape(-1))
+            )
+            bag.write('/image_raw', STAMPS[0] + number, types.serialize_cdr(message, kind))
+    out = tmp_path / 'out'
+    assert main(['replay', str(tmp_path / 'camera'), '--out', str(out)]) == 1
+    error = capsys.readouterr().err
+    assert 'warning: 1 images: has no end marker, but is whole' in error
+    assert '1 images left out' in error and 'a part of the picture is lost' in error
+    with Bag(out) as replayed:
+        people = [len(each.message.people) for each in replayed.messages(replayed.topics_of(POSES))]
+    assert people == [2, 2]
+    assert main(['replay', str(out), '--out', str(tmp_path / 'more')]) == 2

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -41,8 +43,13 @@ def find_image_topic(bag: Bag, name: str | None = None) -> TopicInfo:
     return (usual or images)[0]
 
 
-def read_image(item: BagMessage) -> NDArray[np.uint8]:
-    """RGB uint8 (H, W, 3) of an Image or CompressedImage; raises ImageConversionError."""
+def read_image(
+    item: BagMessage, *, warn: Callable[[str], None] = lambda text: None
+) -> NDArray[np.uint8]:
+    """RGB uint8 (H, W, 3) of an Image or CompressedImage; raises ImageConversionError.
+
+    warn: gets a sentence about what is odd with one that can be used.
+    """
     if item.type == COMPRESSED_IMAGE:
-        return compressed_to_rgb(item.message)
+        return compressed_to_rgb(item.message, warn=warn)
     return image_to_rgb(item.message)
