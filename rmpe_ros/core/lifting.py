@@ -127,7 +127,10 @@ def lift_poses(
             middle = _median(list(windows.values()))
         for joint, window in windows.items():
             metres[person, joint] = _surface(window, middle, parameters)
-    return camera.deproject(poses.keypoints, metres)
+    positions = camera.deproject(poses.keypoints, metres)
+    # Half a position, of a joint where the lens cannot be understood, is none.
+    positions[~np.isfinite(positions).all(axis=-1)] = np.nan
+    return positions
 
 
 def transform_points(

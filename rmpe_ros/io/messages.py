@@ -16,13 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rmpe_ros.core.poses import Poses
-from rmpe_ros.core.skeletons import Skeleton
+from rmpe_ros.core.skeletons import SKELETONS, Skeleton
 from rmpe_ros.image_decoding import ImageError, decode_image, to_8_bit
 
 NANOSECONDS = 1_000_000_000
+# More people or joints farther away are in no image: such a message is a mistake.
+MAX_PEOPLE = 1000
+MAX_COORDINATE = 1e6
 
 
-class ImageConversionError(ValueError):
+class MessageError(ValueError):
+    """A message that cannot be used; the text says what is wrong with it."""
+
+
+class ImageConversionError(MessageError):
     """An image message that cannot be read; the text says what is wrong with it."""
 
 
@@ -258,15 +265,25 @@ def poses_to_message(
 def message_to_poses(message: Any, skeleton: Skeleton) -> Poses:
     """The people of a PersonPoseArray as arrays.
 
-    Raises ValueError when the message was made with another skeleton.
+    Raises MessageError when the message was made with another skeleton, says no size of the image,
+    or has people who cannot be: of more or fewer joints, too many, too far away, NaN.
     """
     if message.skeleton != skeleton.name:
-        raise ValueError(
+        raise MessageError(
             f'the poses are of skeleton {message.skeleton!r}, {skeleton.name!r} is expected'
+        )
+    if message.image_width < 1 or message.image_height < 1:
+        raise MessageError(
+            f'image_width and image_height are {message.image_width} and {message.image_height}; '
+            'give the size of the image in pixels'
+        )
+    if len(message.people) > MAX_PEOPLE:
+        raise MessageError(
+            f'{len(message.people)} people in one image, {MAX_PEOPLE} at most are expected'
         )
     for person in message.people:
         if len(person.keypoints) != skeleton.num_keypoints:
-            raise ValueError(
+            raise MessageError(
                 f'a person has {len(person.keypoints)} keypoints, '
                 f'skeleton {skeleton.name!r} has {skeleton.num_keypoints}'
             )
@@ -279,14 +296,22 @@ def message_to_poses(message: Any, skeleton: Skeleton) -> Poses:
         ],
         np.float32,
     )
-    return Poses(
-        skeleton=skeleton,
-        keypoints=np.ascontiguousarray(joints[:, :, :2]),
-        keypoint_scores=np.ascontiguousarray(joints[:, :, 2]),
-        boxes=np.array([person.box for person in message.people], np.float32),
-        scores=np.array([person.score for person in message.people], np.float32),
-        track_ids=np.array([person.track_id for person in message.people], np.int32),
-    )
+    boxes = np.array([person.box for person in message.people], np.float32)
+    if max(np.abs(joints[:, :, :2]).max(), np.abs(boxes).max()) > MAX_COORDINATE:
+        raise MessageError(
+            f'a joint or box is more than {MAX_COORDINATE:.0f} pixels away from the image'
+        )
+    try:
+        return Poses(
+            skeleton=skeleton,
+            keypoints=np.ascontiguousarray(joints[:, :, :2]),
+            keypoint_scores=np.ascontiguousarray(joints[:, :, 2]),
+            boxes=boxes,
+            scores=np.array([person.score for person in message.people], np.float32),
+            track_ids=np.array([person.track_id for person in message.people], np.int32),
+        )
+    except ValueError as error:
+        raise MessageError(str(error)) from error
 
 
 def skeleton_to_message(skeleton: Skeleton, header: Any, classes: MessageClasses) -> Any:
@@ -302,14 +327,30 @@ def skeleton_to_message(skeleton: Skeleton, header: Any, classes: MessageClasses
 
 
 def message_to_skeleton(message: Any) -> Skeleton:
-    """The skeleton of a SkeletonInfo; raises ValueError when it contradicts itself."""
-    return Skeleton(
-        name=message.name,
-        keypoints=tuple(message.keypoint_names),
-        edges=_pairs(message.edges, 'edges'),
-        flip_pairs=_pairs(message.flip_pairs, 'flip_pairs'),
-        sigmas=tuple(float(sigma) for sigma in message.sigmas),
-    )
+    """The skeleton of a SkeletonInfo.
+
+    Raises MessageError when it has no name, contradicts itself, or gives the name of a skeleton
+    of this package to other joints.
+    """
+    if not message.name:
+        raise MessageError('a skeleton without a name')
+    try:
+        skeleton = Skeleton(
+            name=message.name,
+            keypoints=tuple(message.keypoint_names),
+            edges=_pairs(message.edges, 'edges'),
+            flip_pairs=_pairs(message.flip_pairs, 'flip_pairs'),
+            sigmas=tuple(float(sigma) for sigma in message.sigmas),
+        )
+    except ValueError as error:
+        raise MessageError(f'skeleton {message.name!r} cannot be used: {error}') from error
+    known = SKELETONS.get(skeleton.name)
+    if known is not None and known.keypoints != skeleton.keypoints:
+        raise MessageError(
+            f'skeleton {skeleton.name!r} with other joints than {skeleton.name} has here; '
+            'give it a name of its own'
+        )
+    return skeleton
 
 
 def _flat_pairs(pairs: tuple[tuple[int, int], ...]) -> NDArray[np.uint16]:

@@ -8,21 +8,21 @@ from typing import Any
 
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import DurabilityPolicy, QoSProfile
 
-from rmpe_ros.core.skeletons import SKELETONS, Skeleton
 from rmpe_ros.io.messages import NANOSECONDS, stamp_nanoseconds
-from rmpe_ros.msg import PersonPoseArray, SkeletonInfo
+from rmpe_ros.msg import PersonPoseArray
+from rmpe_ros.nodes.diagnostics_publisher import DiagnosticsPublisher
+from rmpe_ros.nodes.guarded_node import GuardedNode
 from rmpe_ros.nodes.hri_bodies import Body, bodies, check_joint_order
 from rmpe_ros.nodes.node_process import run_node
 from rmpe_ros.nodes.parameter_tables import HRI_BRIDGE_NODE
 from rmpe_ros.nodes.parameters import declare_parameters
-from rmpe_ros.nodes.rclpy_messages import message_to_poses, message_to_skeleton
+from rmpe_ros.nodes.pose_topics import PoseTopics
 
 _WARNING_PERIOD = 5.0
 
 
-class HriBridgeNode(Node):
+class HriBridgeNode(GuardedNode):
     """Subscribes `poses`, `skeleton`.
 
     Publishes `/humans/bodies/tracked` and, for each id in it, `/humans/bodies/<id>/roi` and
@@ -31,7 +31,6 @@ class HriBridgeNode(Node):
 
     def __init__(self) -> None:
         super().__init__('hri_bridge_node')
-        self.exit_code: int | None = None
         self._settings = declare_parameters(self, HRI_BRIDGE_NODE)
         try:
             import hri_msgs.msg as hri
@@ -41,39 +40,25 @@ class HriBridgeNode(Node):
             ) from error
         check_joint_order(hri.Skeleton2D)
         self._hri = hri
-        self._skeletons: dict[str, Skeleton] = dict(SKELETONS)
         self._bodies: dict[str, _BodyTopics] = {}
         self._tracked = self.create_publisher(hri.IdsList, '/humans/bodies/tracked', 1)
-        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self.create_subscription(SkeletonInfo, 'skeleton', self._on_skeleton, latched)
-        poses = self.create_subscription(PersonPoseArray, 'poses', self._on_poses, 5)
+        self._people = PoseTopics(self)
+        poses = self._people.subscribe('poses', self._on_poses, depth=5)
+        self._diagnostics = DiagnosticsPublisher(self, {'node': self.faults.status})
         self.get_logger().info(f'ready: poses from {poses.topic_name}')
 
     def stop(self) -> None:
         """Tell listeners that nobody is tracked any more."""
         self._tracked.publish(self._hri.IdsList())
 
-    def _on_skeleton(self, message: SkeletonInfo) -> None:
-        try:
-            self._skeletons[message.name] = message_to_skeleton(message)
-        except ValueError as error:
-            self._warn(f'skeleton {message.name!r} cannot be used: {error}')
-
     def _on_poses(self, message: PersonPoseArray) -> None:
-        try:
-            skeleton = self._skeletons[message.skeleton]
-            people = message_to_poses(message, skeleton)
-            found = bodies(people, image_size=(message.image_height, message.image_width))
-        except KeyError:
-            self._warn(f'skeleton {message.skeleton!r} is not published on topic skeleton')
-            return
-        except ValueError as error:
-            self._warn(str(error))
-            return
+        people = self._people.read(message)
+        found = bodies(people, image_size=(message.image_height, message.image_width))
         if len(found) < len(message.people):
-            self._warn(
+            self.get_logger().warning(
                 f'{len(message.people) - len(found)} people without track_id are left out; '
-                'see parameter tracking.enabled of pose_node'
+                'see parameter tracking.enabled of pose_node',
+                throttle_duration_sec=_WARNING_PERIOD,
             )
         stamp = stamp_nanoseconds(message.header)
         for body in found:
@@ -91,9 +76,6 @@ class HriBridgeNode(Node):
             if not 0 <= stamp - topics.seen <= longest:
                 topics.remove()
                 del self._bodies[body_id]
-
-    def _warn(self, text: str) -> None:
-        self.get_logger().warning(text, throttle_duration_sec=_WARNING_PERIOD)
 
 
 class _BodyTopics:

@@ -10,12 +10,13 @@ import time
 from collections.abc import Iterator
 
 from rclpy.duration import Duration
-from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from rmpe_ros.io.images import SourceImage, is_video, iter_images
 from rmpe_ros.msg import PersonPoseArray
+from rmpe_ros.nodes.diagnostics_publisher import DiagnosticsPublisher
+from rmpe_ros.nodes.guarded_node import GuardedNode
 from rmpe_ros.nodes.node_process import run_node
 from rmpe_ros.nodes.parameter_tables import IMAGE_SOURCE_NODE
 from rmpe_ros.nodes.parameters import declare_parameters
@@ -31,7 +32,7 @@ _LINGERING_TIME = 0.5
 _WAITING_NOTICE_PERIOD = 5.0
 
 
-class ImageSourceNode(Node):
+class ImageSourceNode(GuardedNode):
     """Publishes `image_raw` (or `image_raw/compressed`); subscribes `poses` when it waits for them.
 
     Ends by itself: exit_code becomes 0 after the last image, 1 when nothing could be read or a
@@ -41,7 +42,6 @@ class ImageSourceNode(Node):
 
     def __init__(self) -> None:
         super().__init__('image_source_node')
-        self.exit_code: int | None = None
         self._settings = declare_parameters(self, IMAGE_SOURCE_NODE)
         self._source = os.path.expanduser(self._settings['source'])
         if not self._source:
@@ -56,6 +56,7 @@ class ImageSourceNode(Node):
             self._publisher = self.create_publisher(Image, topic, 5)
         if self._settings['wait_for_answer'] > 0:
             self.create_subscription(PersonPoseArray, 'poses', self._on_poses, 5)
+        self._diagnostics = DiagnosticsPublisher(self, {'node': self.faults.status})
         self._stopping = threading.Event()
         self._answered = threading.Event()
         self._expected: set[HeaderKey] = set()

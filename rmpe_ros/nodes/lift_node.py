@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
@@ -17,20 +17,19 @@ from std_msgs.msg import Header
 
 from rmpe_ros.core.camera import PinholeCamera
 from rmpe_ros.core.lifting import DepthImage, LiftingParameters, lift_poses, transform_points
-from rmpe_ros.core.skeletons import SKELETONS, Skeleton
 from rmpe_ros.io.messages import stamp_nanoseconds
-from rmpe_ros.msg import PersonPoseArray, SkeletonInfo
+from rmpe_ros.msg import PersonPoseArray
+from rmpe_ros.nodes.diagnostics_publisher import DiagnosticsPublisher
+from rmpe_ros.nodes.guarded_node import GuardedNode
 from rmpe_ros.nodes.joint_cloud import joint_cloud
 from rmpe_ros.nodes.nearest_stamp import NearestStamp
 from rmpe_ros.nodes.node_process import run_node
 from rmpe_ros.nodes.parameter_tables import LIFT_NODE
 from rmpe_ros.nodes.parameters import declare_parameters
-from rmpe_ros.nodes.rclpy_messages import message_to_poses, message_to_skeleton
-
-_WARNING_PERIOD = 5.0
+from rmpe_ros.nodes.pose_topics import PoseTopics
 
 
-class LiftNode(Node):
+class LiftNode(GuardedNode):
     """Subscribes `poses`, `depth`, `camera_info`, `skeleton`.
 
     Publishes `poses_3d`, the same messages with positions, and `poses_3d/points`, a cloud of the
@@ -39,24 +38,21 @@ class LiftNode(Node):
 
     def __init__(self) -> None:
         super().__init__('lift_node')
-        self.exit_code: int | None = None
         self._settings = declare_parameters(self, LIFT_NODE, self._change)
         self._lifting = _lifting_parameters(self._settings)
         self._frames = _FrameLookup(self) if self._settings['target_frame'] else None
         self._pairs: NearestStamp[PersonPoseArray, Image] = NearestStamp(
             self._settings['buffer_size'], int(self._settings['slop'] * 1e9)
         )
-        self._skeletons: dict[str, Skeleton] = dict(SKELETONS)
         self._camera: PinholeCamera | None = None
         self._lifted = self._told_unmatched = 0
         self._poses = self.create_publisher(PersonPoseArray, 'poses_3d', 5)
         self._points = self.create_publisher(PointCloud2, 'poses_3d/points', 5)
-        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self.create_subscription(SkeletonInfo, 'skeleton', self._on_skeleton, latched)
+        self._people = PoseTopics(self)
         self.create_subscription(
             CameraInfo, 'camera_info', self._on_camera, qos_profile_sensor_data
         )
-        self.create_subscription(PersonPoseArray, 'poses', self._on_poses, 10)
+        self._source = self._people.subscribe('poses', self._on_poses, depth=10).topic_name
         depth = self.create_subscription(
             Image,
             'depth',
@@ -64,6 +60,7 @@ class LiftNode(Node):
             QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
+        self._diagnostics = DiagnosticsPublisher(self, {'node': self.faults.status})
         self.get_logger().info(f'ready: depth from {depth.topic_name}')
 
     def stop(self) -> None:
@@ -79,50 +76,34 @@ class LiftNode(Node):
         if self._somebody_listens():
             self._lift_all(self._pairs.put_right(stamp_nanoseconds(message.header), message))
 
-    def _on_skeleton(self, message: SkeletonInfo) -> None:
-        try:
-            self._skeletons[message.name] = message_to_skeleton(message)
-        except ValueError as error:
-            self._warn(f'skeleton {message.name!r} cannot be used: {error}')
-
     def _on_camera(self, message: CameraInfo) -> None:
-        try:
-            self._camera = PinholeCamera.from_message(
-                message, rectified=self._settings['rectified']
-            )
-        except ValueError as error:
-            self._warn(str(error))
+        self._camera = PinholeCamera.from_message(message, rectified=self._settings['rectified'])
 
     def _somebody_listens(self) -> bool:
         return any(each.get_subscription_count() > 0 for each in (self._poses, self._points))
 
     def _lift_all(self, pairs: list[tuple[PersonPoseArray, Image]]) -> None:
         if self._pairs.unmatched > self._told_unmatched and not pairs:
-            self._warn(
+            self.faults.refuse(
+                self._source,
                 f'{self._pairs.unmatched} poses without a depth image within '
-                f'{self._settings["slop"]:g} s; is `depth` of the same camera? see parameter slop'
+                f'{self._settings["slop"]:g} s; is `depth` of the same camera? see parameter slop',
             )
             self._told_unmatched = self._pairs.unmatched
         for poses, depth in pairs:
-            try:
+            with self.faults.guard(self._source):
                 self._lift(poses, depth)
-            except ValueError as error:
-                self._warn(str(error))
 
     def _lift(self, message: PersonPoseArray, depth: Image) -> None:
         if self._camera is None:
-            self._warn('no camera_info of a calibrated camera yet: positions are unknown')
-            return
-        skeleton = self._skeletons.get(message.skeleton)
-        if skeleton is None:
-            self._warn(f'skeleton {message.skeleton!r} is not published on topic skeleton')
-            return
-        poses = message_to_poses(message, skeleton)
+            raise ValueError('no camera_info of a calibrated camera yet: positions are unknown')
+        poses = self._people.read(message)
+        height, width = message.image_height, message.image_width
         positions = lift_poses(
             poses,
             DepthImage.from_message(depth),
-            self._camera,
-            image_size=(message.image_height, message.image_width),
+            self._camera.for_image(height, width),
+            image_size=(height, width),
             parameters=self._lifting,
         )
         if self._frames is not None:
@@ -138,9 +119,6 @@ class LiftNode(Node):
 
     def _change(self, settings: Any) -> None:
         self._lifting = _lifting_parameters(settings)
-
-    def _warn(self, text: str) -> None:
-        self.get_logger().warning(text, throttle_duration_sec=_WARNING_PERIOD)
 
 
 class _FrameLookup:

@@ -9,10 +9,12 @@ from typing import Any
 
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 
+from rmpe_ros.nodes.guarded_node import Guarded
+
 _SUCCESS = TransitionCallbackReturn.SUCCESS
 
 
-class ManagedNode(LifecycleNode):
+class ManagedNode(Guarded, LifecycleNode):
     """Turns the transitions of a lifecycle node into four methods that may raise.
 
     A subclass overrides `configure`, `activate`, `deactivate` and `cleanup`. The latter two are

@@ -9,10 +9,12 @@ from types import FrameType
 from typing import Protocol
 
 import rclpy
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+
+from rmpe_ros.nodes.faults import Faults
+from rmpe_ros.nodes.guarded_node import GuardedExecutor
 
 # How long a signal or the end of the work may go unnoticed, in seconds.
 _WAKE_UP = 0.2
@@ -20,6 +22,10 @@ _WAKE_UP = 0.2
 
 class RunnableNode(Protocol):
     """What `run_node` needs besides being a `Node`."""
+
+    @property
+    def faults(self) -> Faults:
+        """Gets what is raised while the node spins."""
 
     @property
     def exit_code(self) -> int | None:
@@ -33,7 +39,8 @@ def run_node(make_node: Callable[[], Node], name: str, args: list[str] | None = 
     """Initialise ROS, run the node that `make_node` gives, and return the exit code.
 
     0 after SIGINT, SIGTERM or when the node has finished its work; 1, with one line that says why,
-    when the node could not start (ValueError, OSError).
+    when the node could not start (ValueError, OSError). What callbacks raise ends nothing, see
+    `Faults`.
     """
     stopping = False
 
@@ -56,13 +63,14 @@ def run_node(make_node: Callable[[], Node], name: str, args: list[str] | None = 
         except (ValueError, OSError) as error:
             get_logger(name).fatal(f'{name} cannot start: {error}')
             return 1
-        executor = SingleThreadedExecutor()
+        executor = GuardedExecutor(node.faults)
         executor.add_node(node)
         try:
-            while not stopping and node.exit_code is None:
+            while not stopping and node.exit_code is None and rclpy.ok():
                 executor.spin_once(timeout_sec=_WAKE_UP)
         finally:
-            node.stop()
+            with node.faults.guard('stop'):
+                node.stop()
             executor.shutdown()
             exit_code = node.exit_code or 0
             node.destroy_node()

@@ -241,6 +241,11 @@ VISUALIZER_NODE = (
         dynamic=True,
     ),
     Parameter(
+        'rectified',
+        False,
+        'The poses are of a rectified image: use P of `camera_info`, not K and D.',
+    ),
+    Parameter(
         'buffer_size',
         30,
         'So many images wait for their poses, and so many poses for their image.',

@@ -353,10 +353,12 @@ class PoseNode(ManagedNode):
             'model': self._model,
             'engine': '; '.join(f'{name}: {text}' for name, text in engines.items()),
             'memory_mb': '' if memory is None else f'{memory:.0f}',
+            **self.faults.values(),
         }
         name = self.get_fully_qualified_name()
-        level = DiagnosticStatus.WARN if unready else DiagnosticStatus.OK
-        summary = f'{self._state()}; {unready}' if unready else self._state()
+        trouble = '; '.join(filter(None, (unready, self.faults.news())))
+        level = DiagnosticStatus.WARN if trouble else DiagnosticStatus.OK
+        summary = f'{self._state()}; {trouble}' if trouble else self._state()
         return make_status(level, summary, values, hardware_id=name)
 
     def _state(self) -> str:

@@ -23,6 +23,7 @@ from rmpe_ros.io.messages import (
     ENCODINGS,
     ImageConversionError,
     MessageClasses,
+    MessageError,
     compressed_to_rgb,
     image_to_rgb,
     message_to_poses,
@@ -33,6 +34,7 @@ from rmpe_ros.msg import Keypoint, PersonPose, PersonPoseArray, SkeletonInfo
 __all__ = [
     'ENCODINGS',
     'ImageConversionError',
+    'MessageError',
     'compressed_to_rgb',
     'image_to_rgb',
     'message_to_poses',

@@ -5,42 +5,39 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import cv2
 import numpy as np
-from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from rmpe_ros.core.camera import PinholeCamera
 from rmpe_ros.core.drawing import draw_poses
-from rmpe_ros.core.skeletons import SKELETONS, Skeleton
+from rmpe_ros.core.poses import Poses
 from rmpe_ros.io.files import unused_path, write_file
-from rmpe_ros.msg import PersonPoseArray, SkeletonInfo
+from rmpe_ros.msg import PersonPoseArray
 from rmpe_ros.nodes.annotations import foxglove_classes, image_annotations
+from rmpe_ros.nodes.diagnostics_publisher import DiagnosticsPublisher
+from rmpe_ros.nodes.guarded_node import GuardedNode
 from rmpe_ros.nodes.image_subscription import ImageMessage, read_image, subscribe_image
 from rmpe_ros.nodes.markers import delete_markers, pose_markers
 from rmpe_ros.nodes.node_process import run_node
 from rmpe_ros.nodes.parameter_tables import VISUALIZER_NODE
 from rmpe_ros.nodes.parameters import declare_parameters
-from rmpe_ros.nodes.rclpy_messages import (
-    ImageConversionError,
-    message_to_poses,
-    message_to_skeleton,
-    rgb_to_image,
-)
+from rmpe_ros.nodes.pose_topics import PoseTopics
+from rmpe_ros.nodes.rclpy_messages import MessageError, rgb_to_image
 from rmpe_ros.nodes.stamp_matcher import StampMatcher, header_key
 
-_WARNING_PERIOD = 5.0
 _IMAGE_DEPTH = 5
+SizedPoses: TypeAlias = tuple[Poses, tuple[int, int]]
 
 
-class VisualizerNode(Node):
+class VisualizerNode(GuardedNode):
     """Subscribes `image_raw`, `poses`, `poses_3d`, `skeleton`, `camera_info`.
 
     Publishes `poses/image`, `poses/markers`, `poses_3d/markers` and, where foxglove_msgs is
@@ -51,15 +48,13 @@ class VisualizerNode(Node):
 
     def __init__(self) -> None:
         super().__init__('visualizer_node')
-        self.exit_code: int | None = None
         self._settings = declare_parameters(self, VISUALIZER_NODE)
         self._save_dir = Path(self._settings['save_dir']) if self._settings['save_dir'] else None
         if self._save_dir is not None:
             self._save_dir.mkdir(parents=True, exist_ok=True)
-        self._matcher: StampMatcher[ImageMessage, PersonPoseArray] = StampMatcher(
+        self._matcher: StampMatcher[ImageMessage, SizedPoses] = StampMatcher(
             self._settings['buffer_size']
         )
-        self._skeletons: dict[str, Skeleton] = dict(SKELETONS)
         self._camera: PinholeCamera | None = None
         self._drawn = 0
         self._started = time.time_ns()
@@ -70,20 +65,16 @@ class VisualizerNode(Node):
         if self._foxglove is not None:
             kind = self._foxglove.ImageAnnotations
             self._annotations = self.create_publisher(kind, 'poses/annotations', 5)
-        self.create_subscription(
-            SkeletonInfo,
-            'skeleton',
-            self._on_skeleton,
-            QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL),
-        )
+        self._people = PoseTopics(self)
         self.create_subscription(
             CameraInfo, 'camera_info', self._on_camera, qos_profile_sensor_data
         )
-        self.create_subscription(PersonPoseArray, 'poses', self._on_poses, _IMAGE_DEPTH)
-        self.create_subscription(PersonPoseArray, 'poses_3d', self._on_poses_3d, _IMAGE_DEPTH)
+        self._people.subscribe('poses', self._on_poses, depth=_IMAGE_DEPTH)
+        self._people.subscribe('poses_3d', self._on_poses_3d, depth=_IMAGE_DEPTH)
         subscription = subscribe_image(
             self, self._on_image, compressed=self._settings['compressed'], depth=_IMAGE_DEPTH
         )
+        self._diagnostics = DiagnosticsPublisher(self, {'node': self.faults.status})
         self.get_logger().info(f'ready: images from {subscription.topic_name}')
 
     def stop(self) -> None:
@@ -97,74 +88,70 @@ class VisualizerNode(Node):
             self._draw_pair(self._matcher.put_left(header_key(message.header), message))
 
     def _on_poses(self, message: PersonPoseArray) -> None:
-        skeleton = self._skeleton_of(message)
-        if skeleton is None:
+        shows_markers = self._markers.get_subscription_count() > 0
+        annotates = self._foxglove is not None and self._annotations.get_subscription_count() > 0
+        if not (shows_markers or annotates or self._somebody_looks()):
             return
-        camera = self._camera or PinholeCamera.nominal(message.image_width, message.image_height)
-        self._show(self._markers, message, skeleton, camera)
-        if self._foxglove is not None and self._annotations.get_subscription_count() > 0:
+        poses = self._people.read(message)
+        if shows_markers:
+            with self.faults.guard(self._markers.topic_name):
+                self._show(self._markers, message, self._camera_of(message))
+        if annotates:
             self._annotations.publish(
                 image_annotations(
-                    message, skeleton, self._foxglove, min_score=self._settings['min_score']
+                    message,
+                    poses.skeleton,
+                    self._foxglove,
+                    min_score=self._settings['min_score'],
                 )
             )
         if self._somebody_looks():
-            self._draw_pair(self._matcher.put_right(header_key(message.header), message))
+            sized = poses, (message.image_height, message.image_width)
+            self._draw_pair(self._matcher.put_right(header_key(message.header), sized))
 
     def _on_poses_3d(self, message: PersonPoseArray) -> None:
-        skeleton = self._skeleton_of(message)
-        if skeleton is not None:
-            self._show(self._markers_3d, message, skeleton, None)
+        if self._markers_3d.get_subscription_count() > 0:
+            self._people.read(message)
+            self._show(self._markers_3d, message, None)
 
     def _show(
-        self,
-        publisher: Publisher,
-        message: PersonPoseArray,
-        skeleton: Skeleton,
-        camera: PinholeCamera | None,
+        self, publisher: Publisher, message: PersonPoseArray, camera: PinholeCamera | None
     ) -> None:
-        """Publish markers when somebody looks at them."""
-        if publisher.get_subscription_count() > 0:
-            publisher.publish(
-                pose_markers(
-                    message,
-                    skeleton,
-                    camera,
-                    depth=self._settings['marker_depth'],
-                    min_score=self._settings['min_score'],
-                    lifetime=self._settings['marker_lifetime'],
-                )
+        publisher.publish(
+            pose_markers(
+                message,
+                self._people.skeleton_of(message),
+                camera,
+                depth=self._settings['marker_depth'],
+                min_score=self._settings['min_score'],
+                lifetime=self._settings['marker_lifetime'],
             )
-
-    def _skeleton_of(self, message: PersonPoseArray) -> Skeleton | None:
-        skeleton = self._skeletons.get(message.skeleton)
-        if skeleton is None:
-            self.get_logger().warning(
-                f'skeleton {message.skeleton!r} is unknown and not published on topic skeleton',
-                throttle_duration_sec=_WARNING_PERIOD,
-            )
-        return skeleton
-
-    def _on_skeleton(self, message: SkeletonInfo) -> None:
-        self._guard(lambda: self._skeletons.update({message.name: message_to_skeleton(message)}))
+        )
 
     def _on_camera(self, message: CameraInfo) -> None:
-        def remember() -> None:
-            self._camera = PinholeCamera.from_message(message)
+        self._camera = PinholeCamera.from_message(message, rectified=self._settings['rectified'])
 
-        self._guard(remember)
+    def _camera_of(self, message: PersonPoseArray) -> PinholeCamera:
+        """What has taken the image of these people, or a guess; ValueError when it does not fit."""
+        if self._camera is None:
+            return PinholeCamera.nominal(message.image_width, message.image_height)
+        return self._camera.for_image(message.image_height, message.image_width)
 
     def _somebody_looks(self) -> bool:
         return self._save_dir is not None or self._image.get_subscription_count() > 0
 
-    def _draw_pair(self, pair: tuple[ImageMessage, PersonPoseArray] | None) -> None:
-        if pair is not None:
-            self._guard(lambda: self._draw(*pair))
-
-    def _draw(self, image_message: ImageMessage, poses_message: PersonPoseArray) -> None:
-        poses = message_to_poses(poses_message, self._skeletons[poses_message.skeleton])
+    def _draw_pair(self, pair: tuple[ImageMessage, SizedPoses] | None) -> None:
+        if pair is None:
+            return
+        image_message, (poses, (height, width)) = pair
+        image = read_image(image_message, max_megapixels=self._settings['max_megapixels'])
+        if image.shape[:2] != (height, width):
+            raise MessageError(
+                f'the image has {image.shape[1]}x{image.shape[0]} pixels, its poses are of one of '
+                f'{width}x{height}; subscribe to the image that pose_node has'
+            )
         picture = draw_poses(
-            read_image(image_message, max_megapixels=self._settings['max_megapixels']),
+            image,
             poses,
             min_score=self._settings['min_score'],
             color_by=self._settings['color_by'],
@@ -182,13 +169,6 @@ class VisualizerNode(Node):
     def _file_name(self, header: Header) -> str:
         """Sorts by time: seconds, nanoseconds of the stamp."""
         return f'{header.stamp.sec:010d}_{header.stamp.nanosec:09d}.{self._settings["save_format"]}'
-
-    def _guard(self, action: Callable[[], object]) -> None:
-        """Do it; a message that cannot be used becomes a throttled warning."""
-        try:
-            action()
-        except (ImageConversionError, ValueError, OSError) as error:
-            self.get_logger().warning(str(error), throttle_duration_sec=_WARNING_PERIOD)
 
 
 def save_picture(path: Path, image: np.ndarray) -> None:

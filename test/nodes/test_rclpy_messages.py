@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip('rclpy', reason='needs ROS 2')
 
+from rmpe_ros.msg import SkeletonInfo
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -18,6 +19,7 @@ from rmpe_ros.core.skeletons import BODY19, COCO17, SKELETONS
 from rmpe_ros.nodes.rclpy_messages import (
     ENCODINGS,
     ImageConversionError,
+    MessageError,
     compressed_to_rgb,
     image_to_rgb,
     message_to_poses,
@@ -285,6 +287,24 @@ def test_poses_of_another_skeleton_are_refused():
         message_to_poses(message, BODY19)
 
 
+@pytest.mark.parametrize(
+    ('spoil', 'reason'),
+    [
+        (lambda m: setattr(m, 'image_width', 0), 'image_width and image_height are 0 and 480'),
+        (lambda m: setattr(m, 'people', m.people * 600), '1200 people in one image, 1000 at most'),
+        (lambda m: setattr(m.people[0].keypoints[3], 'x', 2e6), 'more than 1000000 pixels away'),
+        (lambda m: setattr(m.people[1].keypoints[3], 'y', math.nan), 'keypoints must be finite'),
+        (lambda m: setattr(m.people[0], 'box', [0.0, 0.0, math.inf, 1.0]), 'pixels away'),
+        (lambda m: setattr(m.people[0], 'score', 1.5), r'scores must be in \[0, 1\]'),
+    ],
+)
+def test_people_who_cannot_be_are_refused(spoil, reason):
+    message = poses_to_message(some_poses(2), Header(), image_size=(480, 640))
+    spoil(message)
+    with pytest.raises(MessageError, match=reason):
+        message_to_poses(message, BODY19)
+
+
 @pytest.mark.parametrize('name', sorted(SKELETONS))
 def test_skeleton_round_trip(name):
     skeleton = SKELETONS[name]
@@ -301,3 +321,12 @@ def test_a_skeleton_with_half_an_edge_is_refused():
     message.edges.pop()
     with pytest.raises(ValueError, match='edges has 31 values'):
         message_to_skeleton(message)
+
+
+def test_the_name_of_a_skeleton_means_one_thing():
+    message = skeleton_to_message(COCO17)
+    message.name = 'body19'
+    with pytest.raises(MessageError, match="'body19' with other joints"):
+        message_to_skeleton(message)
+    with pytest.raises(MessageError, match='a skeleton without a name'):
+        message_to_skeleton(SkeletonInfo())
