@@ -28,6 +28,8 @@ _FULL_TRUST = 0.6
 _SETTLED = 5
 # Seconds out of sight after which a track counts 1/e: who was just seen has the better claim.
 _FADE_TIME = 3.0
+# `track_id` is an int32 in messages.
+_LARGEST_ID = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class TrackingParameters:
 
 
 class PoseTracker:
-    """Gives people their `track_ids`, from 0 on, each given once in the life of the tracker.
+    """Gives people their `track_ids`, from 0 on, each given once in 2^31 people.
 
     One tracker is for one camera. Not thread-safe.
     """
@@ -102,8 +104,7 @@ class PoseTracker:
                 trust[int(person)] = float(affinity[row, person])
         for person in _by_confidence(poses):
             if person not in track_of and poses.scores[person] >= self.parameters.start_score:
-                track_of[person] = _Track(self._next_id)
-                self._next_id += 1
+                track_of[person] = _Track(self._new_id())
                 self._tracks.append(track_of[person])
         keypoints = poses.keypoints.copy()
         track_ids = np.full(len(poses), -1, np.int32)
@@ -113,6 +114,14 @@ class PoseTracker:
                 poses[person], stamp, trust.get(person, 1.0), self.parameters.smoothing
             )
         return replace(poses, keypoints=keypoints, track_ids=track_ids)
+
+    def _new_id(self) -> int:
+        """The next number; after the largest that a message can hold, the first that is free."""
+        used = {track.track_id for track in self._tracks}
+        while self._next_id > _LARGEST_ID or self._next_id in used:
+            self._next_id = 0 if self._next_id >= _LARGEST_ID else self._next_id + 1
+        self._next_id += 1
+        return self._next_id - 1
 
     def _affinity(self, poses: Poses, stamp: float) -> NDArray[np.float64]:
         """(tracks, people) in [0, 1]."""
@@ -139,8 +148,10 @@ class PoseTracker:
         certainty = np.tanh(scores / self.parameters.pose.sigma1)
         greatest = certainty[: len(tracks)] @ certainty[len(tracks) :].T
         greatest = greatest + self.parameters.pose.lambda_ * points.shape[1]
+        # With lambda 0, of people without one joint that is seen, poses say nothing.
+        alike = np.divide(similarity, greatest, out=np.zeros(similarity.shape), where=greatest > 0)
         fading = np.exp((gaps.min() - gaps) / _FADE_TIME)
-        return fading[:, None] * (similarity / greatest + overlap) / 2
+        return fading[:, None] * (alike + overlap) / 2
 
 
 class _Track:

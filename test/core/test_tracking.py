@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from rmpe_ros.core.boxes import box_iou
 from rmpe_ros.core.one_euro import OneEuroFilter, OneEuroParameters
+from rmpe_ros.core.pose_nms import PoseNmsParameters
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.skeletons import BODY19, COCO17
 from rmpe_ros.core.tracking import PoseTracker, TrackingParameters
@@ -276,3 +277,45 @@ def test_a_bad_stamp_and_bad_parameters_are_refused():
         OneEuroParameters(min_cutoff=0)
     with pytest.raises(ValueError, match='speed_gain must be at least 0'):
         OneEuroParameters(speed_gain=-1)
+
+
+def test_with_lambda_0_who_has_no_joint_that_is_seen_is_followed_by_the_box():
+    """Similarity and its greatest value are 0 then; their share was 0/0."""
+    pose = PoseNmsParameters(sigma2=6.0, lambda_=0.0)
+    tracker = PoseTracker(TrackingParameters(pose=pose, min_affinity=0.1))
+    unseen = Poses(
+        BODY19,
+        np.full((1, 19, 2), 50.0),
+        np.zeros((1, 19)),
+        np.array([[0.0, 0.0, 100.0, 100.0]]),
+        np.array([0.9]),
+    )
+    with np.errstate(all='raise'):
+        ids = [tracker.update(unseen, stamp).track_ids.tolist() for stamp in (0.0, 0.1, 0.2)]
+    assert ids == [[0], [0], [0]]
+
+
+def test_numbers_start_again_after_the_largest_that_a_message_can_hold():
+    tracker = PoseTracker()
+    here, there = (
+        Poses(
+            BODY19,
+            np.full((1, 19, 2), x),
+            np.ones((1, 19)),
+            np.array([[x - 50, 0.0, x + 50, 100.0]]),
+            np.array([0.9]),
+        )
+        for x in (50.0, 5000.0)
+    )
+    assert tracker.update(here, 0.0).track_ids.tolist() == [0]
+    tracker._next_id = 2**31 - 1
+    both = Poses(
+        BODY19,
+        np.concatenate([here.keypoints, there.keypoints]),
+        np.ones((2, 19)),
+        np.concatenate([here.boxes, there.boxes]),
+        np.array([0.9, 0.9]),
+    )
+    assert sorted(tracker.update(both, 0.1).track_ids.tolist()) == [0, 2**31 - 1]
+    tracker.reset()
+    assert sorted(tracker.update(both, 0.2).track_ids.tolist()) == [0, 1]
