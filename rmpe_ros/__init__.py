@@ -5,6 +5,7 @@
 rclpy nor torch is needed for any of them.
 """
 
+import os
 from importlib import import_module
 from pkgutil import extend_path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,10 @@ from typing import TYPE_CHECKING, Any
 # In a ROS 2 workspace the generated messages (`rmpe_ros.msg`) may live in another directory of the
 # same name on PYTHONPATH than this code (build space, symlink install): search all of them.
 __path__ = extend_path(__path__, __name__)
+
+# ONNX Runtime writes a device id and a database below the user's cache at every start, unless this
+# is set before it is imported; its own Python call comes too late. Whoever wants it sets 0.
+os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
 
 __version__ = '0.1.0'
 

@@ -78,10 +78,14 @@ class PosePipeline:
             )
             return self._opened[-1]
 
-        if not isinstance(detector, PersonDetector):
-            detector = PersonDetector(engine(detector or DEFAULT_DETECTOR))
-        if not isinstance(pose, PoseEstimator):
-            pose = PoseEstimator(engine(pose or DEFAULT_POSE))
+        try:
+            if not isinstance(detector, PersonDetector):
+                detector = PersonDetector(engine(detector or DEFAULT_DETECTOR))
+            if not isinstance(pose, PoseEstimator):
+                pose = PoseEstimator(engine(pose or DEFAULT_POSE))
+        except BaseException:
+            self.close()
+            raise
         self.detector = detector
         self.estimator = pose
         self.min_score = self.suggested_min_score if min_score is None else min_score

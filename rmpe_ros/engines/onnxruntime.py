@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs ONNX models with ONNX Runtime, by default on the CPU."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from rmpe_ros.engines import EngineError, TensorInfo, check_inputs
+
+_LOG = logging.getLogger(__name__)
 
 _DTYPES = {
     'tensor(float)': np.float32,
@@ -28,7 +31,8 @@ class OnnxRuntimeEngine:
     """An `Engine` on ONNX Runtime.
 
     model: a file, or the bytes of one.
-    threads: how many compute one model; all physical cores that the process may use by default.
+    threads: how many compute one model; all physical cores that the process may use by default,
+        all of its CPUs at most.
         They spin while a model runs, which makes it faster, and sleep as soon as it is done, so
         that neither the other model of a pipeline nor the rest of a robot loses cores to waiting.
     providers: ONNX Runtime's execution providers, in order of preference.
@@ -56,7 +60,7 @@ class OnnxRuntimeEngine:
                 'a GPU needs another build of it (for example pip install onnxruntime-gpu)'
             )
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or physical_cores()
+        options.intra_op_num_threads = bounded_threads(threads) or physical_cores()
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
         options.add_session_config_entry('session.force_spinning_stop', '1')
@@ -100,6 +104,20 @@ class OnnxRuntimeEngine:
     def close(self) -> None:
         """Free the model's memory."""
         self._session = None
+
+
+def usable_cpus() -> int:
+    """How many CPUs, hyper-threads included, this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+def bounded_threads(threads: int | None) -> int | None:
+    """`threads`, but no more than there are CPUs, with a warning: more only wait for each other."""
+    most = usable_cpus()
+    if threads is None or threads <= most:
+        return threads
+    _LOG.warning('threads is %d, but there are %d CPUs here: %d are used', threads, most, most)
+    return most
 
 
 def physical_cores() -> int:

@@ -5,20 +5,32 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rmpe_ros.core.pose_nms import PoseNmsParameters
+from rmpe_ros.engines.onnxruntime import usable_cpus
 from rmpe_ros.pipeline import PosePipeline
 
+_LOG = logging.getLogger(__name__)
 
-def open_pipeline(settings: Mapping[str, Any]) -> PosePipeline:
-    """The pipeline that the parameters of `pose_node` describe; raises ModelError, EngineError."""
+
+def open_pipeline(
+    settings: Mapping[str, Any], warn: Callable[[str], object] = _LOG.warning
+) -> PosePipeline:
+    """The pipeline that the parameters of `pose_node` describe; raises ModelError, EngineError.
+
+    warn: is told what is not taken as it was asked for.
+    """
+    threads, most = settings['threads'], usable_cpus()
+    if threads > most:
+        warn(f'parameter threads is {threads}, but there are {most} CPUs here: {most} are used')
     pipeline = PosePipeline(
         settings['detector'],
         settings['pose_model'],
-        threads=settings['threads'] or None,
+        threads=min(threads, most) or None,
         backend=settings['backend'],
         precision=settings['precision'],
         serve_while_building=settings['serve_while_building'],

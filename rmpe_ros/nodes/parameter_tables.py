@@ -50,7 +50,13 @@ POSE_NODE = (
         False,
         'While a TensorRT engine is being built, estimate poses with ONNX Runtime, not none.',
     ),
-    Parameter('threads', 0, 'CPU threads of each network; 0 means all physical cores.', 0, 256),
+    Parameter(
+        'threads',
+        0,
+        'CPU threads of each network, no more than there are CPUs; 0 means all physical cores.',
+        0,
+        256,
+    ),
     Parameter(
         'compressed',
         False,

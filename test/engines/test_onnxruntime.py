@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ONNX Runtime engine on real little models: results, and errors that help."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +11,12 @@ import pytest
 from onnx import TensorProto, helper
 
 from rmpe_ros.engines import EngineError, TensorInfo, open_engine
-from rmpe_ros.engines.onnxruntime import OnnxRuntimeEngine, physical_cores
+from rmpe_ros.engines.onnxruntime import (
+    OnnxRuntimeEngine,
+    bounded_threads,
+    physical_cores,
+    usable_cpus,
+)
 
 
 def adder() -> bytes:
@@ -131,3 +139,29 @@ def test_physical_cores_are_some_of_the_cpus() -> None:
     import os
 
     assert 1 <= physical_cores() <= (os.cpu_count() or 1)
+
+
+def test_more_threads_than_cpus_are_not_started_and_that_is_told(caplog) -> None:
+    most = usable_cpus()
+    assert [bounded_threads(each) for each in (None, 1, most)] == [None, 1, most]
+    assert not caplog.records
+    engine = OnnxRuntimeEngine(adder(), threads=100_000)
+    np.testing.assert_array_equal(engine({'a': A, 'b': B})['total'], A + B)
+    assert f'threads is 100000, but there are {most} CPUs here: {most} are used' in caplog.text
+
+
+def test_nothing_is_written_below_the_home_of_the_user(tmp_path: Path) -> None:
+    (tmp_path / 'adder.onnx').write_bytes(adder())
+    home = tmp_path / 'home'
+    home.mkdir()
+    program = (
+        'from rmpe_ros.engines import open_engine; import sys; open_engine(sys.argv[1]).close()'
+    )
+    names = ('ORT_DISABLE_TELEMETRY', 'XDG_CACHE_HOME', 'XDG_CONFIG_HOME', 'XDG_DATA_HOME')
+    variables = {key: value for key, value in os.environ.items() if key not in names}
+    subprocess.run(
+        [sys.executable, '-c', program, str(tmp_path / 'adder.onnx')],
+        env={**variables, 'HOME': str(home)},
+        check=True,
+    )
+    assert [*home.rglob('*')] == []
