@@ -1,2 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
 """ROS 2 nodes: they move data between topics and the pipeline, and nothing else imports rclpy."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+_NODES = frozenset(
+    ('pose_node', 'visualizer_node', 'image_source_node', 'lift_node', 'hri_bridge_node')
+)
+
+
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    os._exit(0)
+
+
+def _runs_a_node() -> bool:
+    """Whether this process is `python -m rmpe_ros.nodes.<node>` or an executable of that name."""
+    # While Python looks for the module of -m, that is what sys.argv[0] says.
+    names = sys.orig_argv if sys.argv[:1] == ['-m'] else sys.argv[:1]
+    return any(Path(name).name.rpartition('.')[2] in _NODES for name in names)
+
+
+# A signal that comes while a node is still being imported, half a second at times, ends it at once
+# and without a traceback; later on `run_node` takes care of signals.
+if _runs_a_node():
+    for number in ENDING_SIGNALS:
+        signal.signal(number, _end)
+    if hasattr(signal, 'pthread_sigmask'):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)

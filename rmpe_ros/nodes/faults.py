@@ -30,6 +30,7 @@ class Faults:
         self._lock = threading.Lock()
         self._told: dict[str, float] = {}
         self._reported = 0
+        self._lasting = ''
         self.refused = 0
         self.failed = 0
         self.last_error = ''
@@ -62,6 +63,17 @@ class Faults:
         except Exception as error:
             self.fail(source, error)
 
+    @property
+    def lasting(self) -> str:
+        """What is wrong all the time, in `/diagnostics` until it is set to nothing again."""
+        return self._lasting
+
+    @lasting.setter
+    def lasting(self, trouble: str) -> None:
+        if trouble and not self._lasting:
+            self._node.get_logger().warning(trouble)
+        self._lasting = trouble
+
     def values(self) -> dict[str, object]:
         """For a status in `/diagnostics`."""
         return {
@@ -71,11 +83,11 @@ class Faults:
         }
 
     def news(self) -> str:
-        """The last error when there are new ones since the last call, else nothing."""
+        """What is wrong all the time, else the last error if it came after the last call."""
         with self._lock:
             total = self.refused + self.failed
             is_new, self._reported = total > self._reported, total
-            return self.last_error if is_new else ''
+            return self._lasting or (self.last_error if is_new else '')
 
     def status(self) -> DiagnosticStatus:
         """The state of a node that has nothing else to tell."""

@@ -2,12 +2,14 @@
 """A slot for each camera and one worker thread: the freshest frame wins, and no camera waits twice.
 
 Callbacks put frames without waiting. The worker takes the frames of all cameras at once, at most
-one of each, so that a fast camera cannot keep a slow one from its turn.
+one of each, so that a fast camera cannot keep a slow one from its turn; and one job at most, so
+that a burst of jobs does not keep the cameras from theirs.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -35,6 +37,7 @@ class FrameWorker(Generic[Frame]):
         self._on_error = on_error
         self._changed = threading.Condition()
         self._frames: dict[int, Frame] = {}
+        self._rests: dict[int, float] = {}
         self._jobs: deque[tuple[Future, Callable[[], Any]]] = deque()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -48,6 +51,11 @@ class FrameWorker(Generic[Frame]):
             self._frames[camera] = frame
             self._changed.notify()
             return replaced
+
+    def rest(self, camera: int, seconds: float) -> None:
+        """Leave the frames of a camera waiting for so long, that others have their share."""
+        with self._changed:
+            self._rests[camera] = time.monotonic() + seconds
 
     def submit(self, job: Callable[[], Result]) -> Future[Result]:
         """Let the worker do `job` next; its future is cancelled when the worker stops before."""
@@ -64,7 +72,7 @@ class FrameWorker(Generic[Frame]):
         self._thread.start()
 
     def stop(self, timeout: float = 10.0) -> bool:
-        """Finish the frames at hand and join the thread; False when that took over `timeout` s.
+        """Finish the frames at hand and join the thread; False when that takes over `timeout` s.
 
         Frames and jobs that still wait are let go.
         """
@@ -80,6 +88,16 @@ class FrameWorker(Generic[Frame]):
         return not self._thread.is_alive()
 
     @property
+    def alive(self) -> bool:
+        """Whether the thread still works, as it may after stop()."""
+        return self._thread.is_alive()
+
+    def join(self) -> None:
+        """Wait for the thread, however long it takes."""
+        if self._thread.is_alive():
+            self._thread.join()
+
+    @property
     def closed(self) -> bool:
         with self._changed:
             return self._closed
@@ -87,18 +105,30 @@ class FrameWorker(Generic[Frame]):
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closed or self._frames or self._jobs)
+                while not (self._closed or self._jobs or self._ready()):
+                    self._changed.wait(self._until_ready())
                 if self._closed:
                     return
-                frames, self._frames = self._frames, {}
-                jobs, self._jobs = self._jobs, deque()
-            for future, job in jobs:
-                _do(future, job)
+                frames = {camera: self._frames.pop(camera) for camera in self._ready()}
+                job = self._jobs.popleft() if self._jobs else None
+            if job is not None:
+                _do(*job)
+                job = None  # it holds an image
             if frames:
                 try:
                     self._process(frames)
                 except Exception as error:
                     self._on_error(error)
+
+    def _ready(self) -> list[int]:
+        """The cameras that have a frame and do not rest, longest waiting first."""
+        now = time.monotonic()
+        return [camera for camera in self._frames if self._rests.get(camera, now) <= now]
+
+    def _until_ready(self) -> float | None:
+        """Seconds until the first frame of a camera that rests may go; None when there is none."""
+        ends = [self._rests[camera] for camera in self._frames if camera in self._rests]
+        return max(min(ends) - time.monotonic(), 0) if ends else None
 
 
 def _do(future: Future, job: Callable[[], Any]) -> None:

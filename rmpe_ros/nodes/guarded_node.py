@@ -10,9 +10,11 @@ from functools import cached_property
 from typing import Any
 
 from rcl_interfaces.msg import ParameterType, SetParametersResult
+from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.service import Service
+from rclpy.subscription import Subscription
 
 from rmpe_ros.nodes.faults import Faults
 
@@ -21,10 +23,20 @@ _PARAMETER_TYPES = range(ParameterType.PARAMETER_NOT_SET, ParameterType.PARAMETE
 
 # Seconds of rest after a failure, lest one that comes again and again takes a whole core.
 _PAUSE = 0.01
+_TWIN_PERIOD = 2.0
 
 
 class Guarded:
-    """Mixed into a Node: `faults`, and services that answer whatever happens, rclpy's included."""
+    """Mixed into a Node: `faults`, and services that answer whatever happens, rclpy's included.
+
+    Warns when another node has its name.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        assert isinstance(self, Node)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._twin_timer = self.create_timer(_TWIN_PERIOD, self._look_for_twins, clock=steady)
 
     @cached_property
     def faults(self) -> Faults:
@@ -32,35 +44,64 @@ class Guarded:
         assert isinstance(self, Node)
         return Faults(self)
 
+    def create_subscription(
+        self, msg_type: Any, topic: str, callback: Any, qos_profile: Any, **options: Any
+    ) -> Subscription:
+        """As `Node.create_subscription`; ValueError when parameters make a QoS that cannot be."""
+        try:
+            return super().create_subscription(  # type: ignore[misc]
+                msg_type, topic, callback, qos_profile, **options
+            )
+        except Exception as error:
+            if options.get('qos_overriding_options') is None:
+                raise
+            assert isinstance(self, Node)
+            reason = str(error).partition(', at /')[0]
+            raise ValueError(
+                f'no subscription of {topic} with the parameters '
+                f'qos_overrides.{self.resolve_topic_name(topic)}.subscription.*: {reason}'
+            ) from error
+
     def create_service(
         self, srv_type: Any, srv_name: str, callback: Callable[..., Any], **options: Any
     ) -> Service:
         """As `Node.create_service`; who asks gets an answer also when `callback` raises."""
 
-        def refusal(request: Any, error: Exception) -> Any:
+        def refusal(request: Any, response: Any, error: Exception) -> Any:
             source = f'service {srv_name}'
             if isinstance(error, ValueError):
                 self.faults.refuse(source, str(error))
-                return _refusal(request, srv_type.Response(), str(error))
+                return _refusal(request, response, str(error))
             self.faults.fail(source, error)
-            text = f'{type(error).__name__}: {error}; see the log'
-            return _refusal(request, srv_type.Response(), text)
+            return _refusal(request, response, f'{type(error).__name__}: {error}; see the log')
 
         def answer(request: Any, response: Any) -> Any:
             try:
                 _check_parameters(request)
                 return callback(request, response)
             except Exception as error:
-                return refusal(request, error)
+                return refusal(request, response, error)
 
         async def answer_later(request: Any, response: Any) -> Any:
             try:
                 return await callback(request, response)
             except Exception as error:
-                return refusal(request, error)
+                return refusal(request, response, error)
 
         guarded = answer_later if inspect.iscoroutinefunction(callback) else answer
         return super().create_service(srv_type, srv_name, guarded, **options)  # type: ignore[misc]
+
+    def _look_for_twins(self) -> None:
+        assert isinstance(self, Node)
+        names = self.get_node_names_and_namespaces()
+        count = names.count((self.get_name(), self.get_namespace()))
+        name = self.get_fully_qualified_name()
+        trouble = (
+            f'{count} nodes are called {name}: each of them publishes the same, and any of them '
+            'answers services; stop one, or name it with -r __node:=… (one that was killed is '
+            'listed for up to 20 s)'
+        )
+        self.faults.lasting = trouble if count > 1 else ''
 
 
 class GuardedNode(Guarded, Node):

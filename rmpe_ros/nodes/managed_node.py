@@ -51,6 +51,7 @@ class ManagedNode(Guarded, LifecycleNode):
                     raise self._failure or RuntimeError('a lifecycle transition was refused')
         finally:
             self._starting = False
+            self._failure = None
 
     def stop(self) -> None:
         """Shut down from whatever state the node is in."""
@@ -100,12 +101,13 @@ class ManagedNode(Guarded, LifecycleNode):
                 body()
                 result = entities(previous)
         except Exception as error:
-            self._failure = error
             # run_node says in one line what an operator can put right.
             if not (self._starting and isinstance(error, ValueError | OSError)):
                 self.get_logger().error(
                     f'{transition} failed: {error}\n{traceback.format_exc().rstrip()}'
                 )
+            if self._starting:
+                self._failure = _without_frames(error)
             if transition == 'configure':
                 self._undo(self.cleanup)
                 return TransitionCallbackReturn.FAILURE
@@ -125,3 +127,12 @@ class ManagedNode(Guarded, LifecycleNode):
                 self.get_logger().error(
                     f'{step.__name__} failed: {error}\n{traceback.format_exc().rstrip()}'
                 )
+
+
+def _without_frames(error: Exception) -> Exception:
+    """The same error; the frames of its tracebacks hold the networks that were loaded so far."""
+    each: BaseException | None = error
+    while each is not None:
+        each.__traceback__ = None
+        each = each.__cause__ or each.__context__
+    return error

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Protocol
@@ -13,11 +16,15 @@ from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from rmpe_ros.cli.processes.child_process import end_with_parent
+from rmpe_ros.nodes import ENDING_SIGNALS
 from rmpe_ros.nodes.faults import Faults
 from rmpe_ros.nodes.guarded_node import GuardedExecutor
 
 # How long a signal or the end of the work may go unnoticed, in seconds.
 _WAKE_UP = 0.2
+# Callbacks that are run after the node has stopped.
+_LAST_TURNS = 100
 
 
 class RunnableNode(Protocol):
@@ -50,8 +57,9 @@ def run_node(make_node: Callable[[], Node], name: str, args: list[str] | None = 
 
     # rclpy's own handlers invalidate the context at once; with ours the frame at hand is still
     # published and the last words still reach /rosout. A second signal changes nothing.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ENDING_SIGNALS:
         signal.signal(number, on_signal)
+    end_with_parent()
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     except (RuntimeError, ValueError) as error:
@@ -71,9 +79,17 @@ def run_node(make_node: Callable[[], Node], name: str, args: list[str] | None = 
         finally:
             with node.faults.guard('stop'):
                 node.stop()
+            # Whoever still waits for the answer of a service gets it.
+            for _ in range(_LAST_TURNS):
+                executor.spin_once(timeout_sec=0)
             executor.shutdown()
             exit_code = node.exit_code or 0
             node.destroy_node()
-        return exit_code
     finally:
         rclpy.try_shutdown()
+    if threading.active_count() > 1:
+        # A thread that hangs in a network or a camera would crash the interpreter as it ends.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(exit_code)
+    return exit_code

@@ -7,10 +7,9 @@ A managed (lifecycle) node with one worker thread; the freshest frame of each ca
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import CancelledError
-from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,11 +17,11 @@ from typing import Any
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.clock import Clock, ClockType
-from rclpy.time import Time
 from rclpy.timer import Timer
 from std_srvs.srv import SetBool
 
 from rmpe_ros.core.poses import Poses
+from rmpe_ros.io.messages import stamp_nanoseconds
 from rmpe_ros.msg import PersonPoseArray
 from rmpe_ros.nodes.camera_topics import CameraTopics, camera_names
 from rmpe_ros.nodes.debug_topics import DebugTopics
@@ -36,6 +35,7 @@ from rmpe_ros.nodes.diagnostics import (
     silence,
 )
 from rmpe_ros.nodes.diagnostics_publisher import DiagnosticsPublisher
+from rmpe_ros.nodes.estimate_service import BURST, EstimateService
 from rmpe_ros.nodes.frame_worker import FrameWorker
 from rmpe_ros.nodes.image_subscription import ImageMessage, read_image
 from rmpe_ros.nodes.managed_node import ManagedNode
@@ -45,12 +45,14 @@ from rmpe_ros.nodes.parameter_tables import POSE_NODE
 from rmpe_ros.nodes.parameters import declare_parameters
 from rmpe_ros.nodes.rclpy_messages import ImageConversionError, poses_to_message
 from rmpe_ros.pipeline import PosePipeline
-from rmpe_ros.srv import EstimatePoses
 
 _WATCH_PERIOD = 1.0
 _WARNING_PERIOD = 5.0
 _SILENCE_REMINDER = 30.0
-_SERVICE_TIMEOUT = 30.0
+# Seconds to read an image, which a camera's usual ones do not take.
+_HARD_TO_READ = 0.1
+# A frame that takes longer is left to itself when the node is to stop.
+_PATIENCE = 3.0
 # Latencies beyond this come from stamps of another clock (a bag without /clock), not from delay.
 _CREDIBLE_LATENCY_MS = 60_000.0
 
@@ -75,6 +77,7 @@ class PoseNode(ManagedNode):
         self._settings = declare_parameters(self, POSE_NODE, self._change)
         self._pipeline: PosePipeline | None = None
         self._worker: FrameWorker[Frame] | None = None
+        self._left_behind: FrameWorker[Frame] | None = None
         self._working_timers: list[Timer] = []  # rclpy's own list is self._timers
         self._model = ''
         self._enabled = True
@@ -85,8 +88,8 @@ class PoseNode(ManagedNode):
             for name in camera_names(self._settings['cameras'])
         ]
         self._debug = DebugTopics(self)
-        self.create_service(SetBool, '~/enable', self._enable)
-        self.create_service(EstimatePoses, '~/estimate_poses', self._estimate_one)
+        self.create_service(SetBool, '~/enable', self._enable, qos_profile=BURST)
+        self._service = EstimateService(self, lambda: self._worker, self._estimate)
         statuses = {
             camera.name or 'frames': partial(self._camera_status, camera)
             for camera in self._cameras
@@ -100,13 +103,16 @@ class PoseNode(ManagedNode):
     # The four transitions, in this order.
 
     def configure(self) -> None:
-        pipeline = self._pipeline = open_pipeline(self._settings)
+        pipeline = self._pipeline = open_pipeline(self._settings, self.get_logger().warning)
         detector, pose = pipeline.detector.info, pipeline.estimator.info
         self._model = f'{detector.name} {detector.version} + {pose.name} {pose.version}'
         for camera in self._cameras:
             camera.advertise(pipeline.skeleton)
 
     def activate(self) -> None:
+        if self._left_behind is not None and self._left_behind.alive:
+            raise ValueError('a frame of before is still being worked on; try again later')
+        self._left_behind = None
         self._worker = FrameWorker(self._process, self._on_error, name='pose_worker')
         self._worker.start()
         self._working_timers = [self.create_timer(_WATCH_PERIOD, self._watch, clock=self._steady)]
@@ -130,18 +136,26 @@ class PoseNode(ManagedNode):
         worker, self._worker = self._worker, None
         if worker is None:
             return
-        if not worker.stop():
-            raise RuntimeError('the worker did not finish its frame in time')
+        if not worker.stop(_PATIENCE):
+            self._left_behind = worker
+            self.get_logger().warning(
+                f'the frame at hand takes more than {_PATIENCE:g} s and is left to itself'
+            )
         self.get_logger().info(f'stopped: {self._sentence()}')
 
     def cleanup(self) -> None:
         for camera in self._cameras:
             camera.retire()
         pipeline, self._pipeline = self._pipeline, None
-        if pipeline is not None:
-            pipeline.close()
-            del pipeline
-            return_memory()
+        if pipeline is None:
+            return
+        if self._left_behind is not None and self._left_behind.alive:
+            close_later = partial(_close_after, self._left_behind, pipeline)
+            threading.Thread(target=close_later, name='closing', daemon=True).start()
+            return
+        pipeline.close()
+        del pipeline
+        return_memory()
 
     # The way of a frame.
 
@@ -169,13 +183,19 @@ class PoseNode(ManagedNode):
         taken: list[tuple[CameraTopics, Frame]] = []
         images: list[np.ndarray] = []
         for index, frame in frames.items():
-            image = self._readable(self._cameras[index], frame.message)
+            before = time.monotonic()
+            try:
+                image = self._readable(self._cameras[index], frame.message)
+            except Exception as error:
+                self._fail(self._cameras[index], error)
+                continue
+            finally:
+                self._rest(index, time.monotonic() - before)
             if image is not None:
                 taken.append((self._cameras[index], frame))
                 images.append(image)
         pipeline = self._pipeline
-        assert pipeline is not None, 'the worker runs only between configure and cleanup'
-        if not taken:
+        if not taken or pipeline is None:  # None: the node was told to stop meanwhile
             return
         try:
             found = pipeline.batch(images)
@@ -189,6 +209,12 @@ class PoseNode(ManagedNode):
                 self._answer(camera, frame.message, poses, image.shape[:2], times)
             except Exception as error:
                 self._fail(camera, error)
+
+    def _rest(self, index: int, seconds: float) -> None:
+        """The other cameras get as much time as it took to read an image that is hard to read."""
+        others = len(self._cameras) - 1
+        if others and seconds > _HARD_TO_READ and self._worker is not None:
+            self._worker.rest(index, seconds * others)
 
     def _readable(self, camera: CameraTopics, message: ImageMessage) -> np.ndarray | None:
         """The image, or None when it is not to be looked at, which is counted and told."""
@@ -242,9 +268,9 @@ class PoseNode(ManagedNode):
         self._debug.publish(times)
 
     def _milliseconds_since(self, message: ImageMessage) -> float:
-        """Milliseconds of the node's clock since the image's stamp."""
-        stamp = Time.from_msg(message.header.stamp, clock_type=self.get_clock().clock_type)
-        return (self.get_clock().now() - stamp).nanoseconds / 1e6
+        """Milliseconds of the node's clock since the image's stamp, whatever that says."""
+        now: int = self.get_clock().now().nanoseconds
+        return (now - stamp_nanoseconds(message.header)) / 1e6
 
     def _fail(self, camera: CameraTopics, error: Exception) -> None:
         camera.statistics.frame_failed(f'{type(error).__name__}: {error}')
@@ -267,33 +293,10 @@ class PoseNode(ManagedNode):
             response.message += f'; the node is {self.state}, it works once it is active'
         return response
 
-    def _estimate_one(
-        self, request: EstimatePoses.Request, response: EstimatePoses.Response
-    ) -> EstimatePoses.Response:
-        """Between two frames of the worker; parameters and other services wait as long."""
-        response.poses.header = request.image.header
-        if self._worker is None:
-            response.message = f'pose_node is {self.state}; activate it first'
-            return response
-        try:
-            image = read_image(request.image)
-            job = self._worker.submit(partial(self._estimate, image, request.image))
-            response.poses = job.result(_SERVICE_TIMEOUT)
-        except ImageConversionError as error:
-            response.message = f'the image cannot be used: {error}'
-        except (CancelledError, FutureTimeout):
-            response.message = f'no result within {_SERVICE_TIMEOUT:.0f} s; see the log'
-        except Exception as error:
-            response.message = f'{type(error).__name__}: {error}'
-            self._on_error(error)
-        else:
-            response.success = True
-            count = len(response.poses.people)
-            response.message = '1 person' if count == 1 else f'{count} people'
-        return response
-
-    def _estimate(self, image: np.ndarray, message: ImageMessage) -> PersonPoseArray:
+    def _estimate(self, message: ImageMessage) -> PersonPoseArray:
+        """The worker's part of `~/estimate_poses`."""
         assert self._pipeline is not None, 'the worker runs only between configure and cleanup'
+        image = read_image(message)
         poses = self._pipeline(image)
         height, width = image.shape[:2]
         return poses_to_message(
@@ -377,6 +380,12 @@ class PoseNode(ManagedNode):
         snapshots = [camera.statistics.snapshot(time.monotonic()) for camera in self._cameras]
         if any(each.frames or each.bad or each.failed for each in snapshots):
             self.get_logger().info(self._sentence())
+
+
+def _close_after(worker: FrameWorker, pipeline: PosePipeline) -> None:
+    """Free the networks when the worker has finished its last frame with them."""
+    worker.join()
+    pipeline.close()
 
 
 def main(args: list[str] | None = None) -> int:

@@ -178,3 +178,72 @@ def test_jobs_that_still_wait_are_cancelled_by_stop():
     assert worker.stop(PATIENCE)
     assert job.cancelled()
     assert worker.put(2) == 2, 'a stopped worker takes nothing'
+
+
+def test_a_burst_of_jobs_does_not_keep_a_camera_waiting():
+    order: list[str] = []
+    busy, go_on = threading.Event(), threading.Event()
+
+    def first() -> None:
+        order.append('job')
+        busy.set()
+        go_on.wait(PATIENCE)
+
+    worker: FrameWorker[int] = FrameWorker(lambda _frames: order.append('frame'), pytest.fail)
+    worker.start()
+    jobs = [worker.submit(first)]
+    assert busy.wait(PATIENCE)
+    jobs += [worker.submit(lambda: order.append('job')) for _ in range(20)]
+    worker.put(1)
+    go_on.set()
+    for job in jobs:
+        job.result(PATIENCE)
+    assert worker.stop()
+    assert order == ['job', 'job', 'frame', *['job'] * 19]
+
+
+def test_a_job_that_nobody_waits_for_any_more_is_not_done():
+    busy, go_on = threading.Event(), threading.Event()
+
+    def first() -> None:
+        busy.set()
+        go_on.wait(PATIENCE)
+
+    worker: FrameWorker[int] = FrameWorker(lambda _frames: None, pytest.fail)
+    worker.start()
+    worker.submit(first)
+    assert busy.wait(PATIENCE)
+    job = worker.submit(lambda: pytest.fail('it was cancelled'))
+    assert job.cancel()
+    last = worker.submit(lambda: 5)
+    go_on.set()
+    assert last.result(PATIENCE) == 5
+    assert worker.stop()
+    assert not worker.alive
+
+
+def test_a_camera_that_rests_leaves_the_others_their_turns():
+    seen: list[dict[int, int]] = []
+    turns = threading.Semaphore(0)
+
+    def process(frames: dict[int, int]) -> None:
+        seen.append(frames)
+        if 0 in frames:
+            worker.rest(0, 1e6)
+        turns.release()
+
+    worker: FrameWorker[int] = FrameWorker(process, pytest.fail)
+    worker.start()
+    worker.put(100, camera=0)
+    assert turns.acquire(timeout=PATIENCE)
+    for frame in range(5):
+        worker.put(frame, camera=0)
+        worker.put(frame, camera=1)
+        assert turns.acquire(timeout=PATIENCE)
+    worker.rest(0, 0.0)
+    worker.put(5, camera=1)
+    assert turns.acquire(timeout=PATIENCE)
+    worker.submit(lambda: None).result(PATIENCE)
+    assert worker.stop()
+    frames_of = {camera: [each[camera] for each in seen if camera in each] for camera in (0, 1)}
+    assert frames_of == {0: [100, 4], 1: [0, 1, 2, 3, 4, 5]}

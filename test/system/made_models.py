@@ -8,10 +8,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 
-def slow_detector(source: Path, target: Path) -> Path:
+def slow_detector(source: Path, target: Path, *, products: int = 6) -> Path:
     """The test detector, with a chain of large matrix products that delays its scores."""
     model = onnx.load(source)
-    graph, side, products = model.graph, 1500, 6
+    graph, side = model.graph, 1500
     ones = np.full((side, side), 1e-3, np.float32)
     graph.initializer.append(numpy_helper.from_array(ones, 'big'))
     graph.initializer.append(numpy_helper.from_array(np.float32(0), 'nothing'))

@@ -9,11 +9,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
+from rmpe_ros.nodes import ENDING_SIGNALS
+
 _SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
+_PARENT = 'RMPE_PARENT_PID'
 
 
 class NodeProcess:
@@ -34,19 +37,19 @@ class NodeProcess:
     ) -> None:
         self.name = name
         self.log = log
+        variables = {**environment, _PARENT: str(os.getpid())}
         command = [sys.executable, '-m', f'rmpe_ros.nodes.{name}', '--ros-args', *arguments]
         for key, value in (parameters or {}).items():
             command += ['-p', f'{key}:={_argument(value)}']
-        with log.open('wb') as output:
+        with log.open('wb') as output, _later_signals():
             self._process = subprocess.Popen(
                 command,
-                env=dict(environment),
+                env=variables,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 # Ctrl-C in the terminal is for the parent, which ends its children in order.
                 start_new_session=True,
-                preexec_fn=_end_with_parent if sys.platform == 'linux' else None,
             )
 
     @property
@@ -109,8 +112,33 @@ def _argument(value: object) -> str:
     return str(value)
 
 
-def _end_with_parent() -> None:
-    """In the child: ask Linux for SIGTERM when the parent dies without saying goodbye."""
+@contextlib.contextmanager
+def _later_signals() -> Iterator[None]:
+    """Children started inside get SIGINT and SIGTERM when they can deal with them.
+
+    They inherit the mask, and `rmpe_ros.nodes` takes it off: while Python itself starts, it answers
+    SIGINT with a traceback.
+    """
+    if not hasattr(signal, 'pthread_sigmask'):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end_with_parent() -> None:
+    """In a child of `NodeProcess`: ask Linux for SIGTERM when the parent dies without a goodbye.
+
+    Called by the child itself: code between fork and exec, in a process with threads of DDS, may
+    wait for ever for a lock that one of them held. Exits when the parent has died already; it may
+    well have the number 1, as the first process of a container.
+    """
+    parent = os.environ.pop(_PARENT, '')
+    if not parent.isdigit() or sys.platform != 'linux':
+        return
     ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGTERM)
-    if os.getppid() == 1:
-        os._exit(1)
+    if os.getppid() != int(parent):
+        sys.exit(f'process {parent}, which has started this one, is gone')

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nodes as they start and end: signals at any time, as PID 1, twins, and QoS that cannot be."""
+
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+from rmpe_ros.msg import PersonPoseArray
+from sensor_msgs.msg import Image
+
+from rmpe_ros.nodes.rclpy_messages import rgb_to_image
+
+from .conftest import PATIENCE, new_header
+from .made_models import heavy_detector, slow_detector
+from .test_lifecycle import Managed
+
+NODES = ('pose_node', 'visualizer_node', 'lift_node', 'image_source_node')
+HEAVY_MB = 128
+
+
+@pytest.mark.parametrize('name', NODES)
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_at_once_ends_it_without_a_traceback(start_node, name, number):
+    node = start_node(name, ready=False)
+    node.signal(number)
+    assert node.wait(PATIENCE) == 0
+    assert node.log_text() == ''
+
+
+@pytest.mark.parametrize('name', NODES)
+def test_a_signal_during_the_imports_ends_it_without_a_traceback(name, environment):
+    """As a user starts it; the parent sees by a library that Python itself has started."""
+    command = [sys.executable, '-m', f'rmpe_ros.nodes.{name}']
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    with open(f'/proc/{process.pid}/maps') as maps:
+        while 'rclpy' not in maps.read() and process.poll() is None:
+            maps.seek(0)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == (1 if 'source is empty' in output else 0)
+    assert 'Traceback' not in output
+
+
+def test_a_long_frame_is_not_waited_for(peer, start_node, two_people, detector_model, tmp_path):
+    endless = slow_detector(detector_model, tmp_path / 'slow.onnx', products=400)
+    node = start_node('pose_node', '-r', '__ns:=/long', detector=str(endless))
+    camera = peer.node.create_publisher(Image, '/long/image_raw', 5)
+    peer.wait_for(camera.get_subscription_count, 'the node')
+    for _ in range(5):
+        camera.publish(rgb_to_image(two_people, new_header()))
+        peer.spin_for(0.3)
+    node.signal(signal.SIGTERM)
+    assert node.wait(PATIENCE) == 0
+    assert 'the frame at hand takes more than 3 s and is left to itself' in node.log_text()
+    assert 'Traceback' not in node.log_text()
+
+
+def test_the_first_process_of_a_container_can_start_nodes(environment, tmp_path):
+    """There the parent of each node has the number 1, as a parent that has died seems to have."""
+    program = (
+        'import os, sys; from pathlib import Path; '
+        'from rmpe_ros.cli.processes.child_process import NodeProcess; assert os.getpid() == 1; '
+        "node = NodeProcess('image_source_node', Path(sys.argv[1]), environment=os.environ); "
+        f'sys.exit(node.wait({PATIENCE}) != 1)'
+    )
+    inside = ['unshare', '--user', '--map-root-user', '--pid', '--fork', '--mount-proc']
+    if subprocess.run([*inside, 'true'], capture_output=True).returncode != 0:
+        pytest.skip('this machine gives users no process namespaces')
+    log = tmp_path / 'log'
+    subprocess.run([*inside, sys.executable, '-c', program, str(log)], env=environment, check=True)
+    assert 'parameter source is empty' in log.read_text()
+
+
+def test_a_node_ends_with_the_process_that_started_it(environment, tmp_path, peer):
+    program = (
+        'import os, sys; from pathlib import Path; '
+        'from rmpe_ros.cli.processes.child_process import NodeProcess; '
+        "node = NodeProcess('lift_node', Path(sys.argv[1]), environment=os.environ); "
+        'exec("while \'ready\' not in node.log_text(): pass"); os._exit(0)'
+    )
+    log = tmp_path / 'log'
+    subprocess.run([sys.executable, '-c', program, str(log)], env=environment, check=True)
+    peer.wait_for(lambda: 'stopped after 0 messages' in log.read_text(), 'the end of the node')
+
+
+def test_nodes_of_one_name_are_told(peer, start_node):
+    diagnostics = peer.collect(DiagnosticArray, '/diagnostics')
+    first = start_node('lift_node', '-r', '__ns:=/twins')
+    second = start_node('lift_node', '-r', '__ns:=/twins')
+    text = '2 nodes are called /twins/lift_node'
+    for node in (first, second):
+        peer.wait_for(lambda node=node: text in node.log_text(), 'a warning')
+    peer.wait_for(
+        lambda: text in peer.diagnostic(diagnostics, 'twins/lift_node: node').get('message', ''),
+        'diagnostics that say it',
+    )
+    assert second.stop() == 0
+    peer.wait_for(
+        lambda: peer.diagnostic(diagnostics, 'twins/lift_node: node')['message'] == 'running',
+        'diagnostics that say that it is over',
+    )
+    assert first.log_text().count(text) == 1
+
+
+@pytest.mark.parametrize(
+    ('name', 'topic'),
+    [('pose_node', 'image_raw'), ('visualizer_node', 'image_raw'), ('lift_node', 'depth')],
+)
+@pytest.mark.parametrize('policy', ['depth:=-1', 'reliability:=sometimes', 'depth:=deep'])
+def test_a_qos_that_cannot_be_is_refused_in_a_sentence(start_node, name, topic, policy):
+    node = start_node(name, '-p', f'qos_overrides./{topic}.subscription.{policy}', ready=False)
+    assert node.wait(PATIENCE) == 1
+    assert f'with the parameters qos_overrides./{topic}.subscription.*' in node.log_text()
+    assert 'Traceback' not in node.log_text()
+
+
+def test_more_threads_than_cpus_are_told_and_not_used(peer, start_node, two_people):
+    node = start_node('pose_node', '-r', '__ns:=/crowded', threads=256)
+    assert 'parameter threads is 256, but there are' in node.log_text()
+    camera = peer.node.create_publisher(Image, '/crowded/image_raw', 5)
+    answers = peer.collect(PersonPoseArray, '/crowded/poses')
+    assert len(peer.ask(camera, rgb_to_image(two_people, new_header()), answers).people) == 2
+
+
+def test_a_second_network_that_is_refused_leaves_nothing_of_the_first(
+    peer, start_node, detector_model, tmp_path
+):
+    heavy = heavy_detector(detector_model, tmp_path / 'heavy.onnx', megabytes=HEAVY_MB)
+    broken = tmp_path / 'broken.onnx'
+    broken.write_bytes(b'no network')
+    settings = {'autostart': False, 'detector': str(heavy), 'pose_model': str(broken)}
+    node = Managed(peer, start_node, 'half', **settings)
+    node.wait_for_log('waits for the lifecycle transition configure')
+    memory = [node.memory()]
+    for _ in range(3):
+        assert not node.change(Transition.TRANSITION_CONFIGURE)
+        memory.append(node.memory())
+    assert memory[-1] - memory[0] < 0.7 * HEAVY_MB, memory
+
+
+@pytest.mark.parametrize('max_age', [0.0, 5.0])
+def test_a_stamp_before_1970_costs_no_frame_of_another_camera(
+    peer, start_node, two_people, max_age
+):
+    node = start_node(
+        'pose_node', '-r', '__ns:=/odd', '-p', 'cameras:=[lost, good]', max_age=max_age
+    )
+    cameras = {
+        name: peer.node.create_publisher(Image, f'/odd/{name}/image_raw', 5)
+        for name in ('lost', 'good')
+    }
+    answers = {name: peer.collect(PersonPoseArray, f'/odd/{name}/poses') for name in cameras}
+    diagnostics = peer.collect(DiagnosticArray, '/diagnostics')
+    for publisher in cameras.values():
+        peer.wait_for(publisher.get_subscription_count, publisher.topic_name)
+
+    def told():
+        """Publish one image with each camera, again and again."""
+        for name, publisher in cameras.items():
+            message = rgb_to_image(two_people, new_header(name))
+            message.header.stamp = peer.node.get_clock().now().to_msg()
+            if name == 'lost':
+                message.header.stamp.sec = -np.random.default_rng(0).integers(1, 10**9).item()
+            publisher.publish(message)
+        peer.spin_for(0.1)
+        values = {name: peer.diagnostic(diagnostics, f'odd/pose_node: {name}') for name in cameras}
+        lost, good = (values[name] for name in ('lost', 'good'))
+        counted = 'dropped_too_old' if max_age else 'frames'
+        enough = lost and good and int(good['frames']) > 5 and int(lost[counted]) > 5
+        return values if enough else None
+
+    values = peer.wait_for(told, 'both cameras in the diagnostics')
+    assert all(each['failed'] == '0' for each in values.values()), node.log_text()
+    assert answers['good'] and bool(answers['lost']) == (max_age == 0)
+    assert all(each.header.stamp.sec < 0 for each in answers['lost'])
