@@ -9,13 +9,13 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
+from rmpe_ros.core.given_boxes import check_boxes
 from rmpe_ros.core.pose_nms import PoseNmsParameters, merge_poses, suppress_poses
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.skeletons import Skeleton
 from rmpe_ros.detector import PersonDetector
 from rmpe_ros.engines import Engine, open_engine
 from rmpe_ros.estimator import PoseEstimator
-from rmpe_ros.given_boxes import check_boxes
 from rmpe_ros.models import DEFAULT_DETECTOR, DEFAULT_POSE, find_model
 
 STAGES = ('detect', 'crop', 'estimate', 'nms')

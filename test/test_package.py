@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 import rmpe_ros
-from rmpe_ros.extras import how_to_install
+from rmpe_ros.io.extras import how_to_install
 
 ROOT = Path(__file__).resolve().parents[1]
 ROSDEP_KEYS = {

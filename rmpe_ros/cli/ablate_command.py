@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from rmpe_ros.cli.evaluate_command import add_label_options, open_labels
 from rmpe_ros.cli.predict_command import add_pipeline_options, open_pipeline
 from rmpe_ros.evaluation.fingerprints import hash_settings
-from rmpe_ros.extras import how_to_install
-from rmpe_ros.file_guard import Target, derives, reads
+from rmpe_ros.io.extras import how_to_install
+from rmpe_ros.io.file_guard import Target, derives, reads
 
 if TYPE_CHECKING:
     from rmpe_ros.evaluation.ablation import Row

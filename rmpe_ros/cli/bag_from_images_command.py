@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.argument_types import add_size_limit
 from rmpe_ros.cli.replay_command import add_storage_option
-from rmpe_ros.file_guard import reads, writes
 from rmpe_ros.io.bags.frames import DEFAULT_RATE, DEFAULT_START, LATEST_START
+from rmpe_ros.io.file_guard import reads, writes
 
 if TYPE_CHECKING:
     from rmpe_ros.io.images import SourceImage

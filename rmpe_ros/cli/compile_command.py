@@ -10,7 +10,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from rmpe_ros.file_guard import reads, writes
+from rmpe_ros.io.file_guard import reads, writes
 
 if TYPE_CHECKING:
     from rmpe_ros.engines.cache import EngineCache, Entry

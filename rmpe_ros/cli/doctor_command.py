@@ -14,7 +14,7 @@ from importlib import import_module, metadata
 from importlib.util import find_spec
 from typing import Any
 
-from rmpe_ros.extras import how_to_install
+from rmpe_ros.io.extras import how_to_install
 
 
 @dataclass(frozen=True)

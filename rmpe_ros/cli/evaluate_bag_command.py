@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.bag_from_images_command import add_schedule_options
 from rmpe_ros.cli.replay_command import tell_warnings
-from rmpe_ros.extras import how_to_install
-from rmpe_ros.file_guard import reads, writes
+from rmpe_ros.io.extras import how_to_install
+from rmpe_ros.io.file_guard import reads, writes
 
 if TYPE_CHECKING:
     from rmpe_ros.evaluation.evaluate_bag import Matching, Recording

@@ -10,8 +10,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.predict_command import add_pipeline_options, open_pipeline
-from rmpe_ros.extras import how_to_install
-from rmpe_ros.file_guard import reads, writes
+from rmpe_ros.io.extras import how_to_install
+from rmpe_ros.io.file_guard import reads, writes
 
 if TYPE_CHECKING:
     from rmpe_ros.evaluation.evaluate import Evaluation

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rmpe_ros.extras import how_to_install
-from rmpe_ros.file_guard import reads, writes
+from rmpe_ros.io.extras import how_to_install
+from rmpe_ros.io.file_guard import reads, writes
 
 if TYPE_CHECKING:
     from rmpe_ros.networks.export import ExampleMaker

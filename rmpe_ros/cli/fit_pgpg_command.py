@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.argument_types import add_size_limit
 from rmpe_ros.cli.evaluate_command import add_label_options, open_labels
-from rmpe_ros.extras import how_to_install
-from rmpe_ros.file_guard import reads, writes
+from rmpe_ros.io.extras import how_to_install
+from rmpe_ros.io.file_guard import reads, writes
 
 if TYPE_CHECKING:
     from rmpe_ros.evaluation.labels import Labels

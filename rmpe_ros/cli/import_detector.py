@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from rmpe_ros.cli.argument_types import natural_number, positive_number, share
-from rmpe_ros.file_guard import reads, writes
+from rmpe_ros.io.file_guard import reads, writes
 from rmpe_ros.io.files import write_file
 
 

@@ -12,8 +12,8 @@ import re
 import sys
 from pathlib import Path
 
-from rmpe_ros.extras import how_to_install
-from rmpe_ros.file_guard import reads, writes
+from rmpe_ros.io.extras import how_to_install
+from rmpe_ros.io.file_guard import reads, writes
 
 # MMPose, HRNet and AlphaPose all widen boxes by a quarter.
 _BOX_GROWTH = 0.25

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from rmpe_ros.cli.argument_types import positive_number
 from rmpe_ros.cli.import_detector import add_metadata_options, detector_metadata
-from rmpe_ros.extras import how_to_install
-from rmpe_ros.file_guard import reads, writes
+from rmpe_ros.io.extras import how_to_install
+from rmpe_ros.io.file_guard import reads, writes
 
 _OFFICIAL = {
     'rmpe.training_data': "COCO train2017 (torchvision's official weights)",

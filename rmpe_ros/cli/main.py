@@ -9,7 +9,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from rmpe_ros import __version__, cli
-from rmpe_ros.interruption import interrupted_by_signals
+from rmpe_ros.io.interruption import interrupted_by_signals
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,8 +35,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     # Here, because `rmpe --help` and `rmpe doctor` must do without numpy, too.
     try:
         from rmpe_ros.engines import EngineError
-        from rmpe_ros.file_guard import TargetError, check_command
-        from rmpe_ros.image_decoding import MAX_MEGAPIXELS, pixel_limit
+        from rmpe_ros.io.file_guard import TargetError, check_command
+        from rmpe_ros.io.image_decoding import MAX_MEGAPIXELS, pixel_limit
         from rmpe_ros.models import ModelError
     except ImportError as error:
         if args.command != 'doctor':

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.argument_types import add_size_limit, positive_number, share
-from rmpe_ros.file_guard import Target, derives, reads, writes
+from rmpe_ros.io.file_guard import Target, derives, reads, writes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

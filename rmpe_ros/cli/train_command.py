@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.argument_types import natural_number, positive_number
-from rmpe_ros.extras import how_to_install
-from rmpe_ros.file_guard import Target, derives, reads
+from rmpe_ros.io.extras import how_to_install
+from rmpe_ros.io.file_guard import Target, derives, reads
 
 if TYPE_CHECKING:
     import torch

@@ -19,8 +19,8 @@ from rmpe_ros.cli.evaluate_command import (
     run_models,
 )
 from rmpe_ros.cli.predict_command import add_pipeline_options, open_pipeline
-from rmpe_ros.extras import how_to_install
-from rmpe_ros.file_guard import Target, derives, writes
+from rmpe_ros.io.extras import how_to_install
+from rmpe_ros.io.file_guard import Target, derives, writes
 
 if TYPE_CHECKING:
     from rmpe_ros.core.pose_nms import PoseNmsParameters

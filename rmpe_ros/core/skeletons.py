@@ -14,7 +14,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from rmpe_ros.json_text import parse_json
+from rmpe_ros.core.json_text import parse_json
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,10 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rmpe_ros.core.json_text import parse_json
 from rmpe_ros.engines import EngineError
 from rmpe_ros.engines.parity import Parity
 from rmpe_ros.io.files import write_file
-from rmpe_ros.json_text import parse_json
 
 try:
     import fcntl

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rmpe_ros.core.boxes import box_iou, box_nms, boxes_with_area
+from rmpe_ros.core.json_text import parse_json
 from rmpe_ros.core.pose_nms import PoseNmsParameters, oks_nms, parametric_pose_nms
 from rmpe_ros.evaluation.candidates import LEAST_OVERLAP
 from rmpe_ros.evaluation.evaluate import Evaluation, evaluate
@@ -22,7 +23,6 @@ from rmpe_ros.evaluation.labels import Labels
 from rmpe_ros.evaluation.labels.mpii import JOINT_GROUPS
 from rmpe_ros.io.files import unused_path, write_file
 from rmpe_ros.io.images import load_image
-from rmpe_ros.json_text import parse_json
 
 if TYPE_CHECKING:
     from rmpe_ros.detector import PersonDetector

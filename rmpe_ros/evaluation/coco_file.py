@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rmpe_ros.core.person_names import PERSON_NAMES, is_person
 from rmpe_ros.core.skeletons import BODY19, COCO17, MPII16, Skeleton
 from rmpe_ros.evaluation.labels import LabelsError, boxes_around
 from rmpe_ros.evaluation.records import Record, shown
-from rmpe_ros.person_names import PERSON_NAMES, is_person
 
 AROUND_JOINTS = 'joints'
 _SKELETONS = {3 * s.num_keypoints: s for s in (COCO17, BODY19, MPII16)}

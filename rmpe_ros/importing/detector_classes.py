@@ -9,8 +9,8 @@ from typing import Any
 
 import onnx
 
+from rmpe_ros.core.person_names import person_numbers
 from rmpe_ros.importing.graphs import read_metadata
-from rmpe_ros.person_names import person_numbers
 
 # What exporters call the names of the classes in the metadata.
 _NAME_KEYS = ('names', 'class_names', 'classes', 'labels')

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rmpe_ros.image_decoding import (
+from rmpe_ros.io.image_decoding import (
     ADVICE,
     MAX_MEGAPIXELS,
     ImageError,

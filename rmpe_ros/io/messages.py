@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.skeletons import SKELETONS, Skeleton
-from rmpe_ros.image_decoding import ImageError, decode_image, to_8_bit
+from rmpe_ros.io.image_decoding import ImageError, decode_image, to_8_bit
 
 NANOSECONDS = 1_000_000_000
 # More people or joints farther away are in no image: such a message is a mistake.

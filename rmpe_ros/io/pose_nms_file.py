@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rmpe_ros.core.json_text import parse_json
 from rmpe_ros.core.pose_nms import PoseNmsParameters
 from rmpe_ros.io.files import write_file
-from rmpe_ros.json_text import parse_json
 
 # Keys of the file, beside "provenance". In Python lambda is a reserved word.
 _FIELDS = {

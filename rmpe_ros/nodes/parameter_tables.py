@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from rmpe_ros.core.pose_nms import PoseNmsParameters
 from rmpe_ros.core.tracking import TrackingParameters
 from rmpe_ros.engines import BACKENDS
-from rmpe_ros.image_decoding import MAX_MEGAPIXELS
+from rmpe_ros.io.image_decoding import MAX_MEGAPIXELS
 from rmpe_ros.models import DEFAULT_DETECTOR, DEFAULT_POSE
 from rmpe_ros.nodes.parameters import Parameter
 

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rmpe_ros.core.boxes import box_iou
+from rmpe_ros.core.json_text import parse_json
 from rmpe_ros.core.skeletons import Skeleton, get_skeleton
 from rmpe_ros.io.files import write_file
-from rmpe_ros.json_text import parse_json
 
 if TYPE_CHECKING:
     from rmpe_ros.training.datasets import LabelledPerson

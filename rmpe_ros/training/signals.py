@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rmpe_ros.interruption import POLITE_SIGNALS
+from rmpe_ros.io.interruption import POLITE_SIGNALS
 
 # torchrun passes on a Ctrl-C that the terminal has sent already.
 SECOND_SIGNAL_SECONDS = 1.0

@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rmpe_ros.demo_folder import DemoError, DemoFolder, prepare_folder
-from rmpe_ros.interruption import interrupted_by_signals
+from rmpe_ros.cli.processes.demo_folder import DemoError, DemoFolder, prepare_folder
 from rmpe_ros.io.images import ImageError, count_images, list_folder, list_sources, load_image
+from rmpe_ros.io.interruption import interrupted_by_signals
 
 if TYPE_CHECKING:
     from rmpe_ros.cli.processes.child_process import NodeProcess

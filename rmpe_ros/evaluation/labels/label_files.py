@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from rmpe_ros.core.json_text import parse_json
 from rmpe_ros.evaluation.coco_file import CocoFile, read_coco
 from rmpe_ros.evaluation.labels import LabelledImage, Labels, LabelsError
 from rmpe_ros.evaluation.labels.lsp import labels_from_joints
 from rmpe_ros.evaluation.labels.mpii import labels_from_people, labels_from_release, read_release
-from rmpe_ros.extras import how_to_install
-from rmpe_ros.json_text import parse_json
+from rmpe_ros.io.extras import how_to_install
 
 # COCO's areas are those of outlines: on average this share of the box (`docs/evaluation.md`).
 AREA_OF_BOX = 0.53

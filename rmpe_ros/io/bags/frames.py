@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from rmpe_ros.json_text import parse_json
+from rmpe_ros.core.json_text import parse_json
 
 # In custom_data of metadata.yaml: a JSON object, stamp in nanoseconds → file.
 FRAMES_KEY = 'rmpe_ros.frames'

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rmpe_ros.image_headers import lacks_data, read_size
-from rmpe_ros.native_output import captured_lines
+from rmpe_ros.io.image_headers import lacks_data, read_size
+from rmpe_ros.io.native_output import captured_lines
 
 MEGAPIXEL = 1_000_000
 MAX_MEGAPIXELS = 50.0

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rmpe_ros.cli.main import main, make_parser
-from rmpe_ros.file_guard import Target, TargetError, check_targets
+from rmpe_ros.io.file_guard import Target, TargetError, check_targets
 
 # Folders of derived or content-keyed files, and a folder that only completes other names.
 DERIVED = {

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from rmpe_ros.demo_folder import DemoError, prepare_folder
-from rmpe_ros.file_guard import TargetError
+from rmpe_ros.cli.processes.demo_folder import DemoError, prepare_folder
+from rmpe_ros.io.file_guard import TargetError
 
 
 def make(path: Path, text: str = 'x') -> Path:

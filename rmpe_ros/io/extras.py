@@ -9,7 +9,7 @@ def how_to_install(extra: str) -> str:
 
     The package is in no registry: only a checkout of its repository can be installed.
     """
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     if not ((root / 'setup.py').is_file() and (root / 'requirements').is_dir()):
         return f'pip install ".[{extra}]" in a checkout of this package'
     where = '.' if root == Path.cwd() else root

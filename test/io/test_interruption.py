@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from rmpe_ros.interruption import interrupted_by_signals
+from rmpe_ros.io.interruption import interrupted_by_signals
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from rmpe_ros.image_decoding import ImageError, decode_image, load_image, pixel_limit, to_8_bit
-from rmpe_ros.native_output import captured_lines
+from rmpe_ros.io.image_decoding import ImageError, decode_image, load_image, pixel_limit, to_8_bit
+from rmpe_ros.io.native_output import captured_lines
 
 RNG = np.random.default_rng(3)
 PICTURE = cv2.resize(RNG.integers(0, 255, (24, 32, 3), np.uint8), (640, 480))

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from rmpe_ros.file_guard import Target, check_targets
+from rmpe_ros.io.file_guard import Target, check_targets
 
 _LIST = '.rmpe_demo.jsonl'
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rmpe_ros.image_headers import lacks_data, read_size
+from rmpe_ros.io.image_headers import lacks_data, read_size
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (37, 53, 3), np.uint8)
 
