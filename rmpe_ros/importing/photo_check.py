@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tries an imported detector on a photo of a person: that it does what the original does says
-nothing about whether both were shown the right colours and asked for the right class.
+"""Tries an imported model on a photo of a person: that it does what the original does says nothing
+about whether both were shown the right colours and asked for the right class or joints.
 """
 
 from __future__ import annotations
@@ -9,25 +9,32 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from rmpe_ros.core.boxes import box_iou
 from rmpe_ros.detector import PersonDetector
 from rmpe_ros.engines.onnxruntime import OnnxRuntimeEngine
+from rmpe_ros.estimator import PoseEstimator
 
 # Eileen Collins, photographed by NASA: in the public domain.
 PHOTO = Path(__file__).with_name('astronaut.jpg')
 # Where she is in it: x1, y1, x2, y2 in edge pixels.
 PERSON = (8.0, 16.0, 228.0, 320.0)
-_LEAST_IOU = 0.4
+# Her joints, x and y in pixels.
+JOINTS = {
+    'nose': (138, 77), 'left_eye': (153, 65), 'right_eye': (127, 62), 'left_ear': (173, 77),
+    'right_ear': (109, 70), 'left_shoulder': (196, 164), 'right_shoulder': (63, 156),
+}  # fmt: skip
+_NEAR = 0.1  # of the longer side of her box
+_LEAST_IOU = 0.5
 _LEAST_SCORE = 0.25
 
 
 def try_on_photo(model: bytes) -> str:
     """Whether a detector by the contract (its file's bytes) finds the person; a warning if not."""
-    picture = cv2.cvtColor(cv2.imread(str(PHOTO)), cv2.COLOR_BGR2RGB)
     engine = OnnxRuntimeEngine(model)
     try:
-        boxes, scores = PersonDetector(engine, score_threshold=1e-6)(picture)
+        boxes, scores = PersonDetector(engine, score_threshold=1e-6)(_load_photo())
     finally:
         engine.close()
     overlap = box_iou(np.array([PERSON]), boxes)[0]
@@ -43,3 +50,30 @@ def try_on_photo(model: bytes) -> str:
         f'{_LEAST_SCORE}). Unless it was made for other pictures, something is read wrongly: see '
         '--format, --person-class, --color, --mean and --std'
     )
+
+
+def try_pose_on_photo(model: bytes) -> str:
+    """Whether a pose model by the contract (its file's bytes) finds her joints; else a warning."""
+    engine = OnnxRuntimeEngine(model)
+    try:
+        estimator = PoseEstimator(engine)
+        keypoints, _ = estimator(_load_photo(), np.array([PERSON]))
+    finally:
+        engine.close()
+    names = [name for name in JOINTS if name in estimator.skeleton.keypoints]
+    if not names:
+        return 'not tried on a photo of a person: none of its joints is known there'
+    found = keypoints[0, [estimator.skeleton.index(name) for name in names]]
+    distance = np.linalg.norm(found - [JOINTS[name] for name in names], axis=1)
+    near = int((distance <= _NEAR * (PERSON[3] - PERSON[1])).sum())
+    text = f'on a photo of a person {near} of {len(names)} joints are where she has them'
+    if 2 * near > len(names):
+        return text
+    return (
+        f'warning: {text}. Unless it was made for other pictures, something is read wrongly: see '
+        '--skeleton, --joints, --color, --mean and --std'
+    )
+
+
+def _load_photo() -> NDArray[np.uint8]:
+    return np.asarray(cv2.cvtColor(cv2.imread(str(PHOTO)), cv2.COLOR_BGR2RGB), np.uint8)
