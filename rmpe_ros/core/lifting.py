@@ -22,6 +22,8 @@ _TRUNK = ('left_shoulder', 'right_shoulder', 'left_hip', 'right_hip', 'neck', 'p
 _EDGE = 0.15
 # The nearer one of two surfaces must have at least this share of the window's valid pixels.
 _NEAR_SHARE = 0.2
+# Images of the same view differ in shape by rounding only.
+_SHAPE_TOLERANCE = 0.02
 
 
 @dataclass(frozen=True)
@@ -105,10 +107,18 @@ def lift_poses(
 
     depth: registered to the colour image, of the same view; it may have another resolution.
     image_size: (height, width) of the colour image, to which `camera` and `poses` belong.
+    Raises ValueError when the depth image has another shape, so that it shows something else.
     """
     parameters = parameters or LiftingParameters()
     height, width = image_size
-    scale = np.array([depth.values.shape[1] / width, depth.values.shape[0] / height])
+    rows, columns = depth.values.shape
+    scale = np.array([columns / width, rows / height])
+    if abs(scale[0] / scale[1] - 1) > _SHAPE_TOLERANCE + 1 / min(rows, columns):
+        raise ValueError(
+            f'the depth image has {columns}x{rows} pixels and the image {width}x{height}, another '
+            'shape: it is not of the same view; take the depth image that is registered to the '
+            'colour image'
+        )
     pixels = (poses.keypoints.astype(np.float64) + 0.5) * scale - 0.5
     sides = (poses.boxes[:, 2:] - poses.boxes[:, :2]) * scale
     halves = np.maximum(1, np.round(parameters.window * sides.max(axis=1, initial=0)))

@@ -176,3 +176,11 @@ def test_points_are_turned_and_moved():
 def test_parameters_out_of_range_are_refused():
     with pytest.raises(ValueError, match=r'window must be in \[0, 0.5\], got 2'):
         LiftingParameters(window=2)
+
+
+def test_a_depth_image_of_another_shape_is_not_of_the_same_view():
+    poses, _ = make_person()
+    half = depth_image(np.full((240, 320), 2.5))
+    assert np.isfinite(lift(poses, half)).any(), 'another resolution is no other view'
+    with pytest.raises(ValueError, match='depth image has 848x480 pixels and the image 640x480'):
+        lift(poses, depth_image(np.full((480, 848), 2.5)))
