@@ -10,6 +10,7 @@ the person along. Who is not seen moves on at constant velocity, with growing sp
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +86,11 @@ class Axes:
     up: Array
     forward: Array
 
+    @cached_property
+    def left(self) -> Array:
+        """(3,) of length 1."""
+        return np.cross(self.up, self.forward)
+
     @staticmethod
     def of_map() -> Axes:
         """x forward, z up, as of all frames but the optical ones (REP 103)."""
@@ -98,7 +104,7 @@ class Axes:
 
     def yaw(self, vectors: Array) -> Array:
         """Of vectors (..., 3), radians."""
-        return np.arctan2(vectors @ np.cross(self.up, self.forward), vectors @ self.forward)
+        return np.arctan2(vectors @ self.left, vectors @ self.forward)
 
     def level(self, vectors: Array) -> Array:
         """Vectors (..., 3) without their part along up."""
@@ -245,7 +251,7 @@ class PeopleTracker:
         off, spread_along = self._off_distance(people, sights, expected)
         same = (people.image_ids[:, None] == sights.image_ids) & (sights.image_ids >= 0)
         possible = (off_ray < _RAY_GATE) & expected.ahead[:, None]
-        best = np.take_along_axis(off, _best(sights)[None, :, None], axis=2)[:, :, 0]
+        best = np.take_along_axis(off, sights.best[None, :, None], axis=2)[:, :, 0]
         crowded = possible.sum(axis=0) > 1
         # Who is seen whole, and elsewhere, is another one who was given the number.
         measured = np.min(sights.log_depth_variances, axis=1)
@@ -287,7 +293,7 @@ class PeopleTracker:
         states, covariances = people.states[tracks], people.covariances[tracks]
         every = np.arange(len(tracks))
         off, _ = self._off_distance(people[tracks], sights, expect(states, camera))
-        stray = off[every, every, _best(sights)] > _DEPTH_GATE
+        stray = off[every, every, sights.best] > _DEPTH_GATE
         # A sight of little of a person neither proves the place wrong nor right.
         strays = people.strays[tracks] + (stray & (sights.clarity > _CLEAR))
         strays = np.where(stray, strays, 0)
@@ -329,7 +335,7 @@ class PeopleTracker:
         """States and covariances of people who were nowhere before, at the place of the sights."""
         count, parameters = len(sights), self.parameters
         states, covariances = first_states(count, parameters.motion, parameters.speed_sd)
-        depths = np.exp(sights.log_depths[np.arange(count), _best(sights)])
+        depths = np.exp(sights.log_depths[np.arange(count), sights.best])
         line = np.concatenate([sights.rays, np.ones((count, 1))], axis=1)
         states[:, :3] = camera.from_camera(line * depths[:, None])
         # Nobody rises from the ground at the speed of walking.
@@ -365,18 +371,13 @@ class PeopleTracker:
         )
 
 
-def _best(sights: Sights) -> NDArray[np.intp]:
-    """(N,) the method with the surest distance."""
-    return np.argmin(sights.log_depth_variances, axis=1)
-
-
 def _appearance(sights: Sights) -> dict[str, NDArray]:
     """What a person keeps of the last sight."""
     return {
         'image_ids': sights.image_ids,
         'boxes': sights.boxes,
         'scores': sights.scores,
-        'methods': np.where(sights.known, _best(sights), -1),
+        'methods': np.where(sights.known, sights.best, -1),
     }
 
 

@@ -10,6 +10,7 @@ ankles on the ground, the size of the body.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +56,11 @@ class Sights:
 
     def __getitem__(self, people: NDArray[np.integer] | NDArray[np.bool_]) -> Sights:
         return Sights(*(getattr(self, name)[people] for name in self.__dataclass_fields__))
+
+    @cached_property
+    def best(self) -> NDArray[np.intp]:
+        """(N,) the method with the surest distance."""
+        return np.argmin(self.log_depth_variances, axis=1)
 
     @property
     def known(self) -> NDArray[np.bool_]:
