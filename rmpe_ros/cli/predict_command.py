@@ -161,7 +161,7 @@ class _Prediction:
         image_ids: '_ImageIds | None',
     ) -> None:
         from rmpe_ros.core.skeletons import get_skeleton
-        from rmpe_ros.drawn_files import DrawnFiles
+        from rmpe_ros.io.drawn_files import DrawnFiles
 
         self.args = args
         self.pipeline = pipeline
@@ -285,7 +285,7 @@ def _files_to_read(args: argparse.Namespace) -> 'Iterator[Path]':
 
 
 def _pictures_to_write(args: argparse.Namespace) -> list[Target]:
-    from rmpe_ros.drawn_files import names_of_drawn_files
+    from rmpe_ros.io.drawn_files import names_of_drawn_files
 
     if args.out is None:
         return []
