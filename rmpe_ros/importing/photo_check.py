@@ -5,29 +5,22 @@ nothing about whether both were shown the right colours and asked for the right 
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import cv2
 import numpy as np
 
 from rmpe_ros.core.boxes import box_iou
 from rmpe_ros.detector import PersonDetector
+from rmpe_ros.engines.example_pictures import PERSON, read_photo
 from rmpe_ros.engines.onnxruntime import OnnxRuntimeEngine
 
-# Eileen Collins, photographed by NASA: in the public domain.
-PHOTO = Path(__file__).with_name('astronaut.jpg')
-# Where she is in it: x1, y1, x2, y2 in edge pixels.
-PERSON = (8.0, 16.0, 228.0, 320.0)
 _LEAST_IOU = 0.4
 _LEAST_SCORE = 0.25
 
 
 def try_on_photo(model: bytes) -> str:
     """Whether a detector by the contract (its file's bytes) finds the person; a warning if not."""
-    picture = cv2.cvtColor(cv2.imread(str(PHOTO)), cv2.COLOR_BGR2RGB)
     engine = OnnxRuntimeEngine(model)
     try:
-        boxes, scores = PersonDetector(engine, score_threshold=1e-6)(picture)
+        boxes, scores = PersonDetector(engine, score_threshold=1e-6)(read_photo())
     finally:
         engine.close()
     overlap = box_iou(np.array([PERSON]), boxes)[0]

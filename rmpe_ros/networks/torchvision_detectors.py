@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rmpe_ros.engines.example_pictures import draw_scene
+from rmpe_ros.engines.example_pictures import example_scene
 from rmpe_ros.networks.export import export_onnx
 
 PERSON = 1  # of COCO's 91 classes, 0 is the background
@@ -158,7 +158,7 @@ def export_ssd(
     import onnxruntime
 
     graph = SsdGraph(network, queries).eval()
-    image = draw_scene(3, (graph.side, graph.side))[None]
+    image = example_scene(3, (graph.side, graph.side))[None]
     export_onnx(
         graph,
         torch.from_numpy(image),
