@@ -42,6 +42,10 @@ def generate_launch_description() -> LaunchDescription:
             description='Topic of the depth image registered to the image: starts lift_node, which '
                         'publishes poses_3d. Empty: no positions in space.'),
         DeclareLaunchArgument(
+            'people', default_value='false', choices=BOOLEAN,
+            description='Start people_node, which publishes people: place, velocity and heading in '
+                        'space, from depth_topic if there is one, else from the camera alone.'),
+        DeclareLaunchArgument(
             'namespace', default_value='',
             description='Namespace of all nodes, for example the name of the camera.'),
         DeclareLaunchArgument(
@@ -142,12 +146,15 @@ def start_processes(context: LaunchContext, share: FindPackageShare) -> list[Act
         actions.append(rmpe_node('visualizer_node', compressed=bool))
     if depth_topic:
         actions.append(rmpe_node('lift_node'))
+    if is_true(arguments['people']):
+        taken = {'source': 'poses_3d' if depth_topic else 'poses'}
+        actions.append(rmpe_node('people_node', taken))
     if arguments['source']:
         # Photos that were published before everybody was there would be missing in the end.
         viewers = {'wait_for_subscribers': 1 + visualizer + is_true(arguments['record'])}
         actions.append(rmpe_node('image_source_node', viewers, source=str, compressed=bool))
     if is_true(arguments['rviz']):
-        displays = ['poses/image', 'poses/markers', 'poses_3d/markers']
+        displays = ['poses/image', 'poses/markers', 'poses_3d/markers', 'people/markers']
         rviz = Node(
             package='rviz2',
             executable='rviz2',
@@ -160,6 +167,7 @@ def start_processes(context: LaunchContext, share: FindPackageShare) -> list[Act
         image = f'{image_topic}/compressed' if is_true(arguments['compressed']) else image_topic
         topics = [image, camera_info, 'poses', 'skeleton']
         topics += [depth_topic, 'poses_3d'] if depth_topic else []
+        topics += ['people'] if is_true(arguments['people']) else []
         actions += record(arguments, namespace, topics)
     return actions
 

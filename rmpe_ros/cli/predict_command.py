@@ -16,14 +16,11 @@ if TYPE_CHECKING:
 
     from rmpe_ros.core.poses import Poses
     from rmpe_ros.evaluation.coco_file import CocoImage
-    from rmpe_ros.io.files import NewFile
     from rmpe_ros.io.images import SourceImage
     from rmpe_ros.pipeline import PosePipeline
 
 # Below this many pixels (the shorter side) nobody can be recognised; worth a remark.
 _TOO_SMALL = 16
-# Frames per second of a stream that does not say.
-_RATE = 30.0
 
 
 def add_parser(subparsers: Any) -> None:
@@ -162,13 +159,16 @@ class _Prediction:
         image_ids: '_ImageIds | None',
     ) -> None:
         from rmpe_ros.core.skeletons import get_skeleton
+        from rmpe_ros.io.drawn_files import DrawnFiles
 
         self.args = args
         self.pipeline = pipeline
         self.progress = progress
         self.image_ids = image_ids
         self.target = get_skeleton(args.skeleton)
-        self.pictures = _Pictures(args) if args.out else None
+        self.pictures = (
+            DrawnFiles(args.out, color_by=args.color_by, boxes=args.boxes) if args.out else None
+        )
         self.tracks = _Tracks(smooth=args.smooth) if args.track or args.smooth else None
         self.names: set[str] = set()
         self.results: list[dict[str, Any]] = []
@@ -258,6 +258,8 @@ class _Tracks:
         self._has_told = False
 
     def follow(self, item: 'SourceImage', poses: 'Poses', say: 'Callable[[str], None]') -> 'Poses':
+        from rmpe_ros.io.images import USUAL_RATE
+
         if item.frame is None:
             if not self._has_told:
                 self._has_told = True
@@ -270,90 +272,8 @@ class _Tracks:
         if stream != self._stream or item.frame == 0:
             self._tracker.reset()
             self._stream = stream
-        seconds = item.frame / (item.rate or _RATE) if item.time is None else item.time
+        seconds = item.frame / (item.rate or USUAL_RATE) if item.time is None else item.time
         return self._tracker.update(poses, seconds)
-
-
-class _Pictures:
-    """Writes annotated photos, and annotated videos where the source is a stream."""
-
-    def __init__(self, args: argparse.Namespace) -> None:
-        self._args = args
-        self._names: set[str] = set()
-        self._stream: str | None = None
-        self._video: Any = None
-        self._file: NewFile | None = None
-
-    def add(self, item: 'SourceImage', poses: 'Poses') -> None:
-        import cv2
-
-        from rmpe_ros.core.drawing import draw_poses
-        from rmpe_ros.io.files import write_file
-
-        assert item.image is not None
-        drawn = draw_poses(
-            item.image,
-            poses,
-            color_by=self._args.color_by,
-            boxes=self._args.boxes,
-            labels=self._args.boxes or bool((poses.track_ids >= 0).any()),
-        )
-        picture = cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR)
-        if item.frame is not None:
-            self._add_frame(item, picture)
-            return
-        name = _unique(_picture_name(item.name), self._names)
-        write_file(self._args.out / name, cv2.imencode(Path(name).suffix, picture)[1].tobytes())
-
-    def _add_frame(self, item: 'SourceImage', picture: Any) -> None:
-        import cv2
-
-        from rmpe_ros.io.files import NewFile
-
-        stream = item.name.partition('#')[0]
-        if stream != self._stream or item.frame == 0:
-            self.close()
-            path = self._args.out / _unique(_video_name(stream), self._names)
-            self._file = NewFile(path, ending='.mp4')
-            size = (picture.shape[1], picture.shape[0])
-            codec = cv2.VideoWriter.fourcc(*'mp4v')
-            self._video = cv2.VideoWriter(
-                str(self._file.temporary), codec, item.rate or _RATE, size
-            )
-            self._stream = stream
-            if not self._video.isOpened():
-                self._file.discard()
-                self._file = None
-                raise OSError(None, 'this OpenCV cannot write MP4 videos there', str(path))
-        self._video.write(picture)
-
-    def close(self) -> None:
-        """Give the video its name; after an interruption, too, it can be played to its end."""
-        if self._video is not None:
-            self._video.release()
-            self._video = None
-        if self._file is not None:
-            self._file.commit()
-            self._file = None
-
-
-def _picture_name(name: str) -> str:
-    """photo.jpg stays photo.jpg; photo.webp becomes photo.webp.jpg."""
-    return name if name.lower().endswith(('.jpg', '.jpeg', '.png')) else f'{name}.jpg'
-
-
-def _video_name(stream: str) -> str:
-    return f'{Path(stream.replace(":", "-")).stem}.mp4'
-
-
-def _unique(name: str, names: set[str]) -> str:
-    """`name`, or name-2 and so on when this run has written it already."""
-    path, number = Path(name), 1
-    while name in names:
-        number += 1
-        name = f'{path.stem}-{number}{path.suffix}'
-    names.add(name)
-    return name
 
 
 def _files_to_read(args: argparse.Namespace) -> 'Iterator[Path]':
@@ -362,18 +282,13 @@ def _files_to_read(args: argparse.Namespace) -> 'Iterator[Path]':
     return (path for path, camera in list_sources(args.path) if camera is None)
 
 
-def _pictures_to_write(args: argparse.Namespace) -> 'Iterator[Target]':
-    """Every file that `_Pictures` may write, whichever of the inputs can be read."""
-    from rmpe_ros.io.images import VIDEO_SUFFIXES, list_sources
+def _pictures_to_write(args: argparse.Namespace) -> list[Target]:
+    from rmpe_ros.io.drawn_files import names_of_drawn_files
 
     if args.out is None:
-        return
-    names: set[str] = set()
-    for path, camera in list_sources(args.path):
-        is_stream = camera is not None or path.suffix.lower() in VIDEO_SUFFIXES
-        stream = path.name if camera is None else f'webcam-{camera}'
-        _unique(_video_name(stream) if is_stream else _picture_name(path.name), names)
-    yield from (Target(args.out / name, '--out', derived=True) for name in sorted(names))
+        return []
+    names = names_of_drawn_files(args.path)
+    return [Target(args.out / name, '--out', derived=True) for name in names]
 
 
 class _ImageIds:

@@ -211,11 +211,21 @@ def _find_candidates(
 ) -> 'tuple[Candidates, dict[str, Any]]':
     """Poses of all boxes, from the file of an earlier run where that fits; and their provenance."""
     from rmpe_ros import __version__
-    from rmpe_ros.evaluation.candidates import Candidates, load_candidates, save_candidates
+    from rmpe_ros.evaluation.candidates import (
+        Candidates,
+        holds_candidates,
+        load_candidates,
+        save_candidates,
+    )
     from rmpe_ros.evaluation.fingerprints import hash_pictures
-    from rmpe_ros.evaluation.labels import find_images
+    from rmpe_ros.evaluation.labels import LabelsError, find_images
 
     file = _candidates_file(args)
+    if file is not None and file.exists() and not holds_candidates(file):
+        raise LabelsError(
+            f'{file} is there, but holds no poses that rmpe tune-nms kept; move it away, or name '
+            'another file with --candidates'
+        )
     paths = find_images(labels, args.images)
     with open_pipeline(args) as pipeline:
         pipeline.pose_nms = None

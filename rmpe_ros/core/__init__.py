@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What poses are made of and what is done with them: numpy and OpenCV, nothing else."""
+"""What needs neither ROS nor a network."""

@@ -24,6 +24,10 @@ def best_assignment(gain: ArrayLike) -> tuple[Indices, Indices]:
         raise ValueError(f'gain must have shape (R, C), got {gains.shape}')
     if not np.isfinite(gains).all() or (gains < 0).any():
         raise ValueError('gain must be finite and at least 0; use 0 for an impossible pair')
+    best = gains.argmax(axis=1) if gains.size else np.zeros(0, np.intp)
+    wanted = gains[np.arange(len(best)), best] > 0
+    if len(np.unique(best[wanted])) == wanted.sum():  # everybody gets the best there is
+        return np.flatnonzero(wanted), best[wanted]
     wide = gains.shape[0] <= gains.shape[1]
     columns = _cheapest_columns(-gains if wide else -gains.T)
     rows = np.arange(len(columns))

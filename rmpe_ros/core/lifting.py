@@ -22,6 +22,8 @@ _TRUNK = ('left_shoulder', 'right_shoulder', 'left_hip', 'right_hip', 'neck', 'p
 _EDGE = 0.15
 # The nearer one of two surfaces must have at least this share of the window's valid pixels.
 _NEAR_SHARE = 0.2
+# Images of the same view differ in shape by rounding only.
+_SHAPE_TOLERANCE = 0.02
 
 
 @dataclass(frozen=True)
@@ -105,10 +107,18 @@ def lift_poses(
 
     depth: registered to the colour image, of the same view; it may have another resolution.
     image_size: (height, width) of the colour image, to which `camera` and `poses` belong.
+    Raises ValueError when the depth image has another shape, so that it shows something else.
     """
     parameters = parameters or LiftingParameters()
     height, width = image_size
-    scale = np.array([depth.values.shape[1] / width, depth.values.shape[0] / height])
+    rows, columns = depth.values.shape
+    scale = np.array([columns / width, rows / height])
+    if abs(scale[0] / scale[1] - 1) > _SHAPE_TOLERANCE + 1 / min(rows, columns):
+        raise ValueError(
+            f'the depth image has {columns}x{rows} pixels and the image {width}x{height}, another '
+            'shape: it is not of the same view; take the depth image that is registered to the '
+            'colour image'
+        )
     pixels = (poses.keypoints.astype(np.float64) + 0.5) * scale - 0.5
     sides = (poses.boxes[:, 2:] - poses.boxes[:, :2]) * scale
     halves = np.maximum(1, np.round(parameters.window * sides.max(axis=1, initial=0)))
@@ -122,9 +132,10 @@ def lift_poses(
             for joint, (x, y) in enumerate(pixels[person])
             if poses.keypoint_scores[person, joint] >= parameters.min_score
         }
-        middle = _median([windows[joint] for joint in trunk if joint in windows])
+        scores = poses.keypoint_scores[person]
+        middle = _middle({joint: windows[joint] for joint in trunk if joint in windows}, scores)
         if np.isnan(middle):  # no joint of the trunk is seen
-            middle = _median(list(windows.values()))
+            middle = _middle(windows, scores)
         for joint, window in windows.items():
             metres[person, joint] = _surface(window, middle, parameters)
     positions = camera.deproject(poses.keypoints, metres)
@@ -155,15 +166,33 @@ def _surface(window: NDArray[np.float64], middle: float, parameters: LiftingPara
     near = np.sort(window[np.abs(window - middle) <= parameters.reach])
     if not near.size or near.size < parameters.min_valid * window.size:
         return np.nan
-    jumps = np.diff(near)
+    return _nearer_surface(near)
+
+
+def _nearer_surface(depths: NDArray[np.float64]) -> float:
+    """The median of `depths`, sorted, at least one; at an edge that of the nearer side."""
+    jumps = np.diff(depths)
     if jumps.size and jumps.max() > _EDGE:
         first = int(np.argmax(jumps > _EDGE)) + 1
-        if first >= _NEAR_SHARE * near.size:
-            near = near[:first]
-    return float(np.median(near))
+        if first >= _NEAR_SHARE * depths.size:
+            depths = depths[:first]
+    return float(np.median(depths))
 
 
-def _median(windows: list[NDArray[np.float64]]) -> float:
-    """Of all measured pixels; each window counts once, however large it is."""
-    medians = [np.median(each[known]) for each in windows if (known := np.isfinite(each)).any()]
-    return float(np.median(medians)) if medians else np.nan
+def _middle(windows: dict[int, NDArray[np.float64]], scores: NDArray[np.float32]) -> float:
+    """The depth that half of the joints are nearer than, whatever the size of their windows.
+
+    Joints count by the square of their score: those that somebody else hides have low ones.
+    """
+    known = {
+        joint: _nearer_surface(np.sort(measured))
+        for joint, window in windows.items()
+        if (measured := window[np.isfinite(window)]).size
+    }
+    if not known:
+        return np.nan
+    depths = np.array(list(known.values()))
+    order = np.argsort(depths)
+    weights = np.cumsum(scores[list(known)][order].astype(np.float64) ** 2 + 1e-6)
+    below, above = np.searchsorted(weights, weights[-1] * np.array([0.4999, 0.5001]))
+    return float((depths[order[below]] + depths[order[above]]) / 2)

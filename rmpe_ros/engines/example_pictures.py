@@ -19,7 +19,9 @@ PERSON = (8.0, 16.0, 228.0, 320.0)
 
 def read_photo() -> NDArray[np.uint8]:
     """The photo (320, 320, 3) RGB, with the person in the box `PERSON`."""
-    return np.ascontiguousarray(cv2.imread(str(_PHOTO))[..., ::-1])
+    picture = cv2.imread(str(_PHOTO))
+    assert picture is not None, 'it comes with the package'
+    return np.asarray(picture[..., ::-1].copy(), np.uint8)
 
 
 def example_crops(count: int, size: tuple[int, int]) -> NDArray[np.uint8]:

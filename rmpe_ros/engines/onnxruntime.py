@@ -2,6 +2,7 @@
 """Runs ONNX models with ONNX Runtime, by default on the CPU."""
 
 import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -107,8 +108,11 @@ class OnnxRuntimeEngine:
 
 
 def usable_cpus() -> int:
-    """How many CPUs, hyper-threads included, this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    """How many CPUs, hyper-threads included, this process may use: its affinity and quota count."""
+    if not hasattr(os, 'sched_getaffinity'):
+        return os.cpu_count() or 1
+    cpus = len(os.sched_getaffinity(0))
+    return max(1, min(cpus, math.ceil(_quota() or cpus)))
 
 
 def bounded_threads(threads: int | None) -> int | None:
@@ -133,10 +137,13 @@ def physical_cores() -> int:
         _read(Path(f'/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list')) or str(cpu)
         for cpu in cpus
     }
+    return max(1, min(len(siblings), round(_quota() or len(siblings))))
+
+
+def _quota() -> float | None:
+    """CPUs' worth of time that the cgroup of this process may use; None where it is not limited."""
     quota, _, period = _read(Path('/sys/fs/cgroup/cpu.max')).partition(' ')
-    if quota.isdigit() and period.isdigit():
-        return max(1, min(len(siblings), round(int(quota) / int(period))))
-    return max(1, len(siblings))
+    return int(quota) / int(period) if quota.isdigit() and period.isdigit() else None
 
 
 def _read(path: Path) -> str:

@@ -227,6 +227,15 @@ def save_candidates(path: Path, found: Mapping[int, FoundPeople], key: str) -> N
     write_file(path, stream.getvalue())
 
 
+def holds_candidates(path: Path) -> bool:
+    """Whether a file is one of `save_candidates`, whatever it was made of."""
+    try:
+        with np.load(path) as data:
+            return 'key' in data
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile):
+        return False
+
+
 def load_candidates(path: Path, key: str) -> dict[int, FoundPeople] | None:
     """Poses that `save_candidates` kept; None when there are none, or they were made otherwise."""
     try:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rmpe_ros.core.person_names import PERSON_NAMES, is_person
 from rmpe_ros.core.skeletons import BODY19, COCO17, MPII16, Skeleton
 from rmpe_ros.evaluation.labels import LabelsError, boxes_around
-from rmpe_ros.evaluation.records import Record, shown
+from rmpe_ros.evaluation.records import Record, are_places, shown
 
 AROUND_JOINTS = 'joints'
 _SKELETONS = {3 * s.num_keypoints: s for s in (COCO17, BODY19, MPII16)}
@@ -165,7 +165,7 @@ class _Told:
             'people without a box and joints, left out; their pictures count as not labelled in '
             'full': self.no_place,
             'people without a box, who get one around their joints': self.box_around_joints,
-            'joints that are not finite, taken as not labelled': self.broken_joints,
+            'joints without a finite place, taken as not labelled': self.broken_joints,
         }
         return [f'{what}: {count}' for what, count in counts.items() if count]
 
@@ -174,7 +174,7 @@ def _person(record: Record, image: int, told: _Told) -> CocoPerson | None:
     """None for somebody without a place."""
     joints = _triples(record, 'keypoints', tuple(_SKELETONS), _JOINTS)
     if joints is not None:
-        broken = ~np.isfinite(joints).all(axis=1)
+        broken = ~are_places(joints).all(axis=1)
         told.broken_joints += int((broken & (joints[:, 2] != 0)).sum())
         joints[broken] = 0
     box, box_from = _box(record), record.text('bbox_from', 'source')
@@ -184,6 +184,11 @@ def _person(record: Record, image: int, told: _Told) -> CocoPerson | None:
             x1, y1, x2, y2 = around.tolist()
             box, box_from = (x1, y1, x2, y2), AROUND_JOINTS
             told.box_around_joints += 1
+    teacher = _triples(
+        record, 'teacher_keypoints', (51, 57), 'x, y, probability of 17 or 19 joints'
+    )
+    if teacher is not None:
+        teacher[~are_places(teacher).all(axis=1)] = 0
     area = record.number('area')
     person = CocoPerson(
         record.where,
@@ -194,7 +199,7 @@ def _person(record: Record, image: int, told: _Told) -> CocoPerson | None:
         record.flag('iscrowd', False),
         joints,
         None if record.values.get('score') is None else record.finite('score'),
-        _triples(record, 'teacher_keypoints', (51, 57), 'x, y, probability of 17 or 19 joints'),
+        teacher,
         record.flag('teacher_face_ok', False),
     )
     told.no_place += box is None
@@ -202,14 +207,14 @@ def _person(record: Record, image: int, told: _Told) -> CocoPerson | None:
 
 
 def _box(record: Record) -> tuple[float, float, float, float] | None:
-    """None for a box that is missing, not finite or without extent."""
+    """None for a box that is missing, not finite, beyond a million pixels or without extent."""
     box = record.numbers('bbox', _BOX)
     if box is None:
         return None
     if len(box) != 4:
         raise record.refusal('bbox', _BOX)
     x, y, width, height = box.tolist()
-    if not np.isfinite(box).all() or width <= 0 or height <= 0:
+    if not are_places(box).all() or width <= 0 or height <= 0:
         return None
     return x, y, x + width, y + height
 

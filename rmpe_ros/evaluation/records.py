@@ -15,6 +15,7 @@ from rmpe_ros.evaluation.labels import LabelsError
 
 _IDS = range(-(2**63), 2**63)
 _LONGEST_SHOWN = 60
+_FARTHEST = 1e6  # pixels
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,11 @@ class Record:
             return np.array(value, np.float64)
         except (TypeError, OverflowError):
             raise self.refusal(field, expected) from None
+
+
+def are_places(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which coordinates some picture may have: finite ones of up to a million pixels."""
+    return np.asarray(np.abs(values) <= _FARTHEST)
 
 
 def shown(value: Any) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rmpe_ros.core.skeletons import COCO17
 from rmpe_ros.evaluation.labels import Labels, LabelsError
 from rmpe_ros.evaluation.labels.label_files import read_json
-from rmpe_ros.evaluation.records import Record
+from rmpe_ros.evaluation.records import Record, are_places
 
 _EXPECTED = 'expected a list of {"image_id", "keypoints": [x, y, score, ...], "score"}'
 _BOX = 'the four finite numbers x, y, width, height'
@@ -44,7 +44,7 @@ def read_result_entries(path: Path, labels: Labels) -> list[dict[str, Any]]:
             )
         record = Record(record.values, f'{record.where} (image {image}, {images[image]})')
         keypoints = record.numbers('keypoints', 'x, y, score of every joint')
-        if keypoints is None or not np.isfinite(keypoints).all():
+        if keypoints is None or not are_places(keypoints).all():
             raise record.refusal('keypoints', 'finite numbers x, y, score of every joint')
         # COCO's 17 joints are the first of body19.
         fitting = {3 * joints, 3 * COCO17.num_keypoints}
@@ -99,7 +99,7 @@ def _box(record: Record) -> list[float] | None:
     box = record.numbers('bbox', _BOX)
     if box is None:
         return None
-    if len(box) != 4 or not np.isfinite(box).all():
+    if len(box) != 4 or not are_places(box).all():
         raise record.refusal('bbox', _BOX)
     return list(map(float, box))
 

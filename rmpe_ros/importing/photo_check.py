@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tries an imported detector on a photo of a person: that it does what the original does says
-nothing about whether both were shown the right colours and asked for the right class.
+"""Tries an imported model on a photo of a person: that it does what the original does says nothing
+about whether both were shown the right colours and asked for the right class or joints.
 """
 
 from __future__ import annotations
@@ -11,8 +11,15 @@ from rmpe_ros.core.boxes import box_iou
 from rmpe_ros.detector import PersonDetector
 from rmpe_ros.engines.example_pictures import PERSON, read_photo
 from rmpe_ros.engines.onnxruntime import OnnxRuntimeEngine
+from rmpe_ros.estimator import PoseEstimator
 
-_LEAST_IOU = 0.4
+# Her joints, x and y in pixels.
+JOINTS = {
+    'nose': (138, 77), 'left_eye': (153, 65), 'right_eye': (127, 62), 'left_ear': (173, 77),
+    'right_ear': (109, 70), 'left_shoulder': (196, 164), 'right_shoulder': (63, 156),
+}  # fmt: skip
+_NEAR = 0.1  # of the longer side of her box
+_LEAST_IOU = 0.5
 _LEAST_SCORE = 0.25
 
 
@@ -35,4 +42,27 @@ def try_on_photo(model: bytes) -> str:
         f'warning: on a photo of a person it does not find her (score {score:.2f}, least '
         f'{_LEAST_SCORE}). Unless it was made for other pictures, something is read wrongly: see '
         '--format, --person-class, --color, --mean and --std'
+    )
+
+
+def try_pose_on_photo(model: bytes) -> str:
+    """Whether a pose model by the contract (its file's bytes) finds her joints; else a warning."""
+    engine = OnnxRuntimeEngine(model)
+    try:
+        estimator = PoseEstimator(engine)
+        keypoints, _ = estimator(read_photo(), np.array([PERSON]))
+    finally:
+        engine.close()
+    names = [name for name in JOINTS if name in estimator.skeleton.keypoints]
+    if not names:
+        return 'not tried on a photo of a person: none of its joints is known there'
+    found = keypoints[0, [estimator.skeleton.index(name) for name in names]]
+    distance = np.linalg.norm(found - [JOINTS[name] for name in names], axis=1)
+    near = int((distance <= _NEAR * (PERSON[3] - PERSON[1])).sum())
+    text = f'on a photo of a person {near} of {len(names)} joints are where she has them'
+    if 2 * near > len(names):
+        return text
+    return (
+        f'warning: {text}. Unless it was made for other pictures, something is read wrongly: see '
+        '--skeleton, --joints, --color, --mean and --std'
     )

@@ -18,6 +18,7 @@ from rmpe_ros.engines.parity import JUMPS, LIMITS
 from rmpe_ros.importing.graphs import GraphSurgery, describe_network
 from rmpe_ros.importing.layouts import find_skeleton
 from rmpe_ros.importing.peaks import Decoding, find_heatmaps, find_simcc
+from rmpe_ros.importing.photo_check import try_pose_on_photo
 from rmpe_ros.importing.pose_networks import PoseNetwork, batches, free_batch, open_pose_network
 
 _CROPS = 8
@@ -101,6 +102,7 @@ def build_pose(args: argparse.Namespace) -> tuple[onnx.ModelProto, list[str]]:
         f'{"blue" if bgr else "red"} first; boxes widened by {args.box_growth:.0%}',
         f'decoding: {decoding}',
         comparison,
+        try_pose_on_photo(model.SerializeToString()),
     ]
     return model, report
 

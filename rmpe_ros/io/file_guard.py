@@ -91,7 +91,7 @@ def check_targets(targets: Iterable[Target], inputs: Iterable[Path]) -> None:
     are inputs, at any depth; of a bag, everything.
     """
     inputs = [path for path in inputs if path.exists()]
-    inputs += [path.parent for path in inputs if path.suffix in ('.mcap', '.db3')]
+    inputs += [path.parent for path in inputs if path.suffix in ('.mcap', '.db3', '.zstd')]
     files = {_identity(path) for path in inputs}
     folders = {path.resolve() for path in inputs if path.is_dir()}
     beside = {path.resolve().parent for path in inputs if not path.is_dir()}
@@ -111,8 +111,7 @@ def check_targets(targets: Iterable[Target], inputs: Iterable[Path]) -> None:
             raise _refusal(target, 'which lies beside the inputs and may be yours')
         if not target.derived:
             _check_place(target)
-        inside = next((other for other in places if other in place.parents), None)
-        if inside is not None:
+        for inside in places & set(place.parents):
             raise TargetError(
                 f'{target.option} would write {path}, inside of {inside}, which is to be a file'
             )

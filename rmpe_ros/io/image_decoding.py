@@ -88,7 +88,11 @@ def decode_image(
     # Without an end marker libjpeg says only that, and not whether anything else is missing.
     image, said = _decode(data if is_whole else data + b'\xff\xd9')
     if image is None:
-        raise ImageError(f'not an image that can be decoded; {ADVICE}') if is_whole else cut
+        raise (
+            ImageError(f'not an image that can be decoded, or damaged; {ADVICE}')
+            if is_whole
+            else cut
+        )
     damage = _jpeg_damage(said, data) if is_jpeg else None
     if damage and not is_whole:
         raise cut

@@ -24,6 +24,7 @@ from rmpe_ros.io.image_decoding import (
 
 __all__ = [
     'MAX_MEGAPIXELS',
+    'USUAL_RATE',
     'VIDEO_SUFFIXES',
     'ImageError',
     'SourceImage',
@@ -40,6 +41,8 @@ __all__ = [
 os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
 
 VIDEO_SUFFIXES = frozenset('.mp4 .avi .mov .mkv .webm .m4v .mpg .mpeg .wmv'.split())
+# Frames per second of a stream that does not say.
+USUAL_RATE = 30.0
 _WEBCAM = re.compile(r'(?:webcam:|/dev/video)?(\d+)')
 _SIDES = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
 # Containers whose frame count is only an estimate, from the length and the rate.

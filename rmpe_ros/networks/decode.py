@@ -78,7 +78,7 @@ def decode_gaussians(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
     map is no hill. Only arithmetic, a convolution, ArgMax and Gather, so that every engine runs it.
     """
     heatmaps = heatmaps.float()
-    columns = heatmaps.shape[3]
+    columns = int(heatmaps.shape[3])  # a constant of the exported graph
     flat = heatmaps.flatten(2)
     peak = flat.argmax(dim=2)
     y = torch.div(peak, columns, rounding_mode='floor')
@@ -102,7 +102,7 @@ def decode_gaussians(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
 
 def smooth(heatmaps: Tensor) -> Tensor:
     """Maps (N, K, h, w) through a 5×5 binomial filter; zeros outside."""
-    joints = heatmaps.shape[1]
+    joints = int(heatmaps.shape[1])  # a constant of the exported graph
     row = heatmaps.new_tensor(_BINOMIAL)
     kernel = (row[:, None] * row).expand(joints, 1, 5, 5)
     return F.conv2d(heatmaps, kernel, padding=2, groups=joints)

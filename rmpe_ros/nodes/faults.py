@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 import traceback
@@ -14,8 +15,10 @@ from rclpy.node import Node
 
 from rmpe_ros.nodes.diagnostics import make_status
 
-# Seconds between two log lines about the same topic or service.
+# Seconds between two log lines about the same fault of a topic or service, and how many different
+# ones are told of each in that time.
 _PERIOD = 5.0
+_MOST_TOLD = 3
 
 
 class Faults:
@@ -28,7 +31,7 @@ class Faults:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._lock = threading.Lock()
-        self._told: dict[str, float] = {}
+        self._told: dict[tuple[str, str], float] = {}
         self._reported = 0
         self._lasting = ''
         self.refused = 0
@@ -40,7 +43,7 @@ class Faults:
         with self._lock:
             self.refused += 1
             self.last_error = f'{source}: {reason}'
-        if self._is_due(source):
+        if self._is_due(source, reason):
             self._node.get_logger().warning(f'{source}: {reason}')
 
     def fail(self, source: str, error: BaseException) -> None:
@@ -49,7 +52,7 @@ class Faults:
         with self._lock:
             self.failed += 1
             self.last_error = f'{source}: {text}'
-        if self._is_due(f'{source} {type(error).__name__}'):
+        if self._is_due(source, text):
             trace = ''.join(traceback.format_exception(error)).rstrip()
             self._node.get_logger().error(f'{source} failed, the node goes on: {text}\n{trace}')
 
@@ -96,12 +99,14 @@ class Faults:
         name = self._node.get_fully_qualified_name()
         return make_status(level, trouble or 'running', self.values(), hardware_id=name)
 
-    def _is_due(self, subject: str) -> bool:
+    def _is_due(self, source: str, text: str) -> bool:
         now = time.monotonic()
+        # The same fault with other numbers is the same fault.
+        subject = source, re.sub(r'[\d.]+', '#', text)
         with self._lock:
-            if now < self._told.get(subject, -_PERIOD) + _PERIOD:
-                return False
-            # Names come from outside (services that were asked for): forget those of long ago.
             self._told = {each: at for each, at in self._told.items() if now < at + _PERIOD}
+            of_source = sum(each[0] == source for each in self._told)
+            if subject in self._told or of_source >= _MOST_TOLD:
+                return False
             self._told[subject] = now
             return True

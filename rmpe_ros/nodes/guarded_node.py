@@ -21,8 +21,9 @@ from rmpe_ros.nodes.faults import Faults
 _PARAMETER_TYPES = range(ParameterType.PARAMETER_NOT_SET, ParameterType.PARAMETER_STRING_ARRAY + 1)
 
 
-# Seconds of rest after a failure, lest one that comes again and again takes a whole core.
+# Seconds of rest after a failure of rclpy's own, lest one that comes again and again takes a core.
 _PAUSE = 0.01
+_RCLPY = 'rclpy'
 _TWIN_PERIOD = 2.0
 
 
@@ -123,16 +124,19 @@ class GuardedExecutor(SingleThreadedExecutor):
     def __init__(self, faults: Faults) -> None:
         super().__init__()
         self._faults = faults
-        self._source = 'rclpy'
+        self._source = _RCLPY
 
     def spin_once(self, timeout_sec: float | None = None) -> None:
-        self._source = 'rclpy'
+        self._source = _RCLPY
         try:
             super().spin_once(timeout_sec)
         except (ValueError, OSError) as error:
             self._faults.refuse(self._source, str(error))
         except Exception as error:
             self._faults.fail(self._source, error)
+        else:
+            return
+        if self._source == _RCLPY:
             time.sleep(_PAUSE)
 
     def _make_handler(self, entity: Any, node: Any, take: Callable[..., Any], *rest: Any) -> Any:

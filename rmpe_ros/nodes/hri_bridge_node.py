@@ -20,6 +20,8 @@ from rmpe_ros.nodes.parameters import declare_parameters
 from rmpe_ros.nodes.pose_topics import PoseTopics
 
 _WARNING_PERIOD = 5.0
+# Each body has two topics.
+_MOST_BODIES = 100
 
 
 class HriBridgeNode(GuardedNode):
@@ -43,9 +45,9 @@ class HriBridgeNode(GuardedNode):
         self._bodies: dict[str, _BodyTopics] = {}
         self._tracked = self.create_publisher(hri.IdsList, '/humans/bodies/tracked', 1)
         self._people = PoseTopics(self)
-        poses = self._people.subscribe('poses', self._on_poses, depth=5)
+        self._source = self._people.subscribe('poses', self._on_poses, depth=5).topic_name
         self._diagnostics = DiagnosticsPublisher(self, {'node': self.faults.status})
-        self.get_logger().info(f'ready: poses from {poses.topic_name}')
+        self.get_logger().info(f'ready: poses from {self._source}')
 
     def stop(self) -> None:
         """Tell listeners that nobody is tracked any more."""
@@ -60,11 +62,18 @@ class HriBridgeNode(GuardedNode):
                 'see parameter tracking.enabled of pose_node',
                 throttle_duration_sec=_WARNING_PERIOD,
             )
+        if len(found) > _MOST_BODIES:
+            self.faults.refuse(
+                self._source, f'{len(found)} people, the first {_MOST_BODIES} become bodies'
+            )
+            found = found[:_MOST_BODIES]
         stamp = stamp_nanoseconds(message.header)
         for body in found:
-            if body.body_id not in self._bodies:
-                self._bodies[body.body_id] = _BodyTopics(self, body.body_id, self._hri)
-            self._bodies[body.body_id].publish(body, message.header, stamp)
+            topics = self._bodies.pop(body.body_id, None)
+            if topics is None:
+                topics = _BodyTopics(self, body.body_id, self._hri)
+            self._bodies[body.body_id] = topics  # in the order in which they were seen last
+            topics.publish(body, message.header, stamp)
         self._forget(stamp)
         ids = [body.body_id for body in found]
         self._tracked.publish(self._hri.IdsList(header=message.header, ids=ids))
@@ -72,10 +81,17 @@ class HriBridgeNode(GuardedNode):
     def _forget(self, stamp: int) -> None:
         """Remove the topics of bodies that were not seen for a while, or when time jumps back."""
         longest = self._settings['forget_after'] * NANOSECONDS
-        for body_id, topics in list(self._bodies.items()):
-            if not 0 <= stamp - topics.seen <= longest:
-                topics.remove()
-                del self._bodies[body_id]
+        gone = [
+            body_id
+            for body_id, topics in self._bodies.items()
+            if not 0 <= stamp - topics.seen <= longest
+        ]
+        # Too many, when the stamps stand still: those go first that have been seen longest ago.
+        spare = len(self._bodies) - len(gone) - _MOST_BODIES
+        if spare > 0:
+            gone += [body_id for body_id in self._bodies if body_id not in gone][:spare]
+        for body_id in gone:
+            self._bodies.pop(body_id).remove()
 
 
 class _BodyTopics:

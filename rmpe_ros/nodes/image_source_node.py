@@ -20,6 +20,7 @@ from rmpe_ros.nodes.guarded_node import GuardedNode
 from rmpe_ros.nodes.node_process import run_node
 from rmpe_ros.nodes.parameter_tables import IMAGE_SOURCE_NODE
 from rmpe_ros.nodes.parameters import declare_parameters
+from rmpe_ros.nodes.pose_topics import subscribe_people
 from rmpe_ros.nodes.rclpy_messages import rgb_to_compressed, rgb_to_image
 from rmpe_ros.nodes.stamp_matcher import HeaderKey, header_key
 
@@ -55,7 +56,7 @@ class ImageSourceNode(GuardedNode):
         else:
             self._publisher = self.create_publisher(Image, topic, 5)
         if self._settings['wait_for_answer'] > 0:
-            self.create_subscription(PersonPoseArray, 'poses', self._on_poses, 5)
+            subscribe_people(self, 'poses', self._on_poses, depth=5)
         self._diagnostics = DiagnosticsPublisher(self, {'node': self.faults.status})
         self._stopping = threading.Event()
         self._answered = threading.Event()

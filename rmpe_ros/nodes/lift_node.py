@@ -8,18 +8,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
-from std_msgs.msg import Header
 
 from rmpe_ros.core.camera import PinholeCamera
-from rmpe_ros.core.lifting import DepthImage, LiftingParameters, lift_poses, transform_points
+from rmpe_ros.core.lifting import DepthImage, LiftingParameters, lift_poses
 from rmpe_ros.io.messages import stamp_nanoseconds
 from rmpe_ros.msg import PersonPoseArray
 from rmpe_ros.nodes.diagnostics_publisher import DiagnosticsPublisher
+from rmpe_ros.nodes.frame_lookup import FrameLookup
 from rmpe_ros.nodes.guarded_node import GuardedNode
 from rmpe_ros.nodes.joint_cloud import joint_cloud
 from rmpe_ros.nodes.nearest_stamp import NearestStamp
@@ -40,7 +38,7 @@ class LiftNode(GuardedNode):
         super().__init__('lift_node')
         self._settings = declare_parameters(self, LIFT_NODE, self._change)
         self._lifting = _lifting_parameters(self._settings)
-        self._frames = _FrameLookup(self) if self._settings['target_frame'] else None
+        self._frames = FrameLookup(self, 'target_frame') if self._settings['target_frame'] else None
         self._pairs: NearestStamp[PersonPoseArray, Image] = NearestStamp(
             self._settings['buffer_size'], int(self._settings['slop'] * 1e9)
         )
@@ -107,10 +105,11 @@ class LiftNode(GuardedNode):
             parameters=self._lifting,
         )
         if self._frames is not None:
-            positions = self._frames.transform(
-                positions, message.header, self._settings['target_frame']
+            target, header = self._settings['target_frame'], message.header
+            positions = self._frames.find(target, header.frame_id, header.stamp).from_camera(
+                positions
             )
-            message.header.frame_id = self._settings['target_frame']
+            header.frame_id = target
         set_positions(message, positions)
         self._lifted += 1
         self._poses.publish(message)
@@ -119,36 +118,6 @@ class LiftNode(GuardedNode):
 
     def _change(self, settings: Any) -> None:
         self._lifting = _lifting_parameters(settings)
-
-
-class _FrameLookup:
-    """TF, where tf2_ros is installed; raises ValueError where it is not."""
-
-    def __init__(self, node: Node) -> None:
-        try:
-            import tf2_ros
-        except ImportError as error:
-            raise ValueError(
-                'target_frame needs tf2_ros: install ros-$ROS_DISTRO-tf2-ros-py, or leave '
-                'target_frame empty to get positions in the optical frame of the camera'
-            ) from error
-        self._error: type[Exception] = tf2_ros.TransformException
-        self._buffer = tf2_ros.Buffer()
-        # TF comes in the same thread, so waiting for it would be in vain: poses are later anyway.
-        self._listener = tf2_ros.TransformListener(self._buffer, node)
-
-    def transform(
-        self, points: NDArray[np.float64], header: Header, target: str
-    ) -> NDArray[np.float64]:
-        """Points of `header` in the frame `target`; ValueError when TF does not know the way."""
-        try:
-            found = self._buffer.lookup_transform(
-                target, header.frame_id, Time.from_msg(header.stamp)
-            ).transform
-        except self._error as error:
-            raise ValueError(f'no TF from {header.frame_id!r} to {target!r}: {error}') from error
-        move, turn = found.translation, found.rotation
-        return transform_points(points, (move.x, move.y, move.z), (turn.x, turn.y, turn.z, turn.w))
 
 
 def set_positions(message: PersonPoseArray, positions: NDArray[np.float64]) -> None:

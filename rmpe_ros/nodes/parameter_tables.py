@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from rmpe_ros.core.people import PeopleParameters
 from rmpe_ros.core.pose_nms import PoseNmsParameters
+from rmpe_ros.core.sights import SightParameters
 from rmpe_ros.core.tracking import TrackingParameters
 from rmpe_ros.engines import BACKENDS
 from rmpe_ros.io.image_decoding import MAX_MEGAPIXELS
@@ -17,6 +19,8 @@ from rmpe_ros.nodes.parameters import Parameter
 
 _NMS = PoseNmsParameters()
 _TRACKING = TrackingParameters()
+_SIGHTS = SightParameters()
+_PEOPLE = PeopleParameters()
 
 _MEGAPIXELS = Parameter(
     'max_megapixels',
@@ -380,10 +384,101 @@ HRI_BRIDGE_NODE = (
     ),
 )
 
+PEOPLE_NODE = (
+    Parameter(
+        'source',
+        'poses_3d',
+        'Topic to take people from: `poses_3d` of lift_node, or `poses` without a depth camera.',
+        choices=('poses_3d', 'poses'),
+    ),
+    Parameter(
+        'method',
+        'best',
+        'What distances are measured by: depth, the ankles on the ground, the size of the body, or '
+        'all that there is, weighted by how sure each is.',
+        choices=('best', 'depth', 'ground', 'size'),
+    ),
+    Parameter(
+        'target_frame',
+        '',
+        'TF frame that people are followed in, one that stands still such as odom (needs tf2_ros); '
+        "empty: the camera's optical frame.",
+    ),
+    Parameter(
+        'ground_frame',
+        '',
+        'TF frame whose x-y plane is the floor, such as base_footprint (needs tf2_ros); empty: '
+        'camera_height and camera_tilt tell, or nothing does.',
+    ),
+    Parameter(
+        'camera_height',
+        0.0,
+        'Metres of the camera above the floor, where ground_frame is empty; 0: unknown.',
+        0.0,
+        100.0,
+    ),
+    Parameter(
+        'camera_tilt', 0.0, 'Radians that the camera looks down from the horizontal.', -1.5, 1.5
+    ),
+    Parameter(
+        'rectified',
+        False,
+        'The poses are of a rectified image: use P of `camera_info`, not K and D.',
+    ),
+    Parameter(
+        'min_score',
+        _SIGHTS.min_score,
+        'Joints with a lower score are guesses.',
+        0.0,
+        1.0,
+        dynamic=True,
+    ),
+    Parameter(
+        'depth_noise',
+        _SIGHTS.depth_noise,
+        'Standard deviation of the depth at 1 m, in metres; it grows with the square of the '
+        'distance.',
+        0.0,
+        1.0,
+        dynamic=True,
+    ),
+    Parameter(
+        'stature',
+        _SIGHTS.stature,
+        'Height in metres of the people that are expected, for distances by size.',
+        0.3,
+        3.0,
+        dynamic=True,
+    ),
+    Parameter(
+        'max_occlusion',
+        _PEOPLE.max_occlusion,
+        'Seconds, by the stamps, that a person may be out of sight and keep the number.',
+        0.1,
+        60.0,
+        dynamic=True,
+    ),
+    Parameter(
+        'start_score',
+        _PEOPLE.start_score,
+        'A person with a lower score continues one and does not begin one.',
+        0.0,
+        1.0,
+        dynamic=True,
+    ),
+    Parameter(
+        'bridges',
+        [''],
+        'Publish people also as `people_msgs`, `vision_msgs`, `hri_msgs` or `tf` (frames '
+        '`person_<id>`), where these packages are installed; none: as `people` only.',
+    ),
+)
+
 TABLES: Mapping[str, tuple[Parameter, ...]] = {
     'pose_node': POSE_NODE,
     'visualizer_node': VISUALIZER_NODE,
     'image_source_node': IMAGE_SOURCE_NODE,
     'lift_node': LIFT_NODE,
+    'people_node': PEOPLE_NODE,
     'hri_bridge_node': HRI_BRIDGE_NODE,
 }

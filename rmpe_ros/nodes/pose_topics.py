@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.serialization import deserialize_message
 from rclpy.subscription import Subscription
@@ -33,17 +34,8 @@ class PoseTopics:
     def subscribe(
         self, topic: str, callback: Callable[[PersonPoseArray], None], *, depth: int
     ) -> Subscription:
-        """Messages that are too large to be people in an image are refused before they unfold."""
-
-        def unfold(data: bytes) -> None:
-            if len(data) > _MAX_BYTES:
-                raise MessageError(
-                    f'a message of {len(data) / 1e6:.1f} MB, people in an image take less than '
-                    f'{_MAX_BYTES / 1e6:.0f} MB'
-                )
-            callback(deserialize_message(data, PersonPoseArray))
-
-        return self._node.create_subscription(PersonPoseArray, topic, unfold, depth, raw=True)
+        """See `subscribe_people`."""
+        return subscribe_people(self._node, topic, callback, depth=depth)
 
     def read(self, message: PersonPoseArray) -> Poses:
         """The people as arrays; raises MessageError, also for a skeleton that is not known."""
@@ -64,3 +56,19 @@ class PoseTopics:
         self._skeletons[skeleton.name] = skeleton
         while len(self._skeletons) > _MAX_SKELETONS:
             del self._skeletons[next(iter(self._skeletons))]
+
+
+def subscribe_people(
+    node: Node, topic: str, callback: Callable[[PersonPoseArray], None], *, depth: int
+) -> Subscription:
+    """Messages that are too large to be people in an image are refused before they unfold."""
+
+    def unfold(data: bytes) -> None:
+        if len(data) > _MAX_BYTES:
+            raise MessageError(
+                f'a message of {len(data) / 1e6:.1f} MB, people in an image take less than '
+                f'{_MAX_BYTES / 1e6:.0f} MB'
+            )
+        callback(deserialize_message(data, PersonPoseArray))
+
+    return node.create_subscription(PersonPoseArray, topic, unfold, depth, raw=True)

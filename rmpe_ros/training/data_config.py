@@ -5,7 +5,8 @@ config/training/).
 
 from __future__ import annotations
 
-import math
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,7 +168,7 @@ def _annotation_set(entry: Any, path: Path, folder: Path) -> AnnotationSet:
         raise ValueError(f'{path} has an entry that lacks {sorted(missing)}; expected {example}')
     annotations, images = folder / str(entry['annotations']), folder / str(entry['images'])
     for file in (annotations, images):
-        if not file.exists():
+        if not os.path.exists(file):
             raise ValueError(
                 f'{path} names {file}, which is not there; say where the data is with --data-root'
             )
@@ -215,6 +216,6 @@ def _with_weights(
 
 def _number(value: Any, what: str) -> float:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (number and 0 <= value < math.inf):
+    if not (number and 0 <= value <= sys.float_info.max):
         raise ValueError(f'{what} is {value!r}; expected a number of 0 or more')
     return float(value)

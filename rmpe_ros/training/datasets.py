@@ -8,6 +8,7 @@ All become body19; a joint that a source does not label has weight 0 and carries
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -241,7 +242,7 @@ def _scenes_of_coco(
 def check_photos(photos: Iterable[Path], folder: Path) -> None:
     """Raises ValueError saying how many photos are missing, and the first."""
     wanted = set(photos)
-    missing = sorted(photo for photo in wanted if not photo.is_file())
+    missing = sorted(photo for photo in wanted if not os.path.isfile(photo))
     if missing:
         raise ValueError(
             f'{len(missing)} of {len(wanted)} labelled photos are not in {folder}, the first is '

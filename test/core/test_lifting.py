@@ -65,6 +65,20 @@ def test_positions_are_those_of_the_surface(distance, behind):
     assert np.abs(positions[0] - expected).max() < 0.06
 
 
+def test_who_is_half_hidden_by_somebody_nearer_keeps_the_own_depth():
+    """Most joints of the trunk are behind another person: low scores say so."""
+    poses, depth = make_person(3.5)
+    image = render(poses, depth, 6.0)
+    hidden = [BODY19.index(name) for name in ('left_shoulder', 'left_hip', 'right_hip', 'neck')]
+    for x, y in poses.keypoints[0, hidden].astype(int):
+        image[y - 12 : y + 13, x - 12 : x + 13] = 1.6
+    poses.keypoint_scores[0, hidden] = 0.35
+    positions = lift(poses, depth_image(image))
+    joint = BODY19.index('right_shoulder')
+    expected = CAMERA.deproject(poses.keypoints[0, joint], depth[joint])
+    assert positions[0, joint] == pytest.approx(expected, abs=0.06)
+
+
 def test_noise_holes_and_flying_pixels_hardly_matter():
     poses, depth = make_person()
     rng = np.random.default_rng(0)
@@ -176,3 +190,11 @@ def test_points_are_turned_and_moved():
 def test_parameters_out_of_range_are_refused():
     with pytest.raises(ValueError, match=r'window must be in \[0, 0.5\], got 2'):
         LiftingParameters(window=2)
+
+
+def test_a_depth_image_of_another_shape_is_not_of_the_same_view():
+    poses, _ = make_person()
+    half = depth_image(np.full((240, 320), 2.5))
+    assert np.isfinite(lift(poses, half)).any(), 'another resolution is no other view'
+    with pytest.raises(ValueError, match='depth image has 848x480 pixels and the image 640x480'):
+        lift(poses, depth_image(np.full((480, 848), 2.5)))

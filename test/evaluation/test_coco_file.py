@@ -75,7 +75,7 @@ def test_a_joint_that_is_not_finite_is_not_labelled(tmp_path: Path) -> None:
     labels = read(tmp_path, {**PERSON, 'keypoints': NAN_JOINTS}, {**PERSON, 'keypoints': hole})
     assert labels.labelled.sum(axis=1).tolist() == [16, 16]
     assert np.isfinite(labels.keypoints).all()
-    assert 'joints that are not finite, taken as not labelled: 2' in labels.notes
+    assert 'joints without a finite place, taken as not labelled: 2' in labels.notes
 
 
 @pytest.mark.parametrize(

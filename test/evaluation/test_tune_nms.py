@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tuning: its fast AP and NMS are pycocotools' and the pipeline's, and it finds what there is."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,13 @@ import pytest
 
 pytest.importorskip('pycocotools')
 
+from rmpe_ros.cli.main import main
 from rmpe_ros.core.pose_nms import RELEASED_COCO, PoseNmsParameters, parametric_pose_nms
 from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.evaluation.candidates import (
     Candidates,
     PoseNmsScenes,
+    holds_candidates,
     load_candidates,
     save_candidates,
 )
@@ -221,5 +224,30 @@ def test_candidates_are_kept_for_what_they_were_made_with(tmp_path: Path) -> Non
         np.testing.assert_array_equal(again[image].keypoints, part.keypoints)
         np.testing.assert_array_equal(again[image].scores, part.scores)
     assert load_candidates(path, 'b') is None
+    assert holds_candidates(path)
     path.write_bytes(path.read_bytes()[:100])
     assert load_candidates(path, 'a') is None
+    assert not holds_candidates(path)
+
+
+def test_a_file_that_holds_something_else_is_not_replaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    joints = [40.0, 40.0, 2.0] * 17
+    person = {
+        'id': 1, 'image_id': 1, 'category_id': 1, 'bbox': [10, 10, 80, 80], 'area': 3000.0,
+        'num_keypoints': 17, 'keypoints': joints, 'iscrowd': 0,
+    }  # fmt: skip
+    images = [{'id': 1, 'file_name': 'a.png', 'width': 100, 'height': 100}]
+    labels, mine = tmp_path / 'labels.json', tmp_path / 'mine.npz'
+    labels.write_text(
+        json.dumps(
+            {'images': images, 'annotations': [person], 'categories': [{'id': 1, 'name': 'person'}]}
+        )
+    )
+    np.savez(mine, precious=np.arange(3))
+    before = mine.read_bytes()
+    command = ['tune-nms', '--images', str(tmp_path), '--annotations', str(labels)]
+    assert main([*command, '--candidates', str(mine)]) == 2
+    assert 'holds no poses that rmpe tune-nms kept' in capsys.readouterr().err
+    assert mine.read_bytes() == before

@@ -26,7 +26,7 @@ LAUNCH_FILES = sorted((ROOT / 'launch').glob('*.launch.py'))
 RMPE_LAUNCH = ROOT / 'launch' / 'rmpe.launch.py'
 MULTI_CAMERA_LAUNCH = ROOT / 'launch' / 'multi_camera.launch.py'
 REPLAY_LAUNCH = ROOT / 'launch' / 'replay.launch.py'
-NODES = ('pose_node', 'visualizer_node', 'image_source_node', 'lift_node')
+NODES = ('pose_node', 'visualizer_node', 'image_source_node', 'lift_node', 'people_node')
 
 
 def calls(path: Path, function: str) -> list[ast.Call]:
@@ -145,11 +145,12 @@ def test_config_files_exist() -> None:
         assert (ROOT / 'config' / name).is_file(), name
 
 
-def test_rviz_shows_what_the_visualizer_publishes_and_the_launch_file_remaps() -> None:
+def test_rviz_shows_what_the_nodes_publish_and_the_launch_file_remaps() -> None:
     rviz = yaml.safe_load((ROOT / 'config' / 'rmpe.rviz').read_text())['Visualization Manager']
     shown = {each['Topic']['Value'] for each in rviz['Displays'] if 'Topic' in each}
     assert shown <= {f'/{word}' for word in words(RMPE_LAUNCH)}
-    source = (ROOT / 'rmpe_ros' / 'nodes' / 'visualizer_node.py').read_text()
+    nodes = ('visualizer_node', 'people_node')
+    source = ''.join((ROOT / 'rmpe_ros' / 'nodes' / f'{each}.py').read_text() for each in nodes)
     for topic in shown:
         assert f"'{topic[1:]}'" in source, topic
     frame = next(each for each in TABLES['image_source_node'] if each.name == 'frame_id').default
@@ -303,7 +304,7 @@ def test_all_arguments_reach_their_nodes(launch: Launch, tmp_path: Path) -> None
         'namespace:=front', 'image_topic:=color/image', f'params_file:={parameters}',
         'detector:=1.5', 'pose_model:=standard', 'compressed:=true', 'source:=a b.jpg',
         'rviz:=True', 'rviz_frame:=map', 'use_sim_time:=true', 'log_level:=debug',
-        'depth_topic:=depth/image',
+        'depth_topic:=depth/image', 'people:=true',
     )  # fmt: skip
     assert set(called) == {*NODES, 'rviz2'}
     for node in NODES:
@@ -321,6 +322,7 @@ def test_all_arguments_reach_their_nodes(launch: Launch, tmp_path: Path) -> None
     assert set_parameters(called['image_source_node']) == {**source, **shared}
     assert set_parameters(called['lift_node']) == {'use_sim_time': True}
     assert remappings(called['lift_node'])['depth'] == 'depth/image'
+    assert set_parameters(called['people_node']) == {'source': 'poses_3d', 'use_sim_time': True}
     assert called['rviz2']['arguments'][::2][:2] == ['-d', '-f']
     config, frame = called['rviz2']['arguments'][1:4:2]
     assert (Path(config).resolve(), frame) == (ROOT / 'config' / 'rmpe.rviz', 'map')

@@ -6,11 +6,11 @@ import time
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from rmpe_ros.msg import PersonPoseArray, SkeletonInfo
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
-from rmpe_ros.nodes.rclpy_messages import rgb_to_image
+from rmpe_ros.nodes.rclpy_messages import rgb_to_compressed, rgb_to_image
 from rmpe_ros.nodes.stamp_matcher import header_key
 
 from .conftest import PATIENCE, new_header
@@ -96,6 +96,38 @@ def test_a_flooding_camera_does_not_keep_the_other_from_its_turn(
     assert len(answers) < sent, 'the flood was more than the node can do'
     keys = [header_key(each.header) for each in answers]
     assert keys == sorted(set(keys))
+
+
+def test_a_camera_whose_images_are_hard_to_read_leaves_the_other_its_share(peer, start_node):
+    start_node('pose_node', *CAMERAS, '-r', '__ns:=/share', compressed=True)
+    pictures = {'slow': np.full((5000, 5000, 3), 20, np.uint8)}
+    pictures['fast'] = pictures['slow'][:60, :80]
+    messages = {name: rgb_to_compressed(each, new_header()) for name, each in pictures.items()}
+    publishers = {
+        name: peer.node.create_publisher(
+            CompressedImage, f'/share/{name}/image_raw/compressed', qos_profile_sensor_data
+        )
+        for name in messages
+    }
+    answers = []
+    for name, publisher in publishers.items():
+        peer.node.create_subscription(
+            PersonPoseArray,
+            f'/share/{name}/poses',
+            lambda _message, name=name: answers.append(name),
+            100,
+        )
+        peer.wait_for(publisher.get_subscription_count, publisher.topic_name)
+
+    def enough():
+        for name, publisher in publishers.items():
+            messages[name].header = new_header(name)
+            publisher.publish(messages[name])
+        return answers.count('slow') > 2
+
+    peer.wait_for(enough, 'answers to the images that are hard to read')
+    # Images of both wait at all times: turn about, each would have as many answers.
+    assert answers.count('fast') > 2 * answers.count('slow'), answers
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from rmpe_ros.msg import PersonPoseArray
 from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from rmpe_ros.core.skeletons import BODY19, Skeleton
@@ -222,6 +223,39 @@ def test_hri_bridge_node_outlives_odd_messages(peer, start_node, inputs):
     assert np.isfinite([(each.xmin, each.ymax) for each in regions]).all()
     values = told(peer, diagnostics, inputs, 'hri_bridge_node')
     assert values['callbacks_failed'] == '0', node.log_text()
+    assert node.stop() == 0
+
+
+@pytest.mark.skipif(importlib.util.find_spec('hri_msgs') is None, reason='needs hri_msgs')
+def test_hri_bridge_node_has_so_many_topics_and_no_more(peer, start_node, inputs):
+    from hri_msgs.msg import IdsList
+
+    node = start(start_node, 'hri_bridge_node', inputs)
+    tracked = peer.collect(IdsList, '/humans/bodies/tracked', 50)
+    sent = 0
+
+    def crowd(count):
+        nonlocal sent
+        message = inputs.people(Header())
+        message.people = [copy.copy(message.people[0]) for _ in range(count)]
+        for person in message.people:
+            person.track_id, sent = sent, sent + 1
+        inputs.publish('poses', message)
+        peer.spin_for(0.5)
+        return tracked
+
+    peer.wait_for(lambda: crowd(150), 'a list of bodies')
+    assert len(tracked[0].ids) == 100
+    assert '150 people, the first 100 become bodies' in node.log_text()
+    for _ in range(3):
+        crowd(60)
+    peer.wait_for(lambda: len(tracked) > 3, 'more lists')
+
+    def bodies():
+        topics = [name for name, _ in peer.node.get_topic_names_and_types()]
+        return sum(name.endswith('/roi') and '/bodies/' in name for name in topics)
+
+    peer.wait_for(lambda: 60 <= bodies() <= 100, 'no more topics than for 100 bodies')
     assert node.stop() == 0
 
 

@@ -175,10 +175,10 @@ def test_a_flooded_node_answers_the_latest_and_counts_the_rest(
     camera = peer.node.create_publisher(Image, 'flood', qos_profile_sensor_data)
     answers = peer.collect(PersonPoseArray, 'flood_poses', 100)
     diagnostics = peer.collect(DiagnosticArray, '/diagnostics')
-    peer.ask(camera, rgb_to_image(two_people, new_header()), answers)
+    # On a busy machine it is asked twice, and answered once more later on.
+    sent = [header_key(peer.ask(camera, rgb_to_image(two_people, new_header()), answers).header)]
     del answers[:]
 
-    sent = []
     for _ in range(40):
         message = rgb_to_image(two_people, new_header())
         sent.append(header_key(message.header))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -135,7 +136,7 @@ def find_images(labels: Labels, folder: Path) -> dict[int, Path]:
     if not folder.is_dir():
         raise LabelsError(f'{folder} is not a folder; --images is the folder of the pictures')
     paths = {image.id: folder / image.file for image in labels.images}
-    missing = [path for path in paths.values() if not path.is_file()]
+    missing = [path for path in paths.values() if not os.path.isfile(path)]
     if missing:
         raise LabelsError(
             f'{len(missing)} of {len(paths)} labelled pictures are not in {folder}, the first is '

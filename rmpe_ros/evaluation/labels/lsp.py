@@ -14,6 +14,7 @@ import numpy as np
 
 from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.evaluation.labels import LabelledImage, Labels, LabelsError, boxes_around
+from rmpe_ros.evaluation.records import are_places
 
 # LSP's 14 joints, by their body19 names: PCK on LSP is the mean over these.
 LSP_JOINTS = (
@@ -51,7 +52,7 @@ def labels_from_joints(joints: Any, path: Path) -> Labels:
     keypoints = np.zeros((count, BODY19.num_keypoints, 2))
     labelled = np.zeros((count, BODY19.num_keypoints), bool)
     keypoints[:, where] = array[..., :2] - 1
-    known = np.isfinite(array[..., :2]).all(axis=2)
+    known = are_places(array[..., :2]).all(axis=2)
     labelled[:, where] = known & (array[..., 2] > 0) if extended else known
     keypoints[~labelled] = 0
     boxes = boxes_around(keypoints, labelled)

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from rmpe_ros.core.skeletons import MPII16
 from rmpe_ros.evaluation.labels import LabelledImage, Labels, LabelsError, boxes_around
+from rmpe_ros.evaluation.records import are_places
 
 PCKH_THRESHOLD = 0.5
 # What a field that is missing or of another kind leads to.
 _MISTAKES = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
+_BROKEN = 'joints without a finite place, taken as not labelled'
 # PCKh's unit is this share of the diagonal of the head's box (the toolkit's SC_BIAS).
 _HEAD_SHARE = 0.6
 # The joints of the published tables: pelvis and thorax are not among them.
@@ -202,7 +204,7 @@ def _labels(
 ) -> Labels:
     keypoints = np.array([person[1] for person in people], np.float64).reshape(-1, 16, 2)
     labelled = np.array([person[2] for person in people], bool).reshape(-1, 16)
-    broken = labelled & ~np.isfinite(keypoints).all(axis=2)
+    broken = labelled & ~are_places(keypoints).all(axis=2)
     labelled &= ~broken
     keypoints[~labelled] = 0
     heads = np.array([person[3] for person in people], np.float64)
@@ -219,9 +221,7 @@ def _labels(
         np.prod(boxes[:, 2:] - boxes[:, :2], axis=1),
         np.zeros(len(people), bool),
         heads,
-        (f'joints that are not finite, taken as not labelled: {broken.sum()}',)
-        if broken.any()
-        else (),
+        (f'{_BROKEN}: {broken.sum()}',) if broken.any() else (),
     )
 
 

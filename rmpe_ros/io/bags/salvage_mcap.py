@@ -122,6 +122,8 @@ def _chunk_records(chunk: bytes) -> Iterator[tuple[int, bytes]]:
         (stored,) = struct.unpack_from('<Q', chunk, start)
     except (struct.error, UnicodeDecodeError):
         return
+    if size > LARGEST_PIECE:
+        return
     records = _decompress(chunk[start + 8 : start + 8 + stored], compression)
     if len(records) == size and checksum and crc32(records) != checksum:
         return

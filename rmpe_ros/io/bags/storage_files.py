@@ -13,12 +13,17 @@ from rosbags.rosbag2 import Reader, storage_mcap
 
 from rmpe_ros.io.bags.salvage_mcap import CutMcap
 from rmpe_ros.io.bags.storage import BagError, Channel, DamageError, Storage
-from rmpe_ros.io.bags.zstandard import decompress
+from rmpe_ros.io.bags.zstandard import LARGEST_PIECE, PieceError, decompress
 
 Warn = Callable[[str], None]
 
 
 def _unpack(compression: str, data: bytes, size: int) -> bytes:
+    if size > LARGEST_PIECE:
+        raise PieceError(
+            f'a chunk says that it becomes {size >> 20} MiB, more than {LARGEST_PIECE >> 20}; a '
+            'compressed piece that becomes larger than that is not unpacked'
+        )
     return decompress(data, compression, limit=size)
 
 

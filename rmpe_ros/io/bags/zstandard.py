@@ -31,17 +31,26 @@ def decompress(data: bytes, compression: str = 'zstd', *, limit: int | None = No
     """
     parts: list[bytes] = []
     limit = LARGEST_PIECE if limit is None else min(limit, LARGEST_PIECE)
+    if (
+        data
+        and compression == 'zstd'
+        and (zstd.get_frame_info(data).decompressed_size or 0) > limit
+    ):
+        raise _too_large(limit)
     left = limit
     while data:
         unpacker = LZ4FrameDecompressor() if compression == 'lz4' else zstd.ZstdDecompressor()
         parts.append(unpacker.decompress(data, max_length=left + 1))
         left -= len(parts[-1])
         if left < 0:
-            raise PieceError(
-                f'a compressed piece becomes larger than {limit / (1 << 20):g} MiB; it is not '
-                'unpacked'
-            )
+            raise _too_large(limit)
         if not unpacker.eof:
             raise PieceError('a compressed piece is cut off')
         data = unpacker.unused_data or b''
     return b''.join(parts)
+
+
+def _too_large(limit: int) -> PieceError:
+    return PieceError(
+        f'a compressed piece becomes larger than {limit / (1 << 20):g} MiB; it is not unpacked'
+    )

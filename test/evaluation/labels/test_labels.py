@@ -219,7 +219,7 @@ def test_mpii_joints_that_are_not_finite_are_not_labelled(tmp_path: Path) -> Non
     labels = read_labels(tmp_path / 'mpii.json')
     assert labels.labelled.sum() == 15 and np.isfinite(labels.boxes).all()
     assert np.isnan(labels.head_sizes).all()
-    assert labels.notes == ('joints that are not finite, taken as not labelled: 1',)
+    assert labels.notes == ('joints without a finite place, taken as not labelled: 1',)
 
 
 def test_mpii_joint_ids_do_not_count_from_the_end(tmp_path: Path) -> None:
