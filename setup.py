@@ -54,7 +54,7 @@ setup(
     packages=[*find_namespace_packages(include=['rmpe_ros', 'rmpe_ros.*']), *data],
     package_dir=data,
     package_data={package: ['**'] for package in data}
-    | {'rmpe_ros': ['py.typed'], 'rmpe_ros.importing': ['*.jpg']},
+    | {'rmpe_ros': ['py.typed'], 'rmpe_ros.engines': ['*.jpg']},
     include_package_data=False,
     python_requires='>=3.10',
     install_requires=read_requirements('runtime'),

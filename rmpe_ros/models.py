@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rmpe_ros.core.person_score import PersonScore
+from rmpe_ros.core.share_folders import share_folders
 from rmpe_ros.core.skeletons import Skeleton
 
 SHIPPED_MODELS = ('detector', 'lite', 'lite_int8', 'standard')
@@ -59,18 +60,8 @@ def find_model(name_or_path: str | Path) -> Path:
 
 def model_folders() -> list[Path]:
     """Where shipped models may lie: $RMPE_MODELS, the wheel, the source tree, the ROS installs."""
-    package = Path(__file__).resolve().parent
-    prefixes = [Path(each) for each in os.environ.get('AMENT_PREFIX_PATH', '').split(':') if each]
-    # An ament install has its Python in <prefix>/lib/pythonX.Y/site-packages/rmpe_ros or the like.
-    installs = [
-        prefix / 'share' / 'rmpe_ros' / 'models' for prefix in (*package.parents, *prefixes)
-    ]
-    return [
-        *(Path(each) for each in os.environ.get('RMPE_MODELS', '').split(os.pathsep) if each),
-        package / 'share' / 'models',
-        package.parent / 'models',
-        *(folder for folder in installs if folder.is_dir()),
-    ]
+    own = [Path(each) for each in os.environ.get('RMPE_MODELS', '').split(os.pathsep) if each]
+    return own + share_folders('models')
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 """`rmpe ablate`: what each part of RMPE is worth, the paper's Table 3 on your data."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rmpe_ros.cli.errors import says_errors
 from rmpe_ros.cli.evaluate_command import add_label_options, open_labels
 from rmpe_ros.cli.predict_command import add_pipeline_options, open_pipeline
 from rmpe_ros.evaluation.fingerprints import hash_settings
@@ -81,16 +81,10 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
+@says_errors('ablate', extra='train')
 def run(args: argparse.Namespace) -> int:
     """Run the subcommand: 0, 130 when training was stopped, 2 for what cannot be used."""
-    try:
-        return _Ablation(args).run()
-    except ImportError as error:
-        print(f'rmpe ablate needs {error.name}: {how_to_install("train")}', file=sys.stderr)
-        return 2
-    except ValueError as error:
-        print(f'rmpe ablate: {error}', file=sys.stderr)
-        return 2
+    return _Ablation(args).run()
 
 
 class _Ablation:

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.argument_types import add_size_limit
+from rmpe_ros.cli.errors import fail
 from rmpe_ros.cli.replay_command import add_storage_option
 from rmpe_ros.io.bags.frames import DEFAULT_RATE, DEFAULT_START, LATEST_START
 from rmpe_ros.io.file_guard import reads, writes
@@ -83,8 +83,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         files = _list_files(args)
     except ValueError as error:
-        print(f'rmpe bag-from-images: {error}', file=sys.stderr)
-        return 2
+        return fail(error, 2, 'bag-from-images')
     schedule = frame_schedule(files, rate=args.rate, start=args.start)
     topic = BagTopic(
         args.topic + '/compressed' * args.compressed, COMPRESSED_IMAGE if args.compressed else IMAGE
@@ -108,8 +107,7 @@ def run(args: argparse.Namespace) -> int:
             progress.advance()
         if failures == len(files):
             bag.abort()
-            print('rmpe bag-from-images: not one photo could be read', file=sys.stderr)
-            return 2
+            return fail('not one photo could be read', 2, 'bag-from-images')
     print(
         f'{len(files) - failures} photos on {topic.name} at {args.rate:g} Hz'
         + (f', {failures} could not be read' if failures else '')

@@ -3,12 +3,12 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from rmpe_ros.cli.errors import fail
 from rmpe_ros.cli.predict_command import add_pipeline_options, open_pipeline
 from rmpe_ros.io.file_guard import reads, writes
 
@@ -65,15 +65,13 @@ def run(args: argparse.Namespace) -> int:
     from rmpe_ros.io.files import write_file
 
     if args.repeat < 1 or min(args.people) < 1:
-        print('rmpe benchmark: --repeat and --people must be 1 or more', file=sys.stderr)
-        return 2
+        return fail('--repeat and --people must be 1 or more', 2, 'benchmark')
     try:
         if args.ros:
             return _measure_ros(args)
         report = _nms_report(args.repeat) if args.nms else _pipeline_report(args)
     except ValueError as error:
-        print(f'rmpe benchmark: {error}', file=sys.stderr)
-        return 2
+        return fail(error, 2, 'benchmark')
     _print_table(report)
     if 'engines' in report:
         _print_engines(report['engines'])

@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from rmpe_ros.cli.errors import tell
 from rmpe_ros.io.file_guard import reads, writes
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
                         cache, model, backend, precision, target, gpu=gpu, force=args.force
                     )
                 except EngineError as error:
-                    print(f'rmpe compile: {error}', file=sys.stderr)
+                    tell(error, 'compile')
                     result = {'model': model.name, 'precision': precision, 'error': str(error)}
                 results.append(result)
     failed = [result for result in results if 'error' in result]
@@ -109,12 +108,19 @@ def _compile(
     force: bool,
 ) -> dict[str, Any]:
     from rmpe_ros.engines.compilation import compile_model, open_compiled, plan_job
+    from rmpe_ros.io.progress import Progress
 
     job = plan_job(model, backend=backend, precision=precision, target=target, gpu=gpu)
-    shown = _Shown(f'{job.name} {precision} for {job.target}')
-    try:
+    was_built = False
+    with Progress(100, 'step', f'{job.name} {precision} for {job.target}') as progress:
+
+        def report(share: float) -> None:
+            nonlocal was_built
+            was_built = True
+            progress.reach(round(share * 100))
+
         if gpu is None:
-            entry = compile_model(job, cache=cache, report=shown.report, rebuild=force)
+            entry = compile_model(job, cache=cache, report=report, rebuild=force)
         else:
             # With the GPU at hand the engine is also run and compared with ONNX Runtime.
             engine = open_compiled(
@@ -122,7 +128,7 @@ def _compile(
                 backend=backend,
                 precision=precision,
                 cache=cache,
-                report=shown.report,
+                report=report,
                 rebuild=force,
             )
             engine.close()
@@ -130,9 +136,7 @@ def _compile(
             if isinstance(stored, str):
                 return {'model': job.name, 'precision': precision, 'error': stored}
             entry = stored
-    finally:
-        shown.close()
-    print(_line(job, entry, was_built=shown.was_used))
+    print(_line(job, entry, was_built=was_built))
     return {
         'model': job.name,
         'backend': job.trt.__name__,
@@ -179,43 +183,3 @@ def _targets(text: str) -> tuple[str, ...]:
             f'architectures are written like sm86,sm89,sm120; got {text!r}'
         )
     return names
-
-
-class _Shown:
-    """A build's progress on stderr: a bar with the time left on a terminal, else some lines."""
-
-    def __init__(self, title: str) -> None:
-        from tqdm import tqdm
-
-        self.was_used = False
-        self._title = title
-        self._start = self._last = monotonic()
-        self._bar = (
-            tqdm(
-                total=100,
-                desc=title,
-                leave=False,
-                bar_format='{desc} {percentage:3.0f} %|{bar}| {elapsed}, {remaining} left',
-            )
-            if sys.stderr.isatty()
-            else None
-        )
-
-    def report(self, share: float) -> None:
-        self.was_used = True
-        if self._bar is not None:
-            self._bar.n = round(share * 100)
-            self._bar.refresh()
-        elif monotonic() - self._last > 10:
-            self._last = monotonic()
-            print(f'{self._title}: {share:.0%}, {self._left(share)}', file=sys.stderr)
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def _left(self, share: float) -> str:
-        if share < 0.02:
-            return 'time left unknown'
-        elapsed = monotonic() - self._start
-        return f'about {elapsed / share * (1 - share):.0f} s left'

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.bag_from_images_command import add_schedule_options
+from rmpe_ros.cli.errors import says_errors, tell
 from rmpe_ros.cli.replay_command import tell_warnings
 from rmpe_ros.io.extras import how_to_install
 from rmpe_ros.io.file_guard import reads, writes
@@ -66,22 +66,9 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
+@says_errors('evaluate-bag', extra='evaluate')
 def run(args: argparse.Namespace) -> int:
     """Run the subcommand: 0, 1 when parts of the bag are lost, 2 when it cannot be evaluated."""
-    try:
-        return _run(args)
-    except ImportError as error:
-        print(
-            f'rmpe evaluate-bag needs {error.name}: {how_to_install("evaluate")}',
-            file=sys.stderr,
-        )
-        return 2
-    except ValueError as error:
-        print(f'rmpe evaluate-bag: {error}', file=sys.stderr)
-        return 2
-
-
-def _run(args: argparse.Namespace) -> int:
     from rmpe_ros.evaluation.evaluate_bag import find_pose_topic, match_frames, read_recording
     from rmpe_ros.evaluation.labels.label_files import read_labels
     from rmpe_ros.io.bags.reader import Bag
@@ -102,7 +89,7 @@ def _run(args: argparse.Namespace) -> int:
             )
         tell_warnings('evaluate-bag', bag)
         for reason, count in recording.broken.items():
-            print(f'rmpe evaluate-bag: {count} messages left out: {reason}', file=sys.stderr)
+            tell(f'{count} messages left out: {reason}', 'evaluate-bag')
         report, text = _report(args, labels, matching, how)
         print(text)
         if args.json:

@@ -4,11 +4,11 @@
 import argparse
 import hashlib
 import json
-import sys
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from rmpe_ros.cli.errors import says_errors
 from rmpe_ros.cli.predict_command import add_pipeline_options, open_pipeline
 from rmpe_ros.io.extras import how_to_install
 from rmpe_ros.io.file_guard import reads, writes
@@ -86,19 +86,9 @@ def add_detector_options(parser: Any) -> None:
     )
 
 
+@says_errors('evaluate', extra='evaluate')
 def run(args: argparse.Namespace) -> int:
     """Run the subcommand: 0, or 2 for wrong usage and files that cannot be evaluated."""
-    try:
-        return _run(args)
-    except ImportError as error:
-        print(f'rmpe evaluate needs {error.name}: {how_to_install("evaluate")}', file=sys.stderr)
-        return 2
-    except ValueError as error:
-        print(f'rmpe evaluate: {error}', file=sys.stderr)
-        return 2
-
-
-def _run(args: argparse.Namespace) -> int:
     from rmpe_ros.evaluation.evaluate import evaluate
     from rmpe_ros.evaluation.labels import LabelsError, find_images
     from rmpe_ros.evaluation.report import html_report, text_report

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from rmpe_ros.cli.errors import fail
+
 # Column heading, key of the summary, digits.
 _COLUMNS = (
     ('place m', 'position_rmse_m', 3),
@@ -75,9 +77,14 @@ def run(args: argparse.Namespace) -> int:
         chosen[option] = getattr(args, option) or list(known)
         for name in chosen[option]:
             if name not in known:
-                return _refuse(f'--{option} has no {name!r}; there are {", ".join(known)}')
+                return fail(
+                    f'--{option} has no {name!r}; there are {", ".join(known)}',
+                    command='evaluate-people',
+                )
     if not 1 <= args.seconds < 1e5:
-        return _refuse(f'--seconds must be from 1 to 100000, got {args.seconds:g}')
+        return fail(
+            f'--seconds must be from 1 to 100000, got {args.seconds:g}', command='evaluate-people'
+        )
     result = evaluate_people(
         modes=chosen['modes'],
         scenes=chosen['scenes'],
@@ -107,8 +114,3 @@ def _table(summaries: dict[str, dict[str, float]], first: str) -> str:
     for name, summary in summaries.items():
         rows.append([name, *(number(summary[key], digits) for _, key, digits in _COLUMNS)])
     return align(rows)
-
-
-def _refuse(text: str) -> int:
-    print(f'rmpe evaluate-people: {text}', file=sys.stderr)
-    return 2

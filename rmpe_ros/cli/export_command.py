@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rmpe_ros.cli.errors import fail
 from rmpe_ros.io.extras import how_to_install
 from rmpe_ros.io.file_guard import reads, writes
 
@@ -91,18 +91,16 @@ def run(args: argparse.Namespace) -> int:
         )
         from rmpe_ros.training.stages import load_checkpoint
     except ImportError as error:
-        print(f'rmpe export needs {error.name}: {how_to_install("train")}', file=sys.stderr)
-        return 1
+        return fail(f'needs {error.name}: {how_to_install("train")}', 1, 'export')
     if args.long_side is not None and (problem := _long_side_problem(args.long_side)):
-        print(f'rmpe export: {problem}', file=sys.stderr)
-        return 2
+        return fail(problem, 2, 'export')
     if args.precision == 'int8' and (args.data is None or args.calibration < _FEWEST_EXAMPLES):
-        print(
-            'rmpe export: --precision int8 is calibrated on training photos: give --data, and at '
-            f'least {_FEWEST_EXAMPLES} of them with --calibration',
-            file=sys.stderr,
+        return fail(
+            '--precision int8 is calibrated on training photos: give --data, and at least '
+            f'{_FEWEST_EXAMPLES} of them with --calibration',
+            2,
+            'export',
         )
-        return 2
     metadata = {
         'rmpe.name': args.name or args.output.stem,
         'rmpe.version': args.model_version,
@@ -154,8 +152,7 @@ def run(args: argparse.Namespace) -> int:
         )
         print(f'{args.output}: pose network, {args.precision}; {parity}')
     except (ValueError, OSError, RuntimeError, KeyError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+        return fail(error, 1, 'export')
     return 0
 
 

@@ -4,11 +4,11 @@
 import argparse
 import datetime
 import hashlib
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.argument_types import add_size_limit
+from rmpe_ros.cli.errors import says_errors, tell
 from rmpe_ros.cli.evaluate_command import add_label_options, open_labels
 from rmpe_ros.io.extras import how_to_install
 from rmpe_ros.io.file_guard import reads, writes
@@ -60,19 +60,9 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
+@says_errors('fit-pgpg', extra='train')
 def run(args: argparse.Namespace) -> int:
     """Run the subcommand: 0, or 2 for wrong usage and files that cannot be used."""
-    try:
-        return _run(args)
-    except ImportError as error:
-        print(f'rmpe fit-pgpg needs {error.name}: {how_to_install("train")}', file=sys.stderr)
-        return 2
-    except ValueError as error:
-        print(f'rmpe fit-pgpg: {error}', file=sys.stderr)
-        return 2
-
-
-def _run(args: argparse.Namespace) -> int:
     import numpy as np
     import sklearn  # noqa: F401  missing? better known before the work than after
 
@@ -80,7 +70,7 @@ def _run(args: argparse.Namespace) -> int:
 
     labels, notes = open_labels(args)
     for note in notes:
-        print(f'rmpe fit-pgpg: {note}', file=sys.stderr)
+        tell(note, 'fit-pgpg')
     detector, boxes = _read_boxes(args, labels) if args.results else _detect(args, labels)
     people_of = labels.people_of()
     offsets, person = [np.zeros((0, 4))], [np.zeros(0, np.intp)]

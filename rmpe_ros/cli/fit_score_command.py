@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
+from rmpe_ros.cli.errors import says_errors
 from rmpe_ros.cli.evaluate_command import (
     add_detector_options,
     add_label_options,
@@ -38,35 +38,29 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run, gt_boxes=False)
 
 
+@says_errors('fit-score', extra='train')
 def run(args: argparse.Namespace) -> int:
     """Run the subcommand: 0, or 2 for wrong usage and files that cannot be used."""
-    try:
-        import onnx
-        import sklearn  # noqa: F401  missing? better known before the work than after
+    import onnx
+    import sklearn  # noqa: F401  missing? better known before the work than after
 
-        from rmpe_ros.evaluation.labels import LabelsError, find_images
-        from rmpe_ros.evaluation.person_scores import fit_person_score, judge_poses, measure
-        from rmpe_ros.io.files import write_file
-        from rmpe_ros.models import DEFAULT_POSE, find_model
+    from rmpe_ros.evaluation.labels import LabelsError, find_images
+    from rmpe_ros.evaluation.person_scores import fit_person_score, judge_poses, measure
+    from rmpe_ros.io.files import write_file
+    from rmpe_ros.models import DEFAULT_POSE, find_model
 
-        if args.images is None:
-            raise LabelsError('--images DIR is needed: the folder of the labelled pictures')
-        labels, _ = open_labels(args)
-        labels = labels.select(lambda image: image.complete)
-        paths = find_images(labels, args.images)
-        model = onnx.load(str(find_model(args.pose or DEFAULT_POSE)))
-        with open_pipeline(args) as pipeline:
-            prepare_pipeline(pipeline, args)
-            pipeline.min_score = 0.0
-            found = run_models(args, labels, paths, pipeline)
-        poses = judge_poses(labels, found)
-        score = fit_person_score(poses)
-    except ImportError as error:
-        print(f'rmpe fit-score needs {error.name}: pip install "rmpe_ros[train]"', file=sys.stderr)
-        return 2
-    except ValueError as error:
-        print(f'rmpe fit-score: {error}', file=sys.stderr)
-        return 2
+    if args.images is None:
+        raise LabelsError('--images DIR is needed: the folder of the labelled pictures')
+    labels, _ = open_labels(args)
+    labels = labels.select(lambda image: image.complete)
+    paths = find_images(labels, args.images)
+    model = onnx.load(str(find_model(args.pose or DEFAULT_POSE)))
+    with open_pipeline(args) as pipeline:
+        prepare_pipeline(pipeline, args)
+        pipeline.min_score = 0.0
+        found = run_models(args, labels, paths, pipeline)
+    poses = judge_poses(labels, found)
+    score = fit_person_score(poses)
     kept = [each for each in model.metadata_props if each.key != 'rmpe.person_score']
     del model.metadata_props[:]
     model.metadata_props.extend(kept)

@@ -9,10 +9,10 @@ original network before it is written.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from rmpe_ros.cli.argument_types import natural_number, positive_number, share
+from rmpe_ros.cli.errors import says_errors
 from rmpe_ros.io.file_guard import reads, writes
 from rmpe_ros.io.files import write_file
 
@@ -107,13 +107,14 @@ def detector_metadata(args: argparse.Namespace) -> dict[str, str]:
     return {key: value for key, value in metadata.items() if value is not None}
 
 
+@says_errors('import detector', extra='train', code=1)
 def import_detector(args: argparse.Namespace) -> int:
     """Import one detector: 0, or 1 when it cannot be used."""
-    try:
-        from rmpe_ros.importing.detector_conversion import convert_detector
-        from rmpe_ros.importing.graphs import load_network
+    from rmpe_ros.importing.detector_conversion import convert_detector
+    from rmpe_ros.importing.graphs import load_network
 
-        network = load_network(args.file)
+    network = load_network(args.file)
+    try:
         imported = convert_detector(
             network,
             wanted=args.format,
@@ -125,13 +126,9 @@ def import_detector(args: argparse.Namespace) -> int:
             color=args.color,
             metadata=detector_metadata(args),
         )
-        write_file(args.output, imported.model.SerializeToString())
-    except ImportError as error:
-        print(f'rmpe import needs {error.name}: pip install {error.name}', file=sys.stderr)
-        return 1
     except ValueError as error:
         place = '' if str(args.file) in str(error) else f'{args.file}: '
-        print(f'rmpe import detector: {place}{error}', file=sys.stderr)
-        return 1
+        raise ValueError(f'{place}{error}') from error
+    write_file(args.output, imported.model.SerializeToString())
     print('\n'.join([*imported.report, f'written to {args.output}']))
     return 0

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from pathlib import Path
 
-from rmpe_ros.io.extras import how_to_install
+from rmpe_ros.cli.errors import says_errors
 from rmpe_ros.io.file_guard import reads, writes
 
 # MMPose, HRNet and AlphaPose all widen boxes by a quarter.
@@ -107,24 +106,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     writes(parser, 'output')
 
 
+@says_errors('import pose', extra='train', code=1)
 def import_pose(args: argparse.Namespace) -> int:
     """Import one pose network: 0, or 1 when it cannot be used."""
-    try:
-        from rmpe_ros.importing.pose_conversion import build_pose
-        from rmpe_ros.io.files import write_file
+    from rmpe_ros.importing.pose_conversion import build_pose
+    from rmpe_ros.io.files import write_file
 
-        model, report = build_pose(args)
-        write_file(args.output, model.SerializeToString())
-    except ImportError as error:
-        print(
-            f'rmpe import needs {error.name}: pip install {error.name}, or all: '
-            + how_to_install('train'),
-            file=sys.stderr,
-        )
-        return 1
-    except ValueError as error:
-        print(f'rmpe import pose: {error}', file=sys.stderr)
-        return 1
+    model, report = build_pose(args)
+    write_file(args.output, model.SerializeToString())
     print('\n'.join([*report, f'written to {args.output}']))
     return 0
 

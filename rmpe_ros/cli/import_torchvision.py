@@ -6,12 +6,11 @@ contract (`rmpe_ros/networks/torchvision_detectors.py`).
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from rmpe_ros.cli.argument_types import positive_number
+from rmpe_ros.cli.errors import says_errors
 from rmpe_ros.cli.import_detector import add_metadata_options, detector_metadata
-from rmpe_ros.io.extras import how_to_install
 from rmpe_ros.io.file_guard import reads, writes
 
 _OFFICIAL = {
@@ -47,27 +46,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     writes(parser, 'output')
 
 
+@says_errors('import torchvision', extra='train', code=1)
 def import_torchvision(args: argparse.Namespace) -> int:
     """Export one network: 0, or 1 when it cannot be had."""
-    try:
-        from rmpe_ros.importing.photo_check import try_on_photo
-        from rmpe_ros.networks.torchvision_detectors import build_ssd, export_ssd, load_weights
+    from rmpe_ros.importing.photo_check import try_on_photo
+    from rmpe_ros.networks.torchvision_detectors import build_ssd, export_ssd, load_weights
 
-        network = build_ssd(args.network)
-        load_weights(network, args.network, args.weights)
-        origin = _STATED if args.weights else _OFFICIAL
-        metadata = {**origin, **detector_metadata(args)}
-        difference = export_ssd(network, args.output, metadata=metadata, queries=args.boxes)
-    except ImportError as error:
-        print(
-            f'rmpe import torchvision: {error}; {how_to_install("train")} and the torchvision '
-            'that goes with its torch',
-            file=sys.stderr,
-        )
-        return 1
-    except ValueError as error:
-        print(f'rmpe import torchvision: {error}', file=sys.stderr)
-        return 1
+    network = build_ssd(args.network)
+    load_weights(network, args.network, args.weights)
+    origin = _STATED if args.weights else _OFFICIAL
+    metadata = {**origin, **detector_metadata(args)}
+    difference = export_ssd(network, args.output, metadata=metadata, queries=args.boxes)
     print(f'{args.output}: {args.network}, largest difference from PyTorch {difference:.1e} px')
     print(try_on_photo(args.output.read_bytes()))
     return 0

@@ -9,6 +9,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from rmpe_ros import __version__, cli
+from rmpe_ros.cli.errors import fail
 from rmpe_ros.io.interruption import interrupted_by_signals
 
 
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with interrupted_by_signals():
             return _run(arguments)
     except KeyboardInterrupt:
-        return _fail('interrupted', 130)
+        return fail('interrupted', 130)
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -40,20 +41,20 @@ def _run(arguments: Sequence[str] | None) -> int:
         from rmpe_ros.models import ModelError
     except ImportError as error:
         if args.command != 'doctor':
-            return _fail(f'{error}; run "rmpe doctor" to see what is missing', 1)
+            return fail(f'{error}; run "rmpe doctor" to see what is missing', 1)
         return int(args.run(args))
     try:
         check_command(args)
         with pixel_limit(getattr(args, 'max_megapixels', None) or MAX_MEGAPIXELS):
             return int(args.run(args))
     except (EngineError, ModelError, TargetError) as error:
-        return _fail(str(error), 2)
+        return fail(error)
     except BrokenPipeError:
         # The reader (`| head`) has gone: nothing to say, and nothing to flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        return _fail(f'{error.filename or ""}: {error.strerror or error}'.lstrip(': '), 1)
+        return fail(f'{error.filename or ""}: {error.strerror or error}'.lstrip(': '), 1)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -71,11 +72,6 @@ def make_parser() -> argparse.ArgumentParser:
     for name in sorted(n.removesuffix('_command') for n in names if n.endswith('_command')):
         import_module(f'{cli.__name__}.{name}_command').add_parser(subparsers)
     return parser
-
-
-def _fail(message: str, code: int) -> int:
-    print(f'rmpe: {message}', file=sys.stderr)
-    return code
 
 
 if __name__ == '__main__':

@@ -4,11 +4,11 @@
 import argparse
 import json
 import statistics
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.argument_types import add_size_limit, positive_number, share
+from rmpe_ros.cli.errors import fail
 from rmpe_ros.io.file_guard import Target, derives, reads, writes
 
 if TYPE_CHECKING:
@@ -130,13 +130,11 @@ def run(args: argparse.Namespace) -> int:
     from rmpe_ros.io.progress import Progress
 
     if args.out is not None and args.out.exists() and not args.out.is_dir():
-        print(f'rmpe predict: --out {args.out} is a file, expected a folder', file=sys.stderr)
-        return 2
+        return fail(f'--out {args.out} is a file, expected a folder', 2, 'predict')
     try:
         image_ids = _read_image_ids(args.annotations) if args.annotations else None
     except ValueError as error:
-        print(f'rmpe predict: {error}', file=sys.stderr)
-        return 2
+        return fail(error, 2, 'predict')
     with open_pipeline(args) as pipeline, Progress(count_images(args.path), 'image') as progress:
         work = _Prediction(args, pipeline, progress, image_ids)
         try:

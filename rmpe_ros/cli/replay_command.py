@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rmpe_ros.cli.errors import fail, tell
 from rmpe_ros.cli.predict_command import add_pipeline_options, open_pipeline
 from rmpe_ros.io.file_guard import reads, writes
 
@@ -66,23 +66,22 @@ def run(args: argparse.Namespace) -> int:
                 replay.run()
             tell_warnings('replay', bag)
             for reason, count in replay.failures.items():
-                print(f'rmpe replay: {count} images left out: {reason}', file=sys.stderr)
+                tell(f'{count} images left out: {reason}', 'replay')
             for reason, count in replay.oddities.items():
-                print(f'rmpe replay: warning: {count} images: {reason}', file=sys.stderr)
+                tell(f'warning: {count} images: {reason}', 'replay')
             print(
                 f'{replay.frames} images of {topic.name}, {replay.people} people, '
                 f'poses in {args.out}'
             )
             return 1 if bag.damaged or replay.failures else 0
     except BagError as error:
-        print(f'rmpe replay: {error}', file=sys.stderr)
-        return 2
+        return fail(error, 2, 'replay')
 
 
 def tell_warnings(command: str, bag: Bag) -> None:
     """Print what was wrong with a bag."""
     for warning in bag.warnings:
-        print(f'rmpe {command}: warning: {warning}', file=sys.stderr)
+        tell(f'warning: {warning}', command)
 
 
 class _Replay:

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.argument_types import natural_number, positive_number
+from rmpe_ros.cli.errors import fail
 from rmpe_ros.io.extras import how_to_install
 from rmpe_ros.io.file_guard import Target, derives, reads
 
@@ -153,16 +153,14 @@ def run(args: argparse.Namespace) -> int:
         from rmpe_ros.training.distributed import joined_processes
         from rmpe_ros.training.stages import build_stage  # noqa: F401 (for what it needs)
     except ImportError as error:
-        print(f'rmpe train needs {error.name}: {how_to_install("train")}', file=sys.stderr)
-        return 1
+        return fail(f'needs {error.name}: {how_to_install("train")}', 1, 'train')
     try:
         if args.threads:
             torch.set_num_threads(args.threads)
         with joined_processes(_device(args.device)) as (processes, device):
             return _train(args, processes, device)
     except (ValueError, OSError, RuntimeError, FloatingPointError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+        return fail(error, 1, 'train')
 
 
 def _train(args: argparse.Namespace, processes: Processes, device: torch.device) -> int:

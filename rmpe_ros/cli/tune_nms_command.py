@@ -12,6 +12,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from rmpe_ros.cli.errors import says_errors, tell
 from rmpe_ros.cli.evaluate_command import (
     add_label_options,
     describe_models,
@@ -19,7 +20,6 @@ from rmpe_ros.cli.evaluate_command import (
     run_models,
 )
 from rmpe_ros.cli.predict_command import add_pipeline_options, open_pipeline
-from rmpe_ros.io.extras import how_to_install
 from rmpe_ros.io.file_guard import Target, derives, writes
 
 if TYPE_CHECKING:
@@ -96,19 +96,9 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run, gt_boxes=False)
 
 
+@says_errors('tune-nms', extra='evaluate')
 def run(args: argparse.Namespace) -> int:
     """Run the subcommand: 0, or 2 for wrong usage and files that cannot be used."""
-    try:
-        return _run(args)
-    except ImportError as error:
-        print(f'rmpe tune-nms needs {error.name}: {how_to_install("evaluate")}', file=sys.stderr)
-        return 2
-    except ValueError as error:
-        print(f'rmpe tune-nms: {error}', file=sys.stderr)
-        return 2
-
-
-def _run(args: argparse.Namespace) -> int:
     from rmpe_ros.evaluation.labels import LabelsError
     from rmpe_ros.evaluation.report import align
     from rmpe_ros.evaluation.tune_nms import BOX_IOUS, compare, plot_planes
@@ -202,7 +192,7 @@ def _open_labels(args: argparse.Namespace) -> 'Labels':
 
     labels, notes = open_labels(args)
     for note in notes:
-        print(f'rmpe tune-nms: {note}', file=sys.stderr)
+        tell(note, 'tune-nms')
     if labels.layout != 'coco':
         raise LabelsError(
             f'{args.annotations}: pose NMS is tuned for OKS AP, so it needs COCO annotations'

@@ -17,8 +17,8 @@ def keypoint_similarity(
     """(N,) OKS of each predicted pose with its own label: mean over labelled joints of exp(-d² / (2
     (2σ)² area)).
 
-    predicted, joints: (N, K, 2) pixels; labelled: (N, K); areas: (N,) px²; sigmas: (K,). NaN
-    without a labelled joint.
+    predicted, joints: (N, K, 2) pixels, joints also one (K, 2) for all; labelled: (N, K); areas:
+    (N,) px²; sigmas: (K,). NaN without a labelled joint.
     """
     variance = (2 * np.asarray(sigmas, np.float64)) ** 2
     squared = ((predicted - joints) ** 2).sum(axis=2)

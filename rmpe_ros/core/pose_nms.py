@@ -28,6 +28,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from rmpe_ros.core.oks import keypoint_similarity
+
 Floats = NDArray[np.floating]
 Indices = NDArray[np.intp]
 
@@ -221,22 +223,20 @@ def oks_nms(
     _check_shapes(keypoints, keypoint_scores, boxes, scores)
     order = _by_confidence(scores)
     points = np.asarray(keypoints, np.float64)[order]
-    seen = np.asarray(keypoint_scores)[order] > min_score
+    seen = (np.asarray(keypoint_scores)[order] > min_score) & ~np.isnan(points).any(axis=-1)
     corners = np.asarray(boxes, np.float64)[order]
     with np.errstate(invalid='ignore'):
         areas = np.nan_to_num(np.prod(np.maximum(corners[:, 2:] - corners[:, :2], 0), axis=1))
-    variances = (2 * np.asarray(sigmas)) ** 2
     alive = np.ones(len(order), bool)
     for rank in range(len(order)):
-        if not alive[rank]:
-            continue
-        with np.errstate(invalid='ignore', over='ignore'):
-            squared = ((points[rank + 1 :] - points[rank]) ** 2).sum(axis=-1)
-            area = (areas[rank + 1 :, None] + areas[rank]) / 2 + np.spacing(1)
-            similarity = np.exp(-squared / (2 * variances * area))
-        both = seen[rank + 1 :] & seen[rank] & np.isfinite(similarity)
-        oks = np.where(both, similarity, 0).sum(axis=1) / np.maximum(both.sum(axis=1), 1)
-        alive[rank + 1 :] &= ~(oks > threshold)
+        if alive[rank]:
+            rest = slice(rank + 1, None)
+            area = (areas[rest] + areas[rank]) / 2
+            with np.errstate(invalid='ignore', over='ignore'):
+                oks = keypoint_similarity(
+                    points[rest], points[rank], seen[rest] & seen[rank], area, sigmas
+                )
+            alive[rest] &= ~(oks > threshold)
     return order[alive]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rmpe_ros.engines import Engine, TensorInfo
-from rmpe_ros.engines.example_pictures import draw_crops, draw_scene
+from rmpe_ros.engines.example_pictures import example_crops, example_scene
 from rmpe_ros.models import check_sides
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -51,7 +51,7 @@ class Parity:
 
 
 def compare_engines(reference: Engine, engine: Engine, precision: str) -> Parity:
-    """Run both on the same drawn people.
+    """Run both on the same pictures of a person.
 
     precision: 'fp32' or 'fp16', which decides the limit. Raises EngineError when one of them fails.
     """
@@ -65,14 +65,14 @@ def compare_engines(reference: Engine, engine: Engine, precision: str) -> Parity
 def example_inputs(
     inputs: Mapping[str, TensorInfo], metadata: Mapping[str, str]
 ) -> dict[str, NDArray[np.uint8]] | None:
-    """Drawn crops for a pose model, a drawn scene for a detector; None for other models."""
+    """Crops for a pose model, a scene for a detector; None for other models."""
     task = metadata.get('rmpe.task')
     if task == 'pose' and list(inputs) == ['crops']:
         batch, height, width = inputs['crops'].shape[:3]
         if isinstance(height, int) and isinstance(width, int):
             check_sides('the model', 'crops', {'height': height, 'width': width})
             count = batch if isinstance(batch, int) else _CROPS
-            return {'crops': draw_crops(count, (height, width))}
+            return {'crops': example_crops(count, (height, width))}
     if task == 'detector' and list(inputs) == ['image']:
         long_side = int(metadata.get('rmpe.long_side') or 320)
         step = int(metadata.get('rmpe.size_step') or 32)
@@ -82,7 +82,7 @@ def example_inputs(
             for side, size in zip(inputs['image'].shape[1:3], free, strict=True)
         )
         check_sides('the model', 'image', {'height': height, 'width': width})
-        return {'image': draw_scene(_PEOPLE, (height, width))[None]}
+        return {'image': example_scene(_PEOPLE, (height, width))[None]}
     return None
 
 

@@ -80,7 +80,62 @@ def precision_curves(
     return {'0.5': precision[_AT_50], '0.75': precision[_AT_75]}
 
 
+class SubsetPrecision:
+    """OKS AP of many subsets of the same entries (M, ordered by picture, best first).
+
+    pycocotools matches a picture again only when its subset is a new one.
+    """
+
+    def __init__(self, truth: Any, results: Sequence[Mapping[str, Any]]) -> None:
+        self._evaluation = evaluation = _compare(truth, results, 'keypoints')
+        parameters = evaluation.params
+        # All entries have an OKS; then the limit on poses is of those in the subset.
+        parameters.maxDets, parameters.areaRng = [len(results) + 1], parameters.areaRng[:1]
+        with contextlib.redirect_stdout(io.StringIO()):
+            evaluation.evaluate()
+        parameters.maxDets = evaluation._paramsEval.maxDets = [MOST_PEOPLE]
+        self._keys = [(int(image), 1) for image in parameters.imgIds]
+        self._entries = {key: evaluation._dts[key] for key in self._keys}
+        self._similarities = dict(evaluation.ious)
+        rows: dict[int, list[int]] = {}
+        for row, result in enumerate(results):
+            rows.setdefault(result['image_id'], []).append(row)
+        self._rows = [np.array(rows.get(image, ()), np.intp) for image, _ in self._keys]
+        self._matches: dict[tuple[int, bytes], Any] = {}
+
+    def __call__(self, chosen: NDArray[np.bool_]) -> float:
+        """AP of the entries in the mask `chosen` (M,)."""
+        evaluation = self._evaluation
+        evaluation.evalImgs = [
+            self._match(key, chosen[rows]) for key, rows in zip(self._keys, self._rows, strict=True)
+        ]
+        with contextlib.redirect_stdout(io.StringIO()):
+            evaluation.accumulate()
+        return float(evaluation.eval['precision'].mean())
+
+    def _match(self, key: tuple[int, int], chosen: NDArray[np.bool_]) -> Any:
+        known = (key[0], chosen.tobytes())
+        if known not in self._matches:
+            evaluation, index = self._evaluation, np.flatnonzero(chosen)
+            oks = self._similarities[key]
+            evaluation._dts[key] = [self._entries[key][i] for i in index]
+            evaluation.ious[key] = oks[index] if len(oks) else oks
+            area = evaluation.params.areaRng[0]
+            self._matches[known] = evaluation.evaluateImg(*key, area, MOST_PEOPLE)
+        return self._matches[known]
+
+
 def _run(truth: Any, results: Sequence[Mapping[str, Any]], kind: str) -> Any:
+    evaluation = _compare(truth, results, kind)
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return evaluation
+
+
+def _compare(truth: Any, results: Sequence[Mapping[str, Any]], kind: str) -> Any:
+    """A COCOeval that has not been run yet."""
     from pycocotools.cocoeval import COCOeval
 
     # Copies: loadRes writes into them. A box, where there is one, stays: it decides on APM and APL.
@@ -93,11 +148,8 @@ def _run(truth: Any, results: Sequence[Mapping[str, Any]], kind: str) -> Any:
         # loadRes cannot load nothing.
         found = truth.loadRes(entries) if entries else _index(truth.dataset['images'], [])
         evaluation = COCOeval(truth, found, kind)
-        if kind == 'keypoints':
-            evaluation.params.maxDets = [MOST_PEOPLE]
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
+    if kind == 'keypoints':
+        evaluation.params.maxDets = [MOST_PEOPLE]
     return evaluation
 
 

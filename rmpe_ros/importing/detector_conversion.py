@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from rmpe_ros.detector import FEWEST_STEPS
-from rmpe_ros.engines.example_pictures import draw_scene
+from rmpe_ros.engines.example_pictures import example_scene
 from rmpe_ros.importing.detector_classes import class_names, person_class, read_literal
 from rmpe_ros.importing.detector_formats import (
     PREPROCESSINGS,
@@ -130,7 +130,7 @@ def convert_detector(
         deviation=deviation or usual.deviation,
         bgr=usual.bgr if color is None else color == 'bgr',
     )
-    picture = draw_scene(3, source.example_size)
+    picture = example_scene(3, source.example_size)
     original = run_network(network, source.tensor(picture, preprocessing))
     try:
         expected = reading.read(original, person)
@@ -179,7 +179,7 @@ def convert_detector(
 
 def _read_outputs(network: onnx.ModelProto, source: ImageInput, wanted: str) -> Reading:
     """What the outputs mean, which does not depend on how the picture is normalised."""
-    picture = draw_scene(3, source.example_size)
+    picture = example_scene(3, source.example_size)
     outputs = run_network(network, source.tensor(picture, PREPROCESSINGS['yolo']))
     return recognise(network, outputs, source.example_size, wanted)
 
@@ -261,7 +261,7 @@ def largest_difference(expected: Boxes, found: Boxes, *, complete: bool) -> Diff
 
 def _compare(difference: Difference, size: tuple[int, int]) -> str:
     """The difference in words. Raises ValueError when it is too much."""
-    place = f'on a drawn example of {size[1]}x{size[0]}'
+    place = f'on an example of {size[1]}x{size[0]}'
     if not difference.boxes:
         return f'the original finds nobody {place}: nothing could be compared'
     text = (

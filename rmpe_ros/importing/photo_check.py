@@ -5,21 +5,14 @@ about whether both were shown the right colours and asked for the right class or
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from rmpe_ros.core.boxes import box_iou
 from rmpe_ros.detector import PersonDetector
+from rmpe_ros.engines.example_pictures import PERSON, read_photo
 from rmpe_ros.engines.onnxruntime import OnnxRuntimeEngine
 from rmpe_ros.estimator import PoseEstimator
 
-# Eileen Collins, photographed by NASA: in the public domain.
-PHOTO = Path(__file__).with_name('astronaut.jpg')
-# Where she is in it: x1, y1, x2, y2 in edge pixels.
-PERSON = (8.0, 16.0, 228.0, 320.0)
 # Her joints, x and y in pixels.
 JOINTS = {
     'nose': (138, 77), 'left_eye': (153, 65), 'right_eye': (127, 62), 'left_ear': (173, 77),
@@ -34,7 +27,7 @@ def try_on_photo(model: bytes) -> str:
     """Whether a detector by the contract (its file's bytes) finds the person; a warning if not."""
     engine = OnnxRuntimeEngine(model)
     try:
-        boxes, scores = PersonDetector(engine, score_threshold=1e-6)(_load_photo())
+        boxes, scores = PersonDetector(engine, score_threshold=1e-6)(read_photo())
     finally:
         engine.close()
     overlap = box_iou(np.array([PERSON]), boxes)[0]
@@ -57,7 +50,7 @@ def try_pose_on_photo(model: bytes) -> str:
     engine = OnnxRuntimeEngine(model)
     try:
         estimator = PoseEstimator(engine)
-        keypoints, _ = estimator(_load_photo(), np.array([PERSON]))
+        keypoints, _ = estimator(read_photo(), np.array([PERSON]))
     finally:
         engine.close()
     names = [name for name in JOINTS if name in estimator.skeleton.keypoints]
@@ -73,7 +66,3 @@ def try_pose_on_photo(model: bytes) -> str:
         f'warning: {text}. Unless it was made for other pictures, something is read wrongly: see '
         '--skeleton, --joints, --color, --mean and --std'
     )
-
-
-def _load_photo() -> NDArray[np.uint8]:
-    return np.asarray(cv2.cvtColor(cv2.imread(str(PHOTO)), cv2.COLOR_BGR2RGB), np.uint8)

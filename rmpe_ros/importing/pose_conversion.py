@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from rmpe_ros.engines.example_pictures import draw_crops
+from rmpe_ros.engines.example_pictures import example_crops
 from rmpe_ros.engines.onnxruntime import OnnxRuntimeEngine
 from rmpe_ros.engines.parity import JUMPS, LIMITS
 from rmpe_ros.importing.graphs import GraphSurgery, describe_network
@@ -69,7 +69,7 @@ def build_pose(args: argparse.Namespace) -> tuple[onnx.ModelProto, list[str]]:
     mean, deviation = args.mean or network.mean, args.std or network.deviation
     _check_scale(mean, deviation)
     bgr = args.color == 'bgr'
-    crops = draw_crops(_CROPS, network.size)
+    crops = example_crops(_CROPS, network.size)
     outputs = network.outputs(_normalise(crops, mean, deviation, bgr))
     decoding = _find_decoding(args, network.size, outputs)
     joints = args.joints or range(decoding.joints)
@@ -159,7 +159,7 @@ def _compare(
         )
     left_out = f', {ties.sum()} ties decided otherwise left out' if ties.any() else ''
     return (
-        f'compared with the original on {len(crops)} drawn people: keypoints within '
+        f'compared with the original on {len(crops)} crops of a photo: keypoints within '
         f'{pixels[~ties].max(initial=0):.1e} px{left_out}, scores within {score:.1e}'
     )
 

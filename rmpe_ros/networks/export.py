@@ -269,9 +269,9 @@ def write_checked(
 ) -> ExportParity:
     """Write the ONNX model of a graph in some precision, if it answers as PyTorch does.
 
-    precision: 'fp32' keeps to 1e-3 px on drawn people, 'fp16' to 0.5 px, both but for 2 % of the
-    joints, where two places tie, as they do most in a network that has hardly learned; 'int8' to
-    2 % of the picture's longer side, but for 10 %, on photos that did not calibrate it.
+    precision: 'fp32' keeps to 1e-3 px on crops of a photo, 'fp16' to 0.5 px, both but for 2 % of
+    the joints, where two places tie, as they do most in a network that has hardly learned; 'int8'
+    to 2 % of the picture's longer side, but for 10 %, on photos that did not calibrate it.
     examples: makes the pictures for 'int8'.
     Raises ParityError, and leaves what was at `path`, when the model does not keep to that.
     """

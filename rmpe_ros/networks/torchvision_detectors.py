@@ -8,10 +8,11 @@ torchvision's; its NMS is left out, as RMPE wants redundant boxes.
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Mapping
+from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rmpe_ros.engines.example_pictures import draw_scene
+from rmpe_ros.engines.example_pictures import example_scene
 from rmpe_ros.networks.export import export_onnx
 
 PERSON = 1  # of COCO's 91 classes, 0 is the background
@@ -32,38 +33,34 @@ NETWORKS = {
 _DECLARATIONS = torch.library.Library('torchvision', 'FRAGMENT')
 
 
+@cache
 def import_torchvision_detection() -> Any:
     """The module torchvision.models.detection.
 
     Raises ImportError when torchvision is missing or does not fit torch.
     """
-    module = 'torchvision.models.detection'
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # it warns that it cannot read pictures: no matter here
-        try:
-            return import_module(module)
-        except RuntimeError as error:
-            if 'torchvision::nms' not in str(error):
-                raise _misfit(error) from error
+    spec = find_spec('torchvision')
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("No module named 'torchvision'", name='torchvision')
+    try:
+        torch.ops.load_library(Path(spec.origin).with_name('_C.so'))
+    except OSError:
         # PyPI's torchvision has its compiled part for the CUDA build of torch only, and a torch
         # for CPUs cannot load it. Its Python part is all that is needed, and only misses the
         # declarations of two operators, which are never run here.
-        for name in [each for each in sys.modules if each.partition('.')[0] == 'torchvision']:
-            del sys.modules[name]
         for operator in ('nms', 'qnms'):
             _DECLARATIONS.define(
                 f'{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor'
             )
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # it warns that it cannot read pictures: no matter here
         try:
-            return import_module(module)
+            return import_module('torchvision.models.detection')
         except RuntimeError as error:
-            raise _misfit(error) from error
-
-
-def _misfit(error: RuntimeError) -> ImportError:
-    return ImportError(
-        f'torchvision does not fit PyTorch {torch.__version__} ({error})', name='torchvision'
-    )
+            raise ImportError(
+                f'torchvision does not fit PyTorch {torch.__version__} ({error})',
+                name='torchvision',
+            ) from error
 
 
 def build_ssd(name: str, *, seed: int | None = None) -> nn.Module:
@@ -158,7 +155,7 @@ def export_ssd(
     import onnxruntime
 
     graph = SsdGraph(network, queries).eval()
-    image = draw_scene(3, (graph.side, graph.side))[None]
+    image = example_scene(3, (graph.side, graph.side))[None]
     export_onnx(
         graph,
         torch.from_numpy(image),

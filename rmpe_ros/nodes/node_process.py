@@ -16,10 +16,10 @@ from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-from rmpe_ros.cli.processes.child_process import end_with_parent
 from rmpe_ros.nodes import ENDING_SIGNALS
 from rmpe_ros.nodes.faults import Faults
 from rmpe_ros.nodes.guarded_node import GuardedExecutor
+from rmpe_ros.nodes.parent_process import end_with_parent
 
 # How long a signal or the end of the work may go unnoticed, in seconds.
 _WAKE_UP = 0.2

@@ -19,7 +19,7 @@ from rmpe_ros.core.boxes import crop_transforms, grow_boxes, map_points
 from rmpe_ros.core.skeletons import COCO17, SKELETONS, Skeleton
 from rmpe_ros.detector import PersonDetector
 from rmpe_ros.engines import open_engine
-from rmpe_ros.engines.example_pictures import draw_crops
+from rmpe_ros.engines.example_pictures import example_crops
 from rmpe_ros.estimator import PoseEstimator
 from rmpe_ros.importing.peaks import GRIDS
 from rmpe_ros.pipeline import PosePipeline
@@ -144,7 +144,7 @@ def test_simcc_peaks_come_back_within_a_quarter_of_a_pixel(tmp_path, out, crop, 
     assert 'SimCC, 2 bins per pixel' in said and 'coco17' in said
     engine = open_engine(out)
     assert engine.inputs['crops'].shape == ('people', *crop, 3)
-    outputs = engine({'crops': draw_crops(3, crop)})
+    outputs = engine({'crops': example_crops(3, crop)})
     assert np.abs(outputs['keypoints'][..., :2] - joints).max() <= 0.25 + 1e-4
     # The lesser of the two peaks, as MMPose has it, and at most 1.
     peak = heights * bumps(2 * joints[:, 0], 2 * crop[1]).max(axis=1)
@@ -169,7 +169,7 @@ def test_scores_above_one_and_below_zero_are_cut(tmp_path, out):
     x[0, :, 100], y[0, :, 200] = 2, 3
     x[0, 4], y[0, 5] = -1, -2
     assert run(planted(tmp_path / 'rtm.onnx', simcc_x=x, simcc_y=y), out) == 0
-    keypoints = open_engine(out)({'crops': draw_crops(1, CROP)})['keypoints'][0]
+    keypoints = open_engine(out)({'crops': example_crops(1, CROP)})['keypoints'][0]
     assert keypoints[0].tolist() == [50, 100, 1]
     assert keypoints[4:6, 2].tolist() == [0, 0]
 
@@ -179,7 +179,7 @@ def test_simcc_is_told_by_shape_where_names_do_not_tell(tmp_path, out):
     joints = np.linspace([20, 30], [150, 200], 17).round()
     first, second = bumps(2 * joints[:, 1], 512)[None], bumps(2 * joints[:, 0], 384)[None]
     assert run(planted(tmp_path / 'rtm.onnx', output_0=first, output_1=second), out) == 0
-    keypoints = open_engine(out)({'crops': draw_crops(1, CROP)})['keypoints'][0]
+    keypoints = open_engine(out)({'crops': example_crops(1, CROP)})['keypoints'][0]
     np.testing.assert_allclose(keypoints[:, :2], joints, atol=1e-4)
 
 
@@ -222,7 +222,7 @@ def test_heatmaps_are_decoded_as_by_the_slow_reference(tmp_path, out, grid, dtyp
     maps[0, 8, 10, 10] = maps[0, 8, 40, 30] = 1
     maps[0, 9], maps[0, 10] = 0, -1
     assert run(planted(tmp_path / 'hr.onnx', dtype, output=maps), out, '--grid', grid) == 0
-    found = open_engine(out)({'crops': draw_crops(2, CROP)})['keypoints']
+    found = open_engine(out)({'crops': example_crops(2, CROP)})['keypoints']
     expected = slow_heatmap_decode(maps[0].astype(np.float64), grid)
     np.testing.assert_allclose(
         found, [expected, expected], atol=1e-3 if dtype == np.float16 else 2e-5
@@ -243,7 +243,7 @@ def test_planted_peaks_come_back_within_a_quarter_of_a_cell(tmp_path, out, grid)
         ]
     )[None]
     assert run(planted(tmp_path / 'hr.onnx', output=maps), out, '--grid', grid) == 0
-    found = open_engine(out)({'crops': draw_crops(1, CROP)})['keypoints'][0]
+    found = open_engine(out)({'crops': example_crops(1, CROP)})['keypoints'][0]
     assert np.abs(found[:, :2] - joints).max() <= 0.25 * stride.max() + 1e-3
     assert np.abs(found[:, :2] - joints).mean() < 0.6
 
@@ -252,7 +252,7 @@ def test_logits_become_scores(tmp_path, out):
     maps = np.full((1, 17, 64, 48), -8.0)
     maps[0, :, 30, 20] = np.linspace(-3, 3, 17)
     assert run(planted(tmp_path / 'hr.onnx', output=maps), out, '--logits') == 0
-    found = open_engine(out)({'crops': draw_crops(1, CROP)})['keypoints'][0]
+    found = open_engine(out)({'crops': example_crops(1, CROP)})['keypoints'][0]
     np.testing.assert_allclose(found[:, 2], 1 / (1 + np.exp(-np.linspace(-3, 3, 17))), atol=1e-6)
 
 
@@ -264,7 +264,7 @@ def test_integral_is_the_mean_of_the_cells(tmp_path, out, grid):
     maps[0, 4] = -30
     maps[0, 4, 10, 40], maps[0, 4, 10, 41] = 4, 4
     assert run(planted(tmp_path / 'hr.onnx', output=maps), out, '--integral', '--grid', grid) == 0
-    found = open_engine(out)({'crops': draw_crops(2, CROP)})['keypoints']
+    found = open_engine(out)({'crops': example_crops(2, CROP)})['keypoints']
     for joint, heat in enumerate(maps[0]):
         total = x_sum = y_sum = 0.0
         for y in range(64):
@@ -346,7 +346,7 @@ def test_network_for_one_crop_takes_any_number(tmp_path, out, capsys):
     assert 'made for 1 at a time, it now takes any number' in capsys.readouterr().out
     engine = open_engine(out)
     assert engine.inputs['crops'].shape[0] == 'people'
-    crops = draw_crops(5, CROP)
+    crops = example_crops(5, CROP)
     together = engine({'crops': crops})
     for crop, keypoints in zip(crops, together['keypoints'], strict=True):
         np.testing.assert_allclose(
@@ -370,7 +370,7 @@ def test_reshape_of_the_newer_exporter(tmp_path, out, capsys):
     onnx.save(model, path)
     assert run(path, out) == 0
     assert 'it now takes any number' in capsys.readouterr().out
-    assert open_engine(out)({'crops': draw_crops(3, CROP)})['keypoints'].shape == (3, 17, 3)
+    assert open_engine(out)({'crops': example_crops(3, CROP)})['keypoints'].shape == (3, 17, 3)
 
 
 def test_weights_in_a_file_beside_the_network(tmp_path, out, capsys):
@@ -379,7 +379,7 @@ def test_weights_in_a_file_beside_the_network(tmp_path, out, capsys):
     onnx.save(model, path, save_as_external_data=True, location='hr.data', size_threshold=0)
     assert run(path, out) == 0
     (tmp_path / 'hr.data').unlink()
-    assert open_engine(out)({'crops': draw_crops(1, CROP)})['keypoints'].shape == (1, 17, 3)
+    assert open_engine(out)({'crops': example_crops(1, CROP)})['keypoints'].shape == (1, 17, 3)
     assert run(path, out) == 1
     assert_says(capsys, 'a file of its weights')
 
@@ -480,10 +480,10 @@ def test_joints_are_chosen(tmp_path, out):
     assert run(whole, out, '--joints', '0-16') == 0
     engine = open_engine(out)
     assert PoseEstimator(engine).skeleton == COCO17
-    found = engine({'crops': draw_crops(1, CROP)})['keypoints'][0]
+    found = engine({'crops': example_crops(1, CROP)})['keypoints'][0]
     np.testing.assert_allclose(found[:, 0], np.arange(17) / 2)
     assert run(whole, out, '--joints', '0-16,18,17', '--skeleton', 'body19') == 0
-    found = open_engine(out)({'crops': draw_crops(1, CROP)})['keypoints'][0]
+    found = open_engine(out)({'crops': example_crops(1, CROP)})['keypoints'][0]
     np.testing.assert_allclose(found[-3:, 0], [8, 9, 8.5])
 
 

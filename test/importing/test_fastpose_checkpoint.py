@@ -15,7 +15,7 @@ pytest.importorskip('onnx')
 from rmpe_ros.cli.import_pose import add_options, import_pose
 from rmpe_ros.core.skeletons import COCO17
 from rmpe_ros.engines import open_engine
-from rmpe_ros.engines.example_pictures import draw_crops
+from rmpe_ros.engines.example_pictures import example_crops
 from rmpe_ros.estimator import PoseEstimator
 from rmpe_ros.importing.fastpose_checkpoint import heatmap_graph, read_fastpose
 from rmpe_ros.networks.deformable import deformable_convolution
@@ -387,13 +387,13 @@ def test_checkpoint_becomes_a_pose_model(tmp_path, capsys, name):
     assert import_pose(parser.parse_args(options)) == 0
     said = capsys.readouterr().out
     assert network.architecture.name in said
-    assert 'compared with the original on 8 drawn people' in said
+    assert 'compared with the original on 8 crops of a photo' in said
     estimator = PoseEstimator(open_engine(tmp_path / 'out.onnx'))
     assert estimator.skeleton == COCO17
     assert estimator.info.box_growth == 0.25
     assert estimator.crop_size == (128, 96)
     # Their preprocessing: RGB in 0 to 1, less the means of B, G and R; no deviation.
-    crops = draw_crops(3, (128, 96))
+    crops = example_crops(3, (128, 96))
     images = torch.from_numpy(crops).permute(0, 3, 1, 2).double() / 255
     images -= torch.tensor([0.406, 0.457, 0.480]).reshape(1, 3, 1, 1)
     with torch.no_grad():

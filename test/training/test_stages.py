@@ -104,7 +104,7 @@ def test_mistakes_are_explained(data, tmp_path, capsys, stage, extra, message):
     arguments = ['train', stage, '--data', f'{data}/data.yaml', '--out', str(tmp_path / 'run')]
     assert main([*arguments, *extra]) == 1
     error = capsys.readouterr().err
-    assert error.startswith('error: ') and message in error
+    assert error.startswith('rmpe train: ') and message in error
     assert not (tmp_path / 'run').exists()
 
 

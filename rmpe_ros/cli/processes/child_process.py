@@ -4,19 +4,15 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 
 from rmpe_ros.nodes import ENDING_SIGNALS
-
-_SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
-_PARENT = 'RMPE_PARENT_PID'
+from rmpe_ros.nodes.parent_process import PARENT_VARIABLE
 
 
 class NodeProcess:
@@ -37,7 +33,7 @@ class NodeProcess:
     ) -> None:
         self.name = name
         self.log = log
-        variables = {**environment, _PARENT: str(os.getpid())}
+        variables = {**environment, PARENT_VARIABLE: str(os.getpid())}
         command = [sys.executable, '-m', f'rmpe_ros.nodes.{name}', '--ros-args', *arguments]
         for key, value in (parameters or {}).items():
             command += ['-p', f'{key}:={_argument(value)}']
@@ -93,12 +89,7 @@ class NodeProcess:
     def __enter__(self) -> NodeProcess:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop()
 
 
@@ -127,18 +118,3 @@ def _later_signals() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def end_with_parent() -> None:
-    """In a child of `NodeProcess`: ask Linux for SIGTERM when the parent dies without a goodbye.
-
-    Called by the child itself: code between fork and exec, in a process with threads of DDS, may
-    wait for ever for a lock that one of them held. Exits when the parent has died already; it may
-    well have the number 1, as the first process of a container.
-    """
-    parent = os.environ.pop(_PARENT, '')
-    if not parent.isdigit() or sys.platform != 'linux':
-        return
-    ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGTERM)
-    if os.getppid() != int(parent):
-        sys.exit(f'process {parent}, which has started this one, is gone')

@@ -13,6 +13,8 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
+from rmpe_ros.core.share_folders import share_folders
+
 # Domain ids whose ports lie below the ports that Linux gives away by itself (from 32768 on).
 _DOMAIN_IDS = range(1, 101)
 _SHARED_MEMORY = Path('/dev/shm')
@@ -67,14 +69,7 @@ def choose_domain_id() -> int:
 
 def shared_memory_profile(environment: Mapping[str, str]) -> Path | None:
     """config/fastdds_shared_memory.xml of this package, wherever it is installed."""
-    package = Path(__file__).resolve().parents[2]
-    prefixes = filter(None, environment.get('AMENT_PREFIX_PATH', '').split(os.pathsep))
-    folders = [
-        package / 'share' / 'config',
-        package.parent / 'config',
-        *(Path(prefix) / 'share' / 'rmpe_ros' / 'config' for prefix in prefixes),
-    ]
-    for folder in folders:
+    for folder in share_folders('config', environment):
         if (folder / 'fastdds_shared_memory.xml').is_file():
             return folder / 'fastdds_shared_memory.xml'
     return None

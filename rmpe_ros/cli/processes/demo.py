@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rmpe_ros.cli.errors import fail
 from rmpe_ros.cli.processes.demo_folder import DemoError, DemoFolder, prepare_folder
 from rmpe_ros.io.images import ImageError, count_images, list_folder, list_sources, load_image
 from rmpe_ros.io.interruption import interrupted_by_signals
@@ -69,8 +70,7 @@ def run_demo(options: DemoOptions) -> int:
             files = [path for path, camera in list_sources([options.source]) if camera is None]
             return _Demo(options, prepare_folder(options.out, files)).run()
     except DemoError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+        return fail(error, 1, 'demo')
     except KeyboardInterrupt:
         print('interrupted, all nodes have been ended', file=sys.stderr)
         return _INTERRUPTED

@@ -12,6 +12,7 @@ import numpy as np
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
+from rmpe_ros.core.share_folders import share_folders
 from rmpe_ros.io.messages import MessageClasses
 
 IMAGE = 'sensor_msgs/msg/Image'
@@ -58,12 +59,7 @@ def message_folder(environment: Mapping[str, str]) -> Path:
 
     Raises OSError naming the folders searched.
     """
-    package = Path(__file__).resolve().parents[2]
-    variable = environment.get('AMENT_PREFIX_PATH', '').split(os.pathsep)
-    prefixes = [*package.parents, *(Path(each) for each in variable if each)]
-    # An ament install has its Python in <prefix>/lib/pythonX.Y/site-packages/rmpe_ros or the like.
-    installs = [prefix / 'share' / 'rmpe_ros' / 'msg' for prefix in prefixes]
-    folders = [package / 'share' / 'msg', package.parent / 'msg', *installs]
+    folders = share_folders('msg', environment)
     for folder in folders:
         if (folder / 'PersonPoseArray.msg').is_file():
             return folder

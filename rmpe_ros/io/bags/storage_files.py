@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Open an .mcap or .db3 file with rosbags, and salvage it where it is damaged."""
+"""Open an .mcap or .db3 file with rosbags, and salvage an .mcap where it is damaged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from rosbags.interfaces import MessageDefinitionFormat
 from rosbags.rosbag2 import Reader, storage_mcap
 
 from rmpe_ros.io.bags.salvage_mcap import CutMcap
-from rmpe_ros.io.bags.salvage_sqlite import CutSqlite, has_journal
 from rmpe_ros.io.bags.storage import BagError, Channel, DamageError, Storage
 from rmpe_ros.io.bags.zstandard import LARGEST_PIECE, PieceError, decompress
 
@@ -37,29 +36,43 @@ for _name in ('zstd', 'lz4'):
 def open_storage(path: Path, warn: Warn) -> Storage:
     """Open one file; what is damaged is salvaged, and `warn` gets a sentence that says so.
 
-    Raises BagError when nothing can be read of it.
+    Raises BagError when nothing can be read of it, and for a damaged .db3, which SQLite's own tool
+    repairs.
     """
     if not path.stat().st_size:
         raise BagError(f'{path} is empty: 0 bytes; the recording was not ended properly')
-    salvage: type[CutMcap] | type[CutSqlite] = CutMcap if path.suffix == '.mcap' else CutSqlite
+    if path.suffix == '.db3' and _has_journal(path):
+        raise BagError(
+            f'{path}: its journal (-wal) has not been merged, as the recorder was killed; do it '
+            f'with: sqlite3 {path} "PRAGMA wal_checkpoint(TRUNCATE)"'
+        )
     try:
-        if path.suffix == '.db3' and has_journal(path):
-            raise DamageError('its journal (-wal) has not been merged: the recorder was killed')
-        return _RosbagsStorage(path, salvage, warn)
+        return _RosbagsStorage(path, warn)
     except Exception as error:  # rosbags raises whatever broken bytes lead to
+        if path.suffix == '.db3':
+            raise BagError(
+                f'{path}: this is no sqlite3 bag that can be read ({_sentence(error)}); what is '
+                f'left of a damaged one: sqlite3 {path} .recover | sqlite3 whole.db3'
+            ) from error
         try:
-            storage = salvage(path)
+            storage = CutMcap(path)
         except DamageError as reason:
             raise BagError(f'{path}: {reason}') from reason
         warn(f'{path} is damaged ({_sentence(error)}); reading what is left of it')
         return storage
 
 
-class _RosbagsStorage:
-    """A file as rosbags reads it, with the salvager as second chance in the middle of it."""
+def _has_journal(path: Path) -> bool:
+    """Whether SQLite has left a write-ahead log beside the file, with messages not yet in it."""
+    journal = Path(f'{path}-wal')
+    return journal.is_file() and journal.stat().st_size > 0
 
-    def __init__(self, path: Path, salvage: Callable[[Path], Storage], warn: Warn) -> None:
-        self._path, self._salvage, self._warn = path, salvage, warn
+
+class _RosbagsStorage:
+    """A file as rosbags reads it, and the rest of an .mcap that is damaged in the middle."""
+
+    def __init__(self, path: Path, warn: Warn) -> None:
+        self._path, self._warn = path, warn
         self._reader = Reader(path)
         self._reader.open()
         self.channels = [
@@ -88,8 +101,10 @@ class _RosbagsStorage:
             return
         except Exception as error:  # rosbags raises whatever broken bytes lead to
             self._warn(f'{self._path} is damaged ({_sentence(error)}); reading what is left of it')
+        if self._path.suffix == '.db3':
+            return
         try:
-            rest = self._salvage(self._path)
+            rest = CutMcap(self._path)
         except DamageError:  # not one message: what rosbags has given is all there is
             return
         try:
