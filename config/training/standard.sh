@@ -1,13 +1,14 @@
 #!/bin/sh
-# Trains and exports `standard` as models/standard.md tells: sh standard.sh DATA MOVENET_THUNDER.onnx OUT
+# Trains and exports `standard` as models/standard.md tells: sh standard.sh DATA TINYPOSE_256x192.onnx OUT
 # DATA holds train.json, teacher.json, val.json and images. Given again, it goes on where it stopped.
 set -eu
-data=$1 movenet=$2 out=$3
+data=$1 tinypose=$2 out=$3
 recipe=$(dirname "$0")/people.yaml
 mkdir -p "$out"
-[ -f "$out/pgpg.json" ] || rmpe fit-pgpg --annotations "$data/train.json" --images "$data/images" --out "$out/pgpg.json"
-rmpe train sppe --model standard --data "$recipe" --data-root "$data" --out "$out/sppe" --pretrained "$movenet" \
-    --frozen-blocks 3 --pgpg "$out/pgpg.json" --batch 16 --steps 4400
-rmpe train sstn --model standard --data "$recipe" --data-root "$data" --out "$out/sstn" --init "$out/sppe/checkpoint.pt" \
-    --frozen-blocks 3 --pgpg "$out/pgpg.json" --batch 16 --steps 430 --learning-rate 1.5e-4
-rmpe export pose "$out/sstn/checkpoint.pt" "$out/standard.onnx" --model standard --data "$recipe" --data-root "$data"
+rmpe train sppe --model standard --data "$recipe" --data-root "$data" --out "$out/sppe" --pretrained "$tinypose" \
+    --teacher "$tinypose" --frozen-blocks 2 --batch 16 --steps 900 --warmup 60 --learning-rate 4e-4 --encoder-factor 0.5
+rmpe train localisation --model standard --data "$recipe" --data-root "$data" --out "$out/localisation" \
+    --init "$out/sppe/best.pt" --batch 32 --steps 880 --warmup 30 --learning-rate 1e-3 --encoder-factor 0.4
+rmpe export pose "$out/localisation/checkpoint.pt" "$out/unscored.onnx" --model standard --name standard --model-version 0.2.0 \
+    --data "$recipe" --data-root "$data"
+rmpe fit-score --pose "$out/unscored.onnx" --annotations "$data/val.json" --images "$data/images" --out "$out/standard.onnx"
