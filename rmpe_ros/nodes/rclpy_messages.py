@@ -19,31 +19,8 @@ from std_msgs.msg import Header
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.skeletons import Skeleton
 from rmpe_ros.io import messages
-from rmpe_ros.io.messages import (
-    ENCODINGS,
-    ImageConversionError,
-    MessageClasses,
-    MessageError,
-    compressed_to_rgb,
-    image_to_rgb,
-    message_to_poses,
-    message_to_skeleton,
-)
+from rmpe_ros.io.messages import MessageClasses
 from rmpe_ros.msg import Keypoint, PersonPose, PersonPoseArray, SkeletonInfo
-
-__all__ = [
-    'ENCODINGS',
-    'ImageConversionError',
-    'MessageError',
-    'compressed_to_rgb',
-    'image_to_rgb',
-    'message_to_poses',
-    'message_to_skeleton',
-    'poses_to_message',
-    'rgb_to_compressed',
-    'rgb_to_image',
-    'skeleton_to_message',
-]
 
 
 def rgb_to_image(image: np.ndarray, header: Header) -> Image:
