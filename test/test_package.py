@@ -156,7 +156,7 @@ def test_message_is_documented_and_built(path: Path):
     fields = [line for line in lines if line and line != '---' and not line.startswith('#')]
     assert fields
     for field in fields:
-        assert re.fullmatch(r'[\w/\[\]]+ \w+ +# .{10,}', field), f'undocumented: {field}'
+        assert re.fullmatch(r'[\w/\[\]]+ \w+(=\d+)? +# .{10,}', field), f'undocumented: {field}'
     assert f'{path.parent.name}/{path.name}' in (ROOT / 'CMakeLists.txt').read_text()
 
 

@@ -48,6 +48,11 @@ _RAY_GATE, _DEPTH_GATE = 20.0, 20.0
 _STRAY_CLEAR, _STRAY_HIDDEN, _STRAY_DENSITY = 0.003, 0.2, 0.5
 # Logarithm of how much likelier the same number is for the same person: apart, and side by side.
 _SAME_ID, _SAME_ID_CROWDED = 6.0, 4.0
+# The same for another number: right after the person was seen, and when the number was forgotten.
+_OTHER_ID, _OTHER_ID_LATER = -5.0, -1.0
+# Without the number: squared distances at most, and the least clarity to find who was lost; and how
+# much less likely it is for each unit by which the scores of the detector differ.
+_STRANGE_GATE, _PLAIN, _SCORE_WEIGHT = 14.0, 0.5, 6.0
 # After so many clear sights in a row at another distance, it is the person's place that was wrong.
 _WRONG_PLACE, _CLEAR = 5, 0.65
 # Who was seen so often is where she was seen; a sight of so much of a person, with a distance as
@@ -201,9 +206,11 @@ class PeopleTracker:
         people = self._predicted(stamp_seconds, axes)
         if sights is not None and len(sights):
             tracks, seen = self._assign(people, sights, camera)
-            people = self._measure(people, tracks, sights[seen], camera, axes)
-            new = np.ones(len(sights), bool)
+            # One strange sight of somebody who was here a moment ago is not yet somebody else.
+            recent = people.image_ids[stamp_seconds - people.last_seen <= _MISS_TIME]
+            new = ~np.isin(sights.image_ids, recent[recent >= 0])
             new[seen] = False
+            people = self._measure(people, tracks, sights[seen], camera, axes)
             new &= sights.known & (sights.scores >= self.parameters.start_score)
             people = self._begin(people, sights[new], camera, axes)
         self._people = people
@@ -258,6 +265,11 @@ class PeopleTracker:
         whole = (sights.clarity > _WHOLE) & (measured < _SURE_SD**2)
         moved = same & ~(whole & (people.sights >= _ESTABLISHED)[:, None])
         possible &= (best < _DEPTH_GATE) | moved
+        # Without the number, place alone must tell; errors of the detector are anywhere, too.
+        lost = (people.stamp - people.last_seen > _MISS_TIME)[:, None]
+        plain = sights.known & (sights.clarity >= _PLAIN) & (best < _STRANGE_GATE)
+        possible &= same | ((off_ray < _STRANGE_GATE) & np.where(lost, plain, sights.known))
+        unlike = np.abs(people.scores[:, None] - sights.scores) * _SCORE_WEIGHT
         along = -0.5 * (off + np.log(2 * np.pi * spread_along))
         stray = _STRAY_CLEAR + (1 - sights.clarity) ** 2 * _STRAY_HIDDEN
         floor = np.log(stray * _STRAY_DENSITY)[None, :, None]
@@ -268,7 +280,8 @@ class PeopleTracker:
         along = along + np.log(2.0) * np.maximum(known - 1, 0)
         likelihood = along - 0.5 * (off_ray + np.log(determinant)) - np.log(2 * np.pi)
         bonus = np.where(crowded, _SAME_ID_CROWDED, _SAME_ID)
-        gain = likelihood - np.log(_NEW_DENSITY) + same * bonus
+        other = np.where(lost, _OTHER_ID_LATER, _OTHER_ID) - unlike
+        gain = likelihood - np.log(_NEW_DENSITY) + np.where(same, bonus, other)
         return best_assignment(np.where(possible, np.maximum(gain, 0), 0))
 
     @staticmethod
@@ -325,6 +338,9 @@ class PeopleTracker:
             np.linalg.norm(walking, axis=1),
             np.minimum(seconds, 0.2),
         )
+        # A number that is somebody's now is nobody else's any more.
+        given_away = np.isin(people.image_ids, sights.image_ids)
+        changed['image_ids'][given_away] = -1
         changed['last_seen'][tracks] = people.stamp
         changed['sights'][tracks] += 1
         for name, value in _appearance(sights).items():

@@ -70,7 +70,7 @@ class MotionModel:
 
     walking: float = 0.12
     rising: float = 0.05
-    bias_sd: tuple[float, float, float] = (0.05, 0.045, 0.085)
+    bias_sd: tuple[float, float, float] = (0.07, 0.06, 0.1)
     bias_time: tuple[float, float, float] = (2.0, 4.0, 6.0)
     stopping: float = 2.0
 

@@ -83,8 +83,8 @@ class Scores:
             self.visible += 1
             self.lost += label not in shown
         self.ghosts += int((sure & (labels < 0)).sum())
-        for row in np.flatnonzero(sure & (labels >= 0)):
-            self._measure(frame, people, int(row), int(labels[row]))
+        for row in np.flatnonzero(sure & (labels >= 0)).tolist():
+            self._measure(frame, people, row, int(labels[row]))
 
     def _count(self, number: int, label: int, stamp: float) -> None:
         before = self._label_of.get(number)

@@ -36,13 +36,11 @@ class Build:
     @staticmethod
     def random(rng: np.random.Generator) -> Build:
         stature = float(np.clip(rng.normal(STATURE, STATURE_SD), 1.45, 2.0))
-        part = stature * np.exp(rng.normal(0, _PROPORTION_SD, 6))
-        return Build(
-            stature,
-            *(np.array([0.288, 0.245, 0.246, 0.23, 0.13, 0.186]) * part).tolist(),
-            lean=float(rng.normal(0.05, 0.06)),
-            phase=float(rng.uniform(0, 2 * np.pi)),
-        )
+        shares = np.array([0.288, 0.245, 0.246, 0.23, 0.13, 0.186])
+        parts = stature * shares * np.exp(rng.normal(0, _PROPORTION_SD, 6))
+        trunk, thigh, shank, shoulders, hips, arm = parts.tolist()
+        lean, phase = float(rng.normal(0.05, 0.06)), float(rng.uniform(0, 2 * np.pi))
+        return Build(stature, trunk, thigh, shank, shoulders, hips, arm, lean, phase)
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,8 @@ def move(walkers: list[Walker], seconds: float, rng: np.random.Generator) -> Mot
     """Let the walkers walk; a second is added at the end, so that velocities are known."""
     steps, count = int((seconds + 1) / _STEP) + 1, len(walkers)
     shape = (steps, count)
-    motion = Motion(walkers, np.zeros((*shape, 2)), *(np.zeros(shape) for _ in range(5)))
+    yaws, gaits, speeds, seated, looks = (np.zeros(shape) for _ in range(5))
+    motion = Motion(walkers, np.zeros((*shape, 2)), yaws, gaits, speeds, seated, looks)
     place = np.array([walker.stops[0].place for walker in walkers], float).reshape(count, 2)
     velocity = np.zeros((count, 2))
     stop, left = np.zeros(count, int), np.array([walker.stops[0].stay for walker in walkers])

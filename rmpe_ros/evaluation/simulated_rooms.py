@@ -193,7 +193,7 @@ class Room:
             np.array([motion.yaw(walker, stamp) for walker in range(count)]),
             np.linalg.norm(middles - pose.translation, axis=1),
             motion.speeds[min(round(stamp * 30), len(motion.speeds) - 1)],
-            (inside & clear)[:, [15, 16]].all(axis=1),
+            np.asarray((inside & clear)[:, [15, 16]].all(axis=1)),
             motion.steady(stamp),
         )
 

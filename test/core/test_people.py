@@ -224,6 +224,43 @@ def test_somebody_without_a_distance_does_not_begin_but_goes_on():
     assert again.last_seen[0] == again.stamp
 
 
+def test_a_number_is_one_persons():
+    """Somebody hidden must not claim a number that another person was given meanwhile."""
+    frames = [[(0, 3.0, 0.5), (1, 4.0, -0.5)]] * 20 + [[(1, 3.0, 0.5)]] * 10
+    last = run(frames)[-1]
+    numbers = dict(zip(last.ids.tolist(), last.image_ids.tolist(), strict=True))
+    assert numbers == {0: 1, 1: -1}
+
+
+def test_without_number_and_distance_nobody_is_found():
+    view, tracker = camera(), PeopleTracker()
+    people = run(walk(1, (4, 0), (0, 0)), tracker)[-1]
+    stranger = sights([(9, 4.0, 0.0)], view)
+    stranger.log_depth_variances[:] = np.inf
+    assert tracker.update(stranger, people.stamp + 0.1, view, MAP).last_seen[0] == people.stamp
+
+
+def test_an_error_of_the_detector_is_not_who_is_hidden():
+    tracker = PeopleTracker()
+    frames = walk(2, (4, -1), (0, 0.6)) + [[]] * 30
+    hidden = run(frames, tracker)[-1]
+    view = camera()
+    x, y = hidden.positions[0, :2]
+    ghost = replace(sights([(5, x, y)], view), clarity=np.full(1, 0.4))
+    people = tracker.update(ghost, hidden.stamp + 0.1, view, MAP)
+    assert people.phases[0] == OCCLUDED
+
+
+def test_one_strange_sight_is_not_somebody_else():
+    view, tracker = camera(), PeopleTracker()
+    run(walk(2, (4, 0), (0, 0)), tracker)
+    for index, metres in enumerate((2.0, 4.0, 4.0)):
+        seen = sights([(0, metres, 0.0)], view)
+        people = tracker.update(seen, 2.0 + index / RATE, view, MAP)
+        assert people.ids.tolist() == [0]
+    assert people.positions[0, 0] == pytest.approx(4.0, abs=0.1)
+
+
 def test_low_scores_do_not_begin_and_ghosts_vanish():
     view, tracker = camera(), PeopleTracker()
     faint = replace(sights([(0, 4.0, 0.0)], view), scores=np.full(1, 0.1, np.float32))
@@ -247,7 +284,7 @@ def test_who_is_behind_the_camera_is_not_taken_for_who_is_before_it():
     tracker = PeopleTracker()
     run(walk(1, (2, 0), (0, 0)), tracker)
     turned = camera((4.0, 0.0))  # drove past
-    seen = sights([(0, 6.0, 0.0)], turned)
+    seen = sights([(1, 6.0, 0.0)], turned)
     people = tracker.update(seen, 1.1, turned, MAP)
     assert people.ids.tolist() == [0, 1]
 
