@@ -129,14 +129,21 @@ class PinholeCamera:
                 cv2.convertPointsToHomogeneous(rays), zero, zero, matrix, coefficients
             )
         else:
-            rays = cv2.undistortPointsIter(points, matrix, coefficients, None, None, _UNTIL)
+            rays = cv2.undistortPointsIter(  # R and P may be None, which the stub does not know
+                points,
+                matrix,
+                coefficients,
+                None,
+                None,
+                _UNTIL,  # type: ignore[call-overload]
+            )
             again, _ = cv2.projectPoints(
                 cv2.convertPointsToHomogeneous(rays), zero, zero, matrix, coefficients
             )
         # The iteration always gives something; far outside the calibrated part it is anything.
         right = np.abs(again.reshape(points.shape) - points).max(axis=2) <= _WORST_PIXELS
         rays[~right] = np.nan
-        return rays.reshape(pixels.shape)
+        return np.asarray(rays.reshape(pixels.shape), np.float64)
 
     def deproject(
         self, pixels: NDArray[np.floating], depth: NDArray[np.floating]

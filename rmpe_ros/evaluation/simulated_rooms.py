@@ -143,7 +143,7 @@ class Room:
         else:
             lens = np.array(self.camera.distortion or (0.0,) * 4)
             pixels, _ = cv2.projectPoints(flat, none, none, matrix, lens)
-        return pixels.reshape(*points.shape[:-1], 2)
+        return np.asarray(pixels.reshape(*points.shape[:-1], 2), np.float64)
 
     def _film(self, stamp: float) -> Frame:
         motion = self._motion

@@ -62,7 +62,7 @@ def heatmap_graph(network: FastPose, size: tuple[int, int]) -> onnx.ModelProto:
         torch.onnx.export(
             network,
             (torch.zeros(2, 3, *size),),
-            buffer,
+            buffer,  # type: ignore[arg-type]  # this exporter takes it
             input_names=['image'],
             output_names=['heatmaps'],
             dynamic_axes={'image': {0: 'people'}, 'heatmaps': {0: 'people'}},

@@ -58,7 +58,7 @@ def _read(name: str, options: str) -> Skeleton:
     if not name.endswith('.json'):
         raise ValueError(f'unknown skeleton {name!r}; known are {options}, or give a FILE.json')
     try:
-        return Skeleton.from_json(Path(name).read_text('utf-8-sig'))
+        return Skeleton.from_json(Path(name).read_text(encoding='utf-8-sig'))
     except OSError as error:
         raise ValueError(f'--skeleton {name} cannot be read: {error.strerror}') from error
     except ValueError as error:

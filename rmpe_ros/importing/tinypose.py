@@ -38,7 +38,7 @@ def load_tinypose(sppe: LiteHrnetSppe, path: Path) -> None:
         )
     with torch.no_grad():
         for (name, convolution), tensors in zip(own, published, strict=True):
-            parameters = [convolution.weight, convolution.bias]
+            parameters = list(convolution.parameters())  # weight and bias
             joints = convolution is sppe.heatmaps
             if len(tensors) != len(parameters) or any(
                 len(p) < len(t) if joints else p.shape != t.shape

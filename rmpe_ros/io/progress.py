@@ -2,7 +2,8 @@
 """Progress of long work: a bar on a terminal, now and then a line in a log file."""
 
 import sys
-from time import monotonic
+import time
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -10,20 +11,37 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress:
-    """Counts things done, on stderr. `with Progress(100, 'image') as progress: ...`
+    """Counts things done. `with Progress(100, 'image') as progress: ...`
 
-    total: how many there will be, None when nobody knows. title: what the work is called.
+    total: how many there will be, None when nobody knows. title: what the work is called. stream:
+    stderr where none is given. layout: of the bar, as tqdm has it.
     """
 
-    def __init__(self, total: int | None, unit: str, title: str = '') -> None:
+    def __init__(
+        self,
+        total: int | None,
+        unit: str,
+        title: str = '',
+        *,
+        stream: TextIO | None = None,
+        layout: str | None = None,
+    ) -> None:
         self._total = total
         self._unit = unit
         self._title = title
+        self._stream = stream or sys.stderr
         self._done = 0
-        self._start = self._last = monotonic()
+        self._start = self._last = time.monotonic()
         self._bar: tqdm | None = None
-        if sys.stderr.isatty():
-            self._bar = tqdm(total=total, unit=unit, desc=title or None, leave=False)
+        if self._stream.isatty():
+            self._bar = tqdm(
+                total=total,
+                unit=unit,
+                desc=title or None,
+                leave=False,
+                file=self._stream,
+                bar_format=layout,
+            )
 
     def advance(self, note: str = '') -> None:
         """One more is done; `note` is shown beside the count."""
@@ -34,8 +52,8 @@ class Progress:
         if self._bar is not None:
             self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(done - self._done)
-        elif monotonic() - self._last > _SECONDS_BETWEEN_LINES:
-            self._last = monotonic()
+        elif time.monotonic() - self._last > _SECONDS_BETWEEN_LINES:
+            self._last = time.monotonic()
             title = f'{self._title}: ' if self._title else ''
             total, left = '', ''
             if self._total is not None:
@@ -43,19 +61,23 @@ class Progress:
                 seconds = (self._last - self._start) / max(done, 1) * (self._total - done)
                 left = f', about {seconds:.0f} s left' if done else ''
             line = f'{title}{done}{total} {self._unit}s done{left} {note}'
-            print(line.rstrip(), file=sys.stderr)
+            print(line.rstrip(), file=self._stream)
         self._done = done
 
     def say(self, line: str) -> None:
-        """Print a line to stderr without tearing the bar."""
+        """Print a line without tearing the bar."""
         if self._bar is not None:
-            self._bar.write(line, file=sys.stderr)
+            self._bar.write(line, file=self._stream)
         else:
-            print(line, file=sys.stderr)
+            print(line, file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
 
     def __enter__(self) -> 'Progress':
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        self.close()

@@ -119,7 +119,7 @@ class Bottleneck(nn.Module):
             y = self.conv2(y)
         else:
             offsets = self.conv2_offset(y)
-            y = deformable_convolution(y, offsets, self.conv2.weight, self.stride)
+            y = deformable_convolution(y, offsets, self.conv2.get_parameter('weight'), self.stride)
         y = F.relu(self.bn2(y))
         y = self.bn3(self.conv3(y))
         if self.se is not None:

@@ -170,6 +170,7 @@ class Head(nn.Module):
             SeparableAct(channels, channels, 3), SeparableAct(channels, channels, 3)
         )
         self.logit = nn.Conv2d(channels, 1, 1)
+        assert self.logit.bias is not None
         self.box = nn.Sequential(
             SeparableAct(channels, channels, 3), SeparableAct(channels, channels, 3)
         )

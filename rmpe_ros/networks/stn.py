@@ -110,6 +110,8 @@ class ThetaHead(nn.Linear):
     """
 
     BOUNDS = ((0.45, 0.3, 0.45), (0.3, 0.45, 0.45))
+    identity: Tensor
+    bounds: Tensor
 
     def __init__(self, inputs: int):
         super().__init__(inputs, 6)

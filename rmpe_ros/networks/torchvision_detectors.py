@@ -117,6 +117,10 @@ class SsdGraph(nn.Module):
     The `queries` anchors that are most likely a person, best first, no NMS.
     """
 
+    mean: Tensor
+    deviation: Tensor
+    anchors: Tensor
+
     def __init__(self, network: Any, queries: int = 300) -> None:
         super().__init__()
         self.network = network

@@ -10,11 +10,11 @@ from functools import partial
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.qos import QoSProfile
 
+from rmpe_ros.io.messages import ImageConversionError
 from rmpe_ros.msg import PersonPoseArray
 from rmpe_ros.nodes.frame_worker import FrameWorker
 from rmpe_ros.nodes.image_subscription import ImageMessage
 from rmpe_ros.nodes.managed_node import ManagedNode
-from rmpe_ros.nodes.rclpy_messages import ImageConversionError
 from rmpe_ros.srv import EstimatePoses
 
 # So many requests of a burst are kept by DDS; the default is ten, and the others never answered.

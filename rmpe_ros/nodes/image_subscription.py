@@ -18,7 +18,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
-from rmpe_ros.nodes.rclpy_messages import compressed_to_rgb, image_to_rgb
+from rmpe_ros.io.messages import compressed_to_rgb, image_to_rgb
 
 try:
     from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks

@@ -20,7 +20,7 @@ from rmpe_ros.core.people import Axes, PeopleParameters, PeopleTracker
 from rmpe_ros.core.people_filter import CameraPose
 from rmpe_ros.core.sights import Ground, SightParameters, observe
 from rmpe_ros.core.skeletons import SKELETONS, Skeleton
-from rmpe_ros.io.messages import NANOSECONDS, stamp_nanoseconds
+from rmpe_ros.io.messages import NANOSECONDS, message_to_skeleton, stamp_nanoseconds
 from rmpe_ros.msg import PersonPoseArray, PersonStateArray, SkeletonInfo
 from rmpe_ros.nodes.diagnostics import make_status
 from rmpe_ros.nodes.diagnostics_publisher import DiagnosticsPublisher
@@ -32,7 +32,6 @@ from rmpe_ros.nodes.people_bridges import make_bridges
 from rmpe_ros.nodes.people_input import joint_positions, usable_poses
 from rmpe_ros.nodes.people_markers import people_markers
 from rmpe_ros.nodes.people_messages import people_message
-from rmpe_ros.nodes.rclpy_messages import message_to_skeleton
 
 _WARNING_PERIOD = 5.0
 # So many first characters of a warning tell what kind it is; numbers and names may follow.

@@ -21,7 +21,7 @@ from rclpy.timer import Timer
 from std_srvs.srv import SetBool
 
 from rmpe_ros.core.poses import Poses
-from rmpe_ros.io.messages import stamp_nanoseconds
+from rmpe_ros.io.messages import ImageConversionError, stamp_nanoseconds
 from rmpe_ros.msg import PersonPoseArray
 from rmpe_ros.nodes.camera_topics import CameraTopics, camera_names
 from rmpe_ros.nodes.debug_topics import DebugTopics
@@ -43,7 +43,7 @@ from rmpe_ros.nodes.node_pipeline import apply_settings, open_pipeline, return_m
 from rmpe_ros.nodes.node_process import run_node
 from rmpe_ros.nodes.parameter_tables import POSE_NODE
 from rmpe_ros.nodes.parameters import declare_parameters
-from rmpe_ros.nodes.rclpy_messages import ImageConversionError, poses_to_message
+from rmpe_ros.nodes.rclpy_messages import poses_to_message
 from rmpe_ros.pipeline import PosePipeline
 
 _WATCH_PERIOD = 1.0

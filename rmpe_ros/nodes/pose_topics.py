@@ -12,9 +12,9 @@ from rclpy.subscription import Subscription
 
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.skeletons import SKELETONS, Skeleton
+from rmpe_ros.io.messages import MessageError, message_to_poses, message_to_skeleton
 from rmpe_ros.msg import PersonPoseArray, SkeletonInfo
 from rmpe_ros.nodes.guarded_node import GuardedNode
-from rmpe_ros.nodes.rclpy_messages import MessageError, message_to_poses, message_to_skeleton
 
 # Far more than MAX_PEOPLE of body19 take; ten times as much memory is needed to unpack it.
 _MAX_BYTES = 4_000_000

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The conversions of `rmpe_ros.io.messages` with rclpy's message classes.
+"""The conversions of `rmpe_ros.io.messages` that make messages, with rclpy's message classes.
 
 Pure functions: they need the message classes, and no node, context or graph.
 """
@@ -7,71 +7,17 @@ Pure functions: they need the message classes, and no node, context or graph.
 from __future__ import annotations
 
 import array
-from collections.abc import Mapping
+from functools import partial
 
-import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point
 from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.skeletons import Skeleton
 from rmpe_ros.io import messages
-from rmpe_ros.io.messages import (
-    ENCODINGS,
-    ImageConversionError,
-    MessageClasses,
-    MessageError,
-    compressed_to_rgb,
-    image_to_rgb,
-    message_to_poses,
-    message_to_skeleton,
-)
 from rmpe_ros.msg import Keypoint, PersonPose, PersonPoseArray, SkeletonInfo
-
-__all__ = [
-    'ENCODINGS',
-    'ImageConversionError',
-    'MessageError',
-    'compressed_to_rgb',
-    'image_to_rgb',
-    'message_to_poses',
-    'message_to_skeleton',
-    'poses_to_message',
-    'rgb_to_compressed',
-    'rgb_to_image',
-    'skeleton_to_message',
-]
-
-
-def rgb_to_image(image: np.ndarray, header: Header) -> Image:
-    """See `rmpe_ros.io.messages`."""
-    return messages.rgb_to_image(image, header, _CLASSES)
-
-
-def rgb_to_compressed(image: np.ndarray, header: Header, *, quality: int = 90) -> CompressedImage:
-    """See `rmpe_ros.io.messages`."""
-    return messages.rgb_to_compressed(image, header, _CLASSES, quality=quality)
-
-
-def poses_to_message(
-    poses: Poses,
-    header: Header,
-    *,
-    image_size: tuple[int, int],
-    timings: Mapping[str, float] | None = None,
-) -> PersonPoseArray:
-    """See `rmpe_ros.io.messages`."""
-    return messages.poses_to_message(
-        poses, header, _CLASSES, image_size=image_size, timings=timings
-    )
-
-
-def skeleton_to_message(skeleton: Skeleton, header: Header | None = None) -> SkeletonInfo:
-    """See `rmpe_ros.io.messages`."""
-    return messages.skeleton_to_message(skeleton, header or Header(), _CLASSES)
 
 
 def _pack(values: NDArray) -> array.array:
@@ -81,7 +27,7 @@ def _pack(values: NDArray) -> array.array:
     return packed
 
 
-_CLASSES = MessageClasses(
+_CLASSES = messages.MessageClasses(
     time=Time,
     header=Header,
     image=Image,
@@ -93,3 +39,12 @@ _CLASSES = MessageClasses(
     skeleton_info=SkeletonInfo,
     pack=_pack,
 )
+
+rgb_to_image = partial(messages.rgb_to_image, classes=_CLASSES)
+rgb_to_compressed = partial(messages.rgb_to_compressed, classes=_CLASSES)
+poses_to_message = partial(messages.poses_to_message, classes=_CLASSES)
+
+
+def skeleton_to_message(skeleton: Skeleton, header: Header | None = None) -> SkeletonInfo:
+    """See `rmpe_ros.io.messages`."""
+    return messages.skeleton_to_message(skeleton, header or Header(), _CLASSES)

@@ -20,6 +20,7 @@ from rmpe_ros.core.camera import PinholeCamera
 from rmpe_ros.core.drawing import draw_poses
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.io.files import unused_path, write_file
+from rmpe_ros.io.messages import MessageError
 from rmpe_ros.msg import PersonPoseArray
 from rmpe_ros.nodes.annotations import foxglove_classes, image_annotations
 from rmpe_ros.nodes.diagnostics_publisher import DiagnosticsPublisher
@@ -30,7 +31,7 @@ from rmpe_ros.nodes.node_process import run_node
 from rmpe_ros.nodes.parameter_tables import VISUALIZER_NODE
 from rmpe_ros.nodes.parameters import declare_parameters
 from rmpe_ros.nodes.pose_topics import PoseTopics
-from rmpe_ros.nodes.rclpy_messages import MessageError, rgb_to_image
+from rmpe_ros.nodes.rclpy_messages import rgb_to_image
 from rmpe_ros.nodes.stamp_matcher import StampMatcher, header_key
 
 _IMAGE_DEPTH = 5

@@ -251,7 +251,8 @@ def detector_loss(
     """Quality focal loss on the scores, whose target is the box's IoU, and GIoU loss on the boxes
     of the assigned cells, weighted by that IoU, too (RTMDet).
     """
-    size = tuple(batch['images'].shape[1:3])
+    height, width = batch['images'].shape[1:3]
+    size = (height, width)
     logits, boxes = network(normalise_image(batch['images']))
     owners, qualities = torch.full_like(logits, -1).long(), torch.zeros_like(logits)
     with torch.no_grad():

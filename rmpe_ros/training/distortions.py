@@ -8,7 +8,7 @@ by `rmpe_ros.training.device_pixels`: one distribution, two ways to the same pix
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -113,8 +113,8 @@ def motion_kernel(length: int, angle: float) -> NDArray[np.float32]:
     kernel = np.zeros((length, length), np.float32)
     kernel[length // 2] = 1.0 / length
     turn = cv2.getRotationMatrix2D((length / 2 - 0.5, length / 2 - 0.5), angle, 1.0)
-    kernel = cv2.warpAffine(kernel, turn, (length, length))
-    return np.asarray(kernel / max(float(kernel.sum()), 1e-6), np.float32)
+    line = np.asarray(cv2.warpAffine(kernel, turn, (length, length)), np.float32)
+    return line / max(float(line.sum()), 1e-6)
 
 
 def color_tables(changes: list[ColorChange]) -> NDArray[np.uint8]:
@@ -129,8 +129,9 @@ def color_tables(changes: list[ColorChange]) -> NDArray[np.uint8]:
     return np.asarray((base[..., None] * cast).clip(0, 1) * 255, np.uint8)
 
 
-def distort(image: NDArray[np.uint8], distortion: Distortion) -> NDArray[np.uint8]:
+def distort(picture: NDArray[np.uint8], distortion: Distortion) -> NDArray[np.uint8]:
     """The picture (uint8 RGB) after `distortion`; the given one is not changed."""
+    image: NDArray[Any] = picture
     height, width = image.shape[:2]
     if distortion.small is not None:
         small = cv2.resize(image, distortion.small[::-1], interpolation=cv2.INTER_AREA)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -246,7 +247,7 @@ class PoseValidation:
         return map_points(np.concatenate(points), self.transforms), np.concatenate(masses)
 
     def __call__(self, network: nn.Module) -> dict[str, float]:
-        predicted, _ = self.predict(network)
+        predicted, _ = self.predict(cast(SstnSppe, network))
         scores = {}
         lengths = torso_lengths(self.joints, self.labelled, BODY19)
         correct = correct_keypoints(predicted, self.joints, self.labelled, lengths)

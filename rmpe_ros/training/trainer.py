@@ -99,7 +99,8 @@ class Trainer:
         log: Callable[[str], None] | None = None,
     ):
         self.device = torch.device(device)
-        self.network = network.to(self.device, memory_format=torch.channels_last)
+        # The stub of Module.to lacks memory_format.
+        self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._averaging = AveragedWeights(self.network, schedule.ema_decay)
         self.ema = self._averaging.average
         self.loss, self.batches, self.schedule = loss, batches, schedule

@@ -8,24 +8,21 @@ import time
 from collections.abc import Mapping
 from typing import TextIO
 
-from tqdm import tqdm
+from rmpe_ros.io.progress import Progress
 
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_PICTURES = 0.2  # of the bar
 
 
-class TrainingProgress:
-    """Shows a run on `stream`, of several the one with `title`."""
+class TrainingProgress(Progress):
+    """Shows a run on `stream` (stdout), of several the one with `title`."""
 
     def __init__(self, stream: TextIO | None = None, *, title: str = ''):
-        self._title = f' {title}' if title else ''
-        self._stream = stream or sys.stdout
-        self._bar: tqdm | None = None
-        if self._stream.isatty():
-            layout = '{percentage:3.0f}%|{bar}| {desc}'
-            self._bar = tqdm(total=1.0, file=self._stream, leave=False, bar_format=layout)
+        layout = '{percentage:3.0f}%|{bar}| {desc}'
+        super().__init__(1, '', stream=stream or sys.stdout, layout=layout)
+        self._run = f' {title}' if title else ''
         self._interval = SECONDS_BETWEEN_LINES if self._bar is None else SECONDS_BETWEEN_PICTURES
-        self._last, self._shown = time.monotonic(), -1
+        self._shown = -1
 
     def show(
         self,
@@ -53,16 +50,7 @@ class TrainingProgress:
 
     def say(self, line: str) -> None:
         """A line with the time of day, that does not tear the bar."""
-        line = f'{time.strftime("%H:%M:%S")}{self._title} {line}'
-        if self._bar is not None:
-            self._bar.write(line, file=self._stream)
-        else:
-            print(line, file=self._stream, flush=True)
-
-    def close(self) -> None:
-        """Take the bar away."""
-        if self._bar is not None:
-            self._bar.close()
+        super().say(f'{time.strftime("%H:%M:%S")}{self._run} {line}')
 
 
 def spell_duration(seconds: float) -> str:

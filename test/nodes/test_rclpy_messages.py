@@ -16,7 +16,7 @@ from std_msgs.msg import Header
 
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.skeletons import BODY19, COCO17, SKELETONS
-from rmpe_ros.nodes.rclpy_messages import (
+from rmpe_ros.io.messages import (
     ENCODINGS,
     ImageConversionError,
     MessageError,
@@ -24,6 +24,8 @@ from rmpe_ros.nodes.rclpy_messages import (
     image_to_rgb,
     message_to_poses,
     message_to_skeleton,
+)
+from rmpe_ros.nodes.rclpy_messages import (
     poses_to_message,
     rgb_to_compressed,
     rgb_to_image,

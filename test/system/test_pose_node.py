@@ -17,13 +17,8 @@ from rmpe_ros.msg import PersonPoseArray, SkeletonInfo
 from sensor_msgs.msg import CompressedImage, Image
 
 from rmpe_ros.core.skeletons import BODY19
-from rmpe_ros.nodes.rclpy_messages import (
-    compressed_to_rgb,
-    message_to_poses,
-    message_to_skeleton,
-    rgb_to_compressed,
-    rgb_to_image,
-)
+from rmpe_ros.io.messages import compressed_to_rgb, message_to_poses, message_to_skeleton
+from rmpe_ros.nodes.rclpy_messages import rgb_to_compressed, rgb_to_image
 from rmpe_ros.nodes.stamp_matcher import header_key
 
 from .conftest import PATIENCE, new_header

@@ -123,6 +123,7 @@ class Fusion(nn.Module):
         sources = list(branches)
         fused = []
         for target, paths in enumerate(self.paths):
+            assert isinstance(paths, nn.ModuleList)
             parts = [path(x) for path, x in zip(paths, sources, strict=True)]
             total = 2 * parts[0]
             for part in parts[1:]:
@@ -193,6 +194,9 @@ class LiteHrnet(nn.Module):
     out the last stages, and with each the smallest branch. H and W are multiples of `step`, the
     largest stride. Raises ValueError when they are not.
     """
+
+    scale: Tensor
+    shift: Tensor
 
     def __init__(self, width: int = 40, *, stages: int = len(MODULES)):
         super().__init__()
