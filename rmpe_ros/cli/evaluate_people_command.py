@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rmpe_ros.cli.errors import fail
+from rmpe_ros.io.file_guard import writes
 
 # Column heading, key of the summary, digits.
 _COLUMNS = (
@@ -62,6 +63,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument('--by-scene', action='store_true', help='a table for each scene, too')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the numbers')
+    writes(parser, '--json')
     parser.set_defaults(run=run)
 
 

@@ -16,6 +16,7 @@ from rmpe_ros.cli.evaluate_command import (
     run_models,
 )
 from rmpe_ros.cli.predict_command import add_pipeline_options, open_pipeline
+from rmpe_ros.io.file_guard import writes
 
 
 def add_parser(subparsers: Any) -> None:
@@ -35,6 +36,7 @@ def add_parser(subparsers: Any) -> None:
     )
     add_pipeline_options(parser)
     add_detector_options(parser)
+    writes(parser, '--out')
     parser.set_defaults(run=run, gt_boxes=False)
 
 

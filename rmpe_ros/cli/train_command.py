@@ -140,7 +140,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         'GPU and fp32 on a CPU)',
     )
     machine.add_argument('--threads', type=positive_number, help='CPU threads (default: all cores)')
-    reads(parser, '--data', '--pgpg', '--pretrained', '--init', '--parallel')
+    reads(parser, '--data', '--pgpg', '--pretrained', '--init', '--parallel', '--teacher')
     derives(parser, targets=lambda args: [Target(args.out / 'checkpoint.pt', '--out')])
     parser.set_defaults(run=run)
 

@@ -91,8 +91,8 @@ def test_names_are_unique(table):
     ('parameter', 'value', 'reason'),
     [
         (lookup(POSE_NODE, 'min_score'), 1, 'min_score must be a double such as 1.0, got 1'),
-        (lookup(POSE_NODE, 'min_score'), 1.5, 'min_score must be in 0 … 1, got 1.5'),
-        (lookup(POSE_NODE, 'min_score'), float('nan'), 'min_score must be in 0 … 1, got nan'),
+        (lookup(POSE_NODE, 'min_score'), 1.5, 'min_score must be in -1 … 1, got 1.5'),
+        (lookup(POSE_NODE, 'min_score'), float('nan'), 'min_score must be in -1 … 1, got nan'),
         (lookup(POSE_NODE, 'threads'), -1, 'threads must be in 0 … 256, got -1'),
         (lookup(POSE_NODE, 'threads'), True, 'threads must be a int such as 1, got True'),
         (
