@@ -34,14 +34,15 @@ def usable_poses(message: Any, skeleton: Skeleton) -> tuple[Poses, list[Any], li
             )
         else:
             kept.append(person)
-    return message_to_poses(_People(message.skeleton, kept), skeleton), kept, warnings
+    return message_to_poses(_Kept(message, kept), skeleton), kept, warnings
 
 
-class _People:
-    """The part of a PersonPoseArray that `message_to_poses` reads."""
+class _Kept:
+    """Some people of a PersonPoseArray: the part of one that `message_to_poses` reads."""
 
-    def __init__(self, skeleton: str, people: list[Any]) -> None:
-        self.skeleton, self.people = skeleton, people
+    def __init__(self, message: Any, people: list[Any]) -> None:
+        self.skeleton, self.people = message.skeleton, people
+        self.image_width, self.image_height = message.image_width, message.image_height
 
 
 def joint_positions(

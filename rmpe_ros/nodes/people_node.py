@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
@@ -25,6 +24,7 @@ from rmpe_ros.msg import PersonPoseArray, PersonStateArray, SkeletonInfo
 from rmpe_ros.nodes.diagnostics import make_status
 from rmpe_ros.nodes.diagnostics_publisher import DiagnosticsPublisher
 from rmpe_ros.nodes.frame_lookup import FrameLookup
+from rmpe_ros.nodes.guarded_node import GuardedNode
 from rmpe_ros.nodes.node_process import run_node
 from rmpe_ros.nodes.parameter_tables import PEOPLE_NODE
 from rmpe_ros.nodes.parameters import declare_parameters
@@ -38,7 +38,7 @@ _WARNING_PERIOD = 5.0
 _KIND = 24
 
 
-class PeopleNode(Node):
+class PeopleNode(GuardedNode):
     """Subscribes `poses_3d` or `poses`, `camera_info`, `skeleton`.
 
     Publishes `people`, one message for each of the poses', `people/markers` while somebody listens,
@@ -47,7 +47,6 @@ class PeopleNode(Node):
 
     def __init__(self) -> None:
         super().__init__('people_node')
-        self.exit_code: int | None = None
         self._settings = declare_parameters(self, PEOPLE_NODE, self._change)
         self._sights, self._tracker = SightParameters(), PeopleTracker()
         self._change(self._settings)
@@ -72,7 +71,9 @@ class PeopleNode(Node):
             PersonPoseArray, self._settings['source'], self._on_poses, 10
         )
         self._topic = poses.topic_name
-        self._diagnostics = DiagnosticsPublisher(self, {'people': self._status})
+        self._diagnostics = DiagnosticsPublisher(
+            self, {'people': self._status, 'node': self.faults.status}
+        )
         self.get_logger().info(f'ready: people from {self._topic}')
 
     def stop(self) -> None:
@@ -109,7 +110,7 @@ class PeopleNode(Node):
             poses, positions, warnings = self._read(message)
             sights = observe(
                 poses,
-                self._checked_camera(),
+                self._checked_camera().for_image(message.image_height, message.image_width),
                 image_size=(message.image_height, message.image_width),
                 positions=positions,
                 ground=ground,
