@@ -7,8 +7,6 @@ recipe=$(dirname "$0")/people.yaml
 mkdir -p "$out"
 rmpe train sppe --model standard --data "$recipe" --data-root "$data" --out "$out/sppe" --pretrained "$tinypose" \
     --teacher "$tinypose" --frozen-blocks 2 --batch 16 --steps 900 --warmup 60 --learning-rate 4e-4 --encoder-factor 0.5
-rmpe train localisation --model standard --data "$recipe" --data-root "$data" --out "$out/localisation" \
-    --init "$out/sppe/best.pt" --batch 32 --steps 880 --warmup 30 --learning-rate 1e-3 --encoder-factor 0.4
-rmpe export pose "$out/localisation/checkpoint.pt" "$out/unscored.onnx" --model standard --name standard --model-version 0.2.0 \
+rmpe export pose "$out/sppe/best.pt" "$out/unscored.onnx" --model standard --name standard --model-version 0.2.0 \
     --data "$recipe" --data-root "$data"
 rmpe fit-score --pose "$out/unscored.onnx" --annotations "$data/val.json" --images "$data/images" --out "$out/standard.onnx"
