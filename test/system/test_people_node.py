@@ -139,7 +139,6 @@ def test_without_depth_the_ground_tells_and_nobody_is_nobody(start_node, topics)
     assert topics.send(message(Poses.empty(BODY19), 60.0), topics.poses).people == []
 
 
-@pytest.mark.xfail(reason='under the guarded executor it does not end on a signal after this')
 def test_bad_input_is_told_and_nothing_dies(peer, start_node, topics):
     node = start_node(*NODE)
     poses, points, _ = somebody(3.0, 0.0)
