@@ -165,7 +165,7 @@ def test_bad_input_is_told_and_nothing_dies(peer, start_node, topics):
     unknown = message(poses, 1.4, points)
     unknown.skeleton = 'octopus'
     answer = topics.send(unknown)
-    assert "skeleton 'octopus' is not published" in answer.problem
+    assert "skeleton 'octopus' is unknown and not published" in answer.problem
     assert len(answer.people) == 1
     assert answer.people[0].unseen > 0
     sizeless = message(poses, 1.5, points)
