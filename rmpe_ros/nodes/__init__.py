@@ -4,15 +4,21 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-_NODES = frozenset(
-    ('pose_node', 'visualizer_node', 'image_source_node', 'lift_node', 'hri_bridge_node')
-)
-
+_NODES = frozenset(path.stem for path in Path(__file__).parent.glob('*_node.py'))
 
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def on_ending_signals(handler: Callable[[int, FrameType | None], None]) -> None:
+    """Have `handler` called for SIGINT and SIGTERM, also when the parent has blocked them."""
+    for number in ENDING_SIGNALS:
+        signal.signal(number, handler)
+    if hasattr(signal, 'pthread_sigmask'):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:
@@ -29,7 +35,4 @@ def _runs_a_node() -> bool:
 # A signal that comes while a node is still being imported, half a second at times, ends it at once
 # and without a traceback; later on `run_node` takes care of signals.
 if _runs_a_node():
-    for number in ENDING_SIGNALS:
-        signal.signal(number, _end)
-    if hasattr(signal, 'pthread_sigmask'):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
+    on_ending_signals(_end)
