@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run one node as a process: clean start, clean stop on SIGINT and SIGTERM, an honest exit code."""
+"""Run one node as a process: clean start, clean stop on signals, an honest exit code."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class RunnableNode(Protocol):
 def run_node(make_node: Callable[[], Node], name: str, args: list[str] | None = None) -> int:
     """Initialise ROS, run the node that `make_node` gives, and return the exit code.
 
-    0 after SIGINT, SIGTERM or when the node has finished its work; 1, with one line that says why,
-    when the node could not start (ValueError, OSError). What callbacks raise ends nothing, see
-    `Faults`.
+    0 after SIGINT, SIGTERM, SIGHUP or when the node has finished its work; 1, with one line that
+    says why, when the node could not start (ValueError, OSError). What callbacks raise ends
+    nothing, see `Faults`.
     """
     stopping = False
 

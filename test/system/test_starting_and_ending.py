@@ -27,12 +27,28 @@ HEAVY_MB = 128
 
 
 @pytest.mark.parametrize('name', NODES)
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_at_once_ends_it_without_a_traceback(start_node, name, number):
     node = start_node(name, ready=False)
     node.signal(number)
     assert node.wait(PATIENCE) == 0
     assert node.log_text() == ''
+
+
+@pytest.mark.parametrize('name', ['pose_node', 'visualizer_node', 'lift_node', 'people_node'])
+def test_the_end_of_the_terminal_ends_it_cleanly_except_under_nohup(start_node, name):
+    node = start_node(name)
+    node.signal(signal.SIGHUP)
+    assert node.wait(PATIENCE) == 0
+    assert 'stopped' in node.log_text()
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does, for its children
+    try:
+        node = start_node(name)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    node.signal(signal.SIGHUP)
+    assert node.wait(2) is None
+    assert node.stop() == 0
 
 
 @pytest.mark.parametrize('name', NODES)
