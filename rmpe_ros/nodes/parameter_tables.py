@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from rmpe_ros.core.limits import MAX_PEOPLE
 from rmpe_ros.core.people import PeopleParameters
 from rmpe_ros.core.pose_nms import PoseNmsParameters
 from rmpe_ros.core.sights import SightParameters
@@ -111,7 +112,7 @@ POSE_NODE = (
     ),
     Parameter(
         'max_people',
-        30,
+        MAX_PEOPLE,
         'At most so many boxes, the best ones, get a pose: bounds the time of a frame; 0: all.',
         0,
         1000,
