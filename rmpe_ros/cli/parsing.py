@@ -34,7 +34,7 @@ class Parser(argparse.ArgumentParser):
         """The parser of the command that was given."""
         for action in self._actions:
             if isinstance(action, argparse._SubParsersAction):
-                chosen = action.choices.get(getattr(parsed, action.dest, None))
+                chosen = action.choices.get(getattr(parsed, action.dest, None) or '')
                 if isinstance(chosen, Parser):
                     return chosen._chosen(parsed)
         return self
