@@ -14,7 +14,7 @@ class Parser(argparse.ArgumentParser):
     """Says what was probably meant by an unknown command, option or choice."""
 
     # argparse is typed by overloads that say nothing more.
-    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         parsed, unknown = self.parse_known_args(args, namespace)
         if unknown:
             self._chosen(parsed)._refuse(unknown)
