@@ -29,6 +29,9 @@ from rmpe_ros.engines.half_precision import to_half_precision
 from rmpe_ros.engines.onnxruntime import OnnxRuntimeEngine
 from rmpe_ros.engines.parity import example_inputs, point_differences
 from rmpe_ros.io.files import write_file
+from rmpe_ros.networks.backbones.lite_hrnet import LiteHrnetSppe
+from rmpe_ros.networks.backbones.unshuffled import UnshuffledSppe
+from rmpe_ros.networks.localisation import LiteHrnetLocalisation, UnshuffledLocalisation
 from rmpe_ros.networks.person_detector import QUERIES, DetectorGraph, PersonDetector
 from rmpe_ros.networks.sstn_sppe import SstnSppe
 
@@ -91,6 +94,18 @@ class PoseGraph(nn.Module):
         mass = mass.clamp(1e-4, 1 - 1e-4)
         score = torch.sigmoid(self.slope * torch.log(mass / (1 - mass)) + self.offset)
         return torch.cat([points, score.unsqueeze(2)], dim=2), theta
+
+
+def in_fewer_operations(network: SstnSppe) -> SstnSppe:
+    """The same network, with what a run-time is slow at rewritten where that is known."""
+    sppe, localisation = network.sppe, network.localisation
+    if isinstance(sppe, LiteHrnetSppe):
+        sppe = UnshuffledSppe(sppe)
+    if isinstance(localisation, LiteHrnetLocalisation):
+        localisation = UnshuffledLocalisation(localisation)
+    rewritten = SstnSppe(sppe, network.size, sstn=False)
+    rewritten.localisation = localisation
+    return rewritten.eval()
 
 
 def fit_score_calibration(
@@ -208,7 +223,7 @@ def export_pose(
     """
     graph = PoseGraph(network, calibration)
     model = make_onnx(
-        graph,
+        PoseGraph(in_fewer_operations(network), calibration),
         example_crops(network, 2),
         input_name='crops',
         output_names=('keypoints', 'theta'),

@@ -7,11 +7,18 @@ person's true box lies in it: a zoom and a shift, since crops keep their aspect 
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rmpe_ros.networks.backbones.lite_hrnet import LiteHrnet
+from rmpe_ros.networks.backbones.unshuffled import (
+    Layout,
+    UnshuffledLiteHrnet,
+    refitted_chain,
+)
 from rmpe_ros.networks.stn import full_precision
 
 STAGES = 2
@@ -63,3 +70,18 @@ class LiteHrnetLocalisation(nn.Module):
         zoom, none = torch.exp(offset[:, 0]), torch.zeros_like(offset[:, 0])
         rows = [zoom, none, offset[:, 1], none, zoom, offset[:, 2]]
         return torch.stack(rows, dim=1).reshape(-1, 2, 3)
+
+
+class UnshuffledLocalisation(nn.Module):
+    """The same answer in fewer operations, for export; it holds a copy of the weights."""
+
+    def __init__(self, localisation: LiteHrnetLocalisation):
+        super().__init__()
+        self.encoder = UnshuffledLiteHrnet(localisation.encoder)
+        plain = Layout.plain(CELL)
+        self.squeeze = refitted_chain(localisation.squeeze, self.encoder.layouts[-1], plain)
+        self.hidden = copy.deepcopy(localisation.hidden)
+        self.offset = copy.deepcopy(localisation.offset)
+
+    forward = LiteHrnetLocalisation.forward
+    bounded = staticmethod(LiteHrnetLocalisation.bounded)

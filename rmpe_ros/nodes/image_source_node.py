@@ -22,6 +22,7 @@ from rmpe_ros.nodes.parameter_tables import ImageSourceSettings
 from rmpe_ros.nodes.parameters import declare_parameters
 from rmpe_ros.nodes.pose_topics import subscribe_people
 from rmpe_ros.nodes.rclpy_messages import rgb_to_compressed, rgb_to_image
+from rmpe_ros.nodes.shared_memory import room_for_images
 from rmpe_ros.nodes.stamp_matcher import HeaderKey, header_key
 
 _ATTEMPTS = 3
@@ -55,6 +56,7 @@ class ImageSourceNode(GuardedNode):
             self._publisher = self.create_publisher(CompressedImage, f'{topic}/compressed', 5)
         else:
             self._publisher = self.create_publisher(Image, topic, 5)
+        self._check_room = room_for_images(self.faults, self._publisher.topic_name)
         if self._settings.wait_for_answer > 0:
             subscribe_people(self, 'poses', self._on_poses, depth=5)
         self._diagnostics = DiagnosticsPublisher(self, {'node': self.faults.status})
@@ -167,7 +169,9 @@ class ImageSourceNode(GuardedNode):
         header = Header(frame_id=self._frame_id(item), stamp=self.get_clock().now().to_msg())
         self._expected = {*self._expected, header_key(header)}
         to_message = rgb_to_compressed if self._settings.compressed else rgb_to_image
-        self._publisher.publish(to_message(item.image, header))
+        message = to_message(item.image, header)
+        self._check_room(message)
+        self._publisher.publish(message)
 
     def _frame_id(self, item: SourceImage) -> str:
         name = item.path.name if item.path is not None else self._source

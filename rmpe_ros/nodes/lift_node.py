@@ -24,6 +24,7 @@ from rmpe_ros.nodes.node_process import run_node
 from rmpe_ros.nodes.parameter_tables import LiftSettings
 from rmpe_ros.nodes.parameters import declare_parameters
 from rmpe_ros.nodes.pose_topics import PoseTopics
+from rmpe_ros.nodes.shared_memory import room_for_images
 
 
 class LiftNode(GuardedNode):
@@ -57,6 +58,7 @@ class LiftNode(GuardedNode):
             QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
+        self._check_room = room_for_images(self.faults, depth.topic_name)
         self._diagnostics = DiagnosticsPublisher(self, {'node': self.faults.status})
         self.get_logger().info(f'ready: depth from {depth.topic_name}')
 
@@ -70,6 +72,7 @@ class LiftNode(GuardedNode):
             self._lift_all(self._pairs.put_left(stamp_nanoseconds(message.header), message))
 
     def _on_depth(self, message: Image) -> None:
+        self._check_room(message)
         if self._somebody_listens():
             self._lift_all(self._pairs.put_right(stamp_nanoseconds(message.header), message))
 

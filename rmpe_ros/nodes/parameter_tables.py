@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from rmpe_ros.core.limits import MAX_PEOPLE
 from rmpe_ros.core.people import PeopleParameters
 from rmpe_ros.core.pose_nms import PoseNmsParameters
 from rmpe_ros.core.sights import SightParameters
@@ -168,7 +169,7 @@ class PoseSettings:
         dynamic=True,
     )
     max_people: int = parameter(
-        30,
+        MAX_PEOPLE,
         'At most so many boxes, the best ones, get a pose: bounds the time of a frame; 0: all.',
         0,
         1000,
