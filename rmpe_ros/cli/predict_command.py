@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from rmpe_ros.io.images import SourceImage
     from rmpe_ros.pipeline import PosePipeline
 
+# As `core.seldom_detection` has it, whose import would make `rmpe --help` slow.
+DETECT_EVERY = 3
 # Below this many pixels (the shorter side) nobody can be recognised; worth a remark.
 _TOO_SMALL = 16
 
@@ -67,11 +69,24 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         '--smooth', action='store_true', help='take the jitter off their joints; implies --track'
     )
+    add_stream_option(parser)
     add_pipeline_options(parser)
     reads(parser, 'path', '--annotations')
     writes(parser, '--json')
     derives(parser, targets=_pictures_to_write, inputs=_files_to_read)
     parser.set_defaults(run=run)
+
+
+def add_stream_option(parser: argparse.ArgumentParser) -> None:
+    """The option of every command that runs the pipeline over videos."""
+    parser.add_argument(
+        '--detect-every',
+        type=positive_number,
+        default=DETECT_EVERY,
+        metavar='N',
+        help='of a video, detect people in every Nth image, and follow them in the others '
+        '(default: %(default)s)',
+    )
 
 
 def add_pipeline_options(parser: argparse.ArgumentParser, *, everybody: bool = False) -> None:
@@ -191,7 +206,7 @@ class _Prediction:
         self.pictures = (
             DrawnFiles(args.out, color_by=args.color_by, boxes=args.boxes) if args.out else None
         )
-        self.tracks = _Tracks(smooth=args.smooth) if args.track or args.smooth else None
+        self.finder = _Finder(args, pipeline, progress.say)
         self.names: set[str] = set()
         self.results: list[dict[str, Any]] = []
         self.milliseconds: list[float] = []
@@ -210,10 +225,8 @@ class _Prediction:
                 self.progress.say(f'{item.path}: {width}x{height} pixels is too small for a person')
             if item.warning:
                 self.progress.say(f'rmpe predict: warning: {item.warning}')
-            poses = self.pipeline(item.image)
+            poses = self.finder.find(item)
             self.milliseconds.append(self.pipeline.timings['total'])
-            if self.tracks:
-                poses = self.tracks.follow(item, poses, self.progress.say)
             self.people += len(poses)
             if self.args.json:
                 self._collect(item, poses)
@@ -266,35 +279,45 @@ class _Prediction:
         return ', '.join(parts)
 
 
-class _Tracks:
-    """Follows people through each video or webcam; photos have nobody to follow."""
+class _Finder:
+    """Finds the people in photos, and follows them through each video or webcam."""
 
-    def __init__(self, *, smooth: bool) -> None:
+    def __init__(
+        self, args: argparse.Namespace, pipeline: 'PosePipeline', say: 'Callable[[str], None]'
+    ) -> None:
         from rmpe_ros.core.one_euro import OneEuroParameters
-        from rmpe_ros.core.tracking import PoseTracker, TrackingParameters
+        from rmpe_ros.core.tracking import TrackingParameters
+        from rmpe_ros.pose_stream import PoseStream
 
-        smoothing = OneEuroParameters() if smooth else None
-        self._tracker = PoseTracker(TrackingParameters(smoothing=smoothing))
+        smoothing = OneEuroParameters() if args.smooth else None
+        self._tracks = args.track or args.smooth
+        self._pipeline, self._say = pipeline, say
+        self._people = PoseStream(
+            pipeline,
+            detect_every=args.detect_every,
+            tracking=TrackingParameters(smoothing=smoothing) if self._tracks else None,
+        )
         self._stream: str | None = None
         self._has_told = False
 
-    def follow(self, item: 'SourceImage', poses: 'Poses', say: 'Callable[[str], None]') -> 'Poses':
+    def find(self, item: 'SourceImage') -> 'Poses':
         from rmpe_ros.io.images import USUAL_RATE
 
+        assert item.image is not None
         if item.frame is None:
-            if not self._has_told:
+            if self._tracks and not self._has_told:
                 self._has_told = True
-                say(
+                self._say(
                     '--track and --smooth follow people through videos and webcams; photos are '
                     'left without numbers'
                 )
-            return poses
+            return self._pipeline(item.image)
         stream = item.name.partition('#')[0]
         if stream != self._stream or item.frame == 0:
-            self._tracker.reset()
+            self._people.reset()
             self._stream = stream
         seconds = item.frame / (item.rate or USUAL_RATE) if item.time is None else item.time
-        return self._tracker.update(poses, seconds)
+        return self._people(item.image, seconds)
 
 
 def _files_to_read(args: argparse.Namespace) -> 'Iterator[Path]':
