@@ -5,8 +5,9 @@ SHELL := /bin/bash
 PYTHON ?= python3
 SOURCE ?= .build/photos
 ARGS ?=
-bootstrap := $(PYTHON) scripts/bootstrap.py
-environment := source .build/environment.sh
+DISTRO ?= kilted
+bootstrap := $(PYTHON) scripts/bootstrap.py --distro $(DISTRO)
+environment := source .build/$(if $(filter-out kilted,$(DISTRO)),$(DISTRO)/)environment.sh
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint build lock clean
@@ -19,12 +20,12 @@ demo: ## photos of people through the real nodes, results in out/; SOURCE=file, 
 	@$(bootstrap) --with demo
 	@$(environment) && rmpe demo --source "$(SOURCE)" $(ARGS)
 
-test: ## what CI runs: ruff, mypy and all tests; ARGS='-k name -x' goes to pytest
+test: ## what CI runs: ruff, mypy and all tests; ARGS='-k name -x' goes to pytest, DISTRO=jazzy is another ROS 2
 	@$(bootstrap) --with test,train,demo
 	@$(environment) && ruff check . && mypy && python -m pytest $(ARGS)
 
 lint: ## ruff and mypy only
-	@$(bootstrap) --only venv --with test
+	@$(PYTHON) scripts/bootstrap.py --only venv --with test
 	@source .venv/bin/activate && ruff check . && mypy
 
 build: ## the environment and the package, nothing else; then: source .build/environment.sh

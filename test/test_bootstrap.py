@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / 'scripts'))
 
+import bootstrap
 import demo_photos
 import quiet_command
 import ros_environment
@@ -128,7 +129,9 @@ def test_own_build_does_not_count_as_a_sourced_ros(tmp_path: Path):
     assert ros_environment.sourced_prefixes(mixed, tmp_path) == ['/opt/ros/jazzy']
 
 
-def make_environment(tmp_path: Path, *, sourced: bool) -> dict[str, str]:
+def make_environment(
+    tmp_path: Path, *, sourced: bool, distro: str = 'kilted'
+) -> dict[str, str]:
     """The environment of a built package below tmp_path, in a shell that has seen ROS 2 Jazzy."""
     (tmp_path / 'config').mkdir()
     (tmp_path / 'config' / 'fastdds_shared_memory.xml').touch()
@@ -147,6 +150,7 @@ def make_environment(tmp_path: Path, *, sourced: bool) -> dict[str, str]:
         install=tmp_path / 'install',
         sourced=sourced,
         environ=environ,
+        distro=distro,
     )
 
 
@@ -168,6 +172,38 @@ def test_environment_without_ros_keeps_foreign_paths_out(tmp_path: Path):
     assert variables['ROS_DISTRO'] == 'kilted'
     assert 'FASTDDS_DEFAULT_PROFILES_FILE' in variables
     assert 'FASTRTPS_DEFAULT_PROFILES_FILE' not in variables
+
+
+def test_another_ros_has_its_own_folders_and_profile(tmp_path: Path):
+    kilted, jazzy = bootstrap.Bootstrap([]), bootstrap.Bootstrap([], 'jazzy')
+    assert kilted.venv_folder == ROOT / '.venv'
+    assert jazzy.venv_folder == ROOT / '.build' / 'jazzy' / '.venv'
+    assert kilted.install_folder == ROOT / '.build' / 'colcon' / 'install'
+    assert jazzy.install_folder == ROOT / '.build' / 'jazzy' / 'colcon' / 'install'
+    variables = make_environment(tmp_path, sourced=False, distro='jazzy')
+    assert variables['ROS_DISTRO'] == 'jazzy'
+    assert 'FASTRTPS_DEFAULT_PROFILES_FILE' in variables
+
+
+def test_another_ros_is_not_taken_where_one_is_sourced(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv('AMENT_PREFIX_PATH', '/opt/ros/kilted')
+    with pytest.raises(quiet_command.StepFailed, match=r'/opt/ros/kilted is sourced'):
+        bootstrap.Bootstrap([], 'jazzy').make(last_step='venv')
+
+
+@pytest.mark.parametrize('distro', ros_environment.WHEELS_DISTROS)
+def test_each_ros_is_pinned_beside_the_same_of_all_else(distro: str):
+    """Of what sets share every environment has one version."""
+
+    def pins(name: str) -> set[str]:
+        lines = (ROOT / 'requirements' / f'{name}.txt').read_text(encoding='utf-8').splitlines()
+        return {line for line in lines if '==' in line}
+
+    names = {line.partition('==')[0] for line in pins('runtime') | pins('test')}
+    shared = {line for line in pins(f'ros-{distro}') if line.partition('==')[0] in names}
+    assert len(shared) > 5
+    assert shared <= pins('runtime') | pins('test')
+    assert any(line.startswith(f'ros-{distro}-rclpy==') for line in pins(f'ros-{distro}'))
 
 
 def test_environment_script_survives_spaces_and_keeps_the_path(tmp_path: Path):
