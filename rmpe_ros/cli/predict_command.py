@@ -7,8 +7,14 @@ import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rmpe_ros.cli.argument_types import add_size_limit, positive_number, share
+from rmpe_ros.cli.argument_types import (
+    add_size_limit,
+    natural_number,
+    positive_number,
+    share,
+)
 from rmpe_ros.cli.errors import fail
+from rmpe_ros.core.limits import MAX_PEOPLE
 from rmpe_ros.io.file_guard import Target, derives, reads, writes
 
 if TYPE_CHECKING:
@@ -19,6 +25,8 @@ if TYPE_CHECKING:
     from rmpe_ros.io.images import SourceImage
     from rmpe_ros.pipeline import PosePipeline
 
+# As `core.seldom_detection` has it, whose import would make `rmpe --help` slow.
+DETECT_EVERY = 3
 # Below this many pixels (the shorter side) nobody can be recognised; worth a remark.
 _TOO_SMALL = 16
 
@@ -61,6 +69,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         '--smooth', action='store_true', help='take the jitter off their joints; implies --track'
     )
+    add_stream_option(parser)
     add_pipeline_options(parser)
     reads(parser, 'path', '--annotations')
     writes(parser, '--json')
@@ -68,22 +77,45 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
-    """The options of every command that runs the pipeline; see `open_pipeline`."""
+def add_stream_option(parser: argparse.ArgumentParser) -> None:
+    """The option of every command that runs the pipeline over videos."""
+    parser.add_argument(
+        '--detect-every',
+        type=positive_number,
+        default=DETECT_EVERY,
+        metavar='N',
+        help='of a video, detect people in every Nth image, and follow them in the others '
+        '(default: %(default)s)',
+    )
+
+
+def add_pipeline_options(parser: argparse.ArgumentParser, *, everybody: bool = False) -> None:
+    """The options of every command that runs the pipeline; see `open_pipeline`.
+
+    everybody: without the limit of people that the nodes have, unless it is asked for.
+    """
     group = parser.add_argument_group('pipeline')
-    group.add_argument('--detector', metavar='MODEL', help='shipped name or .onnx file')
+    group.add_argument(
+        '--detector',
+        metavar='MODEL',
+        help='person detector: shipped name or .onnx file (default: detector)',
+    )
     group.add_argument(
         '--pose',
         metavar='MODEL',
-        help='shipped name (lite, lite_int8, standard) or .onnx file',
+        help='pose network: shipped name (lite, lite_int8, standard) or .onnx file (default: lite)',
     )
     group.add_argument(
-        '--threads', type=positive_number, metavar='N', help='per model (default: physical cores)'
+        '--threads',
+        type=positive_number,
+        metavar='N',
+        help='CPU threads for each model (default: physical cores)',
     )
     group.add_argument(
         '--backend',
         metavar='NAME',
-        help='tensorrt, tensorrt_rtx, onnxruntime_cuda or onnxruntime (default: the best here)',
+        help='what runs the models: tensorrt, tensorrt_rtx, onnxruntime_cuda or onnxruntime '
+        '(default: the best here)',
     )
     group.add_argument(
         '--precision', choices=('fp32', 'fp16'), default='fp32', help='of TensorRT engines'
@@ -94,8 +126,13 @@ def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
         metavar='S',
         help='leave out people below this score, 0 to 1 (default: as the pose model suggests)',
     )
+    most = 'all' if everybody else f'{MAX_PEOPLE} as in the nodes, 0: all'
     group.add_argument(
-        '--max-people', type=positive_number, metavar='N', help='look at the N best boxes only'
+        '--max-people',
+        type=natural_number,
+        default=None if everybody else MAX_PEOPLE,
+        metavar='N',
+        help=f'look at the N best boxes only (default: {most})',
     )
     group.add_argument(
         '--pose-nms',
@@ -117,7 +154,7 @@ def open_pipeline(args: argparse.Namespace) -> 'PosePipeline':
         args.pose,
         pose_nms=args.pose_nms or DEFAULT_POSE_NMS,
         min_score=args.min_score,
-        max_people=args.max_people,
+        max_people=args.max_people or None,
         threads=args.threads,
         backend=args.backend or 'auto',
         precision=args.precision,
@@ -169,7 +206,7 @@ class _Prediction:
         self.pictures = (
             DrawnFiles(args.out, color_by=args.color_by, boxes=args.boxes) if args.out else None
         )
-        self.tracks = _Tracks(smooth=args.smooth) if args.track or args.smooth else None
+        self.finder = _Finder(args, pipeline, progress.say)
         self.names: set[str] = set()
         self.results: list[dict[str, Any]] = []
         self.milliseconds: list[float] = []
@@ -187,11 +224,9 @@ class _Prediction:
             if min(height, width) < _TOO_SMALL:
                 self.progress.say(f'{item.path}: {width}x{height} pixels is too small for a person')
             if item.warning:
-                self.progress.say(f'warning: {item.warning}')
-            poses = self.pipeline(item.image)
+                self.progress.say(f'rmpe predict: warning: {item.warning}')
+            poses = self.finder.find(item)
             self.milliseconds.append(self.pipeline.timings['total'])
-            if self.tracks:
-                poses = self.tracks.follow(item, poses, self.progress.say)
             self.people += len(poses)
             if self.args.json:
                 self._collect(item, poses)
@@ -218,7 +253,7 @@ class _Prediction:
 
     def _fail(self, line: str) -> None:
         self.failures += 1
-        self.progress.say(f'error: {line}')
+        self.progress.say(f'rmpe predict: error: {line}')
 
     def finish(self) -> None:
         """Complete all files, also after an interruption."""
@@ -241,39 +276,48 @@ class _Prediction:
         if self.milliseconds:
             parts.append(f'{statistics.median(self.milliseconds):.1f} ms per image (p50)')
         parts += [f'pictures in {self.args.out}'] if self.args.out else []
-        parts += [f'poses in {self.args.json}'] if self.args.json else []
         return ', '.join(parts)
 
 
-class _Tracks:
-    """Follows people through each video or webcam; photos have nobody to follow."""
+class _Finder:
+    """Finds the people in photos, and follows them through each video or webcam."""
 
-    def __init__(self, *, smooth: bool) -> None:
+    def __init__(
+        self, args: argparse.Namespace, pipeline: 'PosePipeline', say: 'Callable[[str], None]'
+    ) -> None:
         from rmpe_ros.core.one_euro import OneEuroParameters
-        from rmpe_ros.core.tracking import PoseTracker, TrackingParameters
+        from rmpe_ros.core.tracking import TrackingParameters
+        from rmpe_ros.pose_stream import PoseStream
 
-        smoothing = OneEuroParameters() if smooth else None
-        self._tracker = PoseTracker(TrackingParameters(smoothing=smoothing))
+        smoothing = OneEuroParameters() if args.smooth else None
+        self._tracks = args.track or args.smooth
+        self._pipeline, self._say = pipeline, say
+        self._people = PoseStream(
+            pipeline,
+            detect_every=args.detect_every,
+            tracking=TrackingParameters(smoothing=smoothing) if self._tracks else None,
+        )
         self._stream: str | None = None
         self._has_told = False
 
-    def follow(self, item: 'SourceImage', poses: 'Poses', say: 'Callable[[str], None]') -> 'Poses':
+    def find(self, item: 'SourceImage') -> 'Poses':
         from rmpe_ros.io.images import USUAL_RATE
 
+        assert item.image is not None
         if item.frame is None:
-            if not self._has_told:
+            if self._tracks and not self._has_told:
                 self._has_told = True
-                say(
+                self._say(
                     '--track and --smooth follow people through videos and webcams; photos are '
                     'left without numbers'
                 )
-            return poses
+            return self._pipeline(item.image)
         stream = item.name.partition('#')[0]
         if stream != self._stream or item.frame == 0:
-            self._tracker.reset()
+            self._people.reset()
             self._stream = stream
         seconds = item.frame / (item.rate or USUAL_RATE) if item.time is None else item.time
-        return self._tracker.update(poses, seconds)
+        return self._people(item.image, seconds)
 
 
 def _files_to_read(args: argparse.Namespace) -> 'Iterator[Path]':

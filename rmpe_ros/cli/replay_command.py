@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.errors import fail, tell
-from rmpe_ros.cli.predict_command import add_pipeline_options, open_pipeline
+from rmpe_ros.cli.predict_command import (
+    add_pipeline_options,
+    add_stream_option,
+    open_pipeline,
+)
 from rmpe_ros.io.file_guard import reads, writes
 
 if TYPE_CHECKING:
@@ -32,10 +36,13 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument('bag', type=Path, metavar='BAG', help='folder, .mcap or .db3 file')
     parser.add_argument('--out', type=Path, required=True, metavar='BAG', help='bag to write')
     parser.add_argument(
-        '--image-topic', metavar='TOPIC', help='default: /image_raw, or the only one with images'
+        '--image-topic',
+        metavar='TOPIC',
+        help='of the images (default: /image_raw, or the only one with images)',
     )
     parser.add_argument('--with-images', action='store_true', help='copy the images, too')
     add_storage_option(parser)
+    add_stream_option(parser)
     add_pipeline_options(parser)
     reads(parser, 'bag')
     writes(parser, '--out', folder=True)
@@ -45,7 +52,10 @@ def add_parser(subparsers: Any) -> None:
 def add_storage_option(parser: argparse.ArgumentParser) -> None:
     """The option of every command that writes a bag."""
     parser.add_argument(
-        '--storage', choices=('mcap', 'sqlite3'), default='mcap', help='default: %(default)s'
+        '--storage',
+        choices=('mcap', 'sqlite3'),
+        default='mcap',
+        help='kind of the bag to write (default: %(default)s)',
     )
 
 
@@ -95,8 +105,11 @@ class _Replay:
         pipeline: PosePipeline,
         progress: Any,
     ) -> None:
+        from rmpe_ros.pose_stream import PoseStream
+
         self.args, self.bag, self.topic = args, bag, topic
         self.pipeline, self.progress = pipeline, progress
+        self.stream = PoseStream(pipeline, detect_every=args.detect_every)
         self.frames = self.people = 0
         self.failures: Counter[str] = Counter()
         self.oddities: Counter[str] = Counter()
@@ -124,7 +137,12 @@ class _Replay:
     def _process(self, item: BagMessage) -> None:
         from rmpe_ros.io.bags.image_topic import read_image
         from rmpe_ros.io.bags.message_types import POSES, bag_classes, bag_types
-        from rmpe_ros.io.messages import ImageConversionError, poses_to_message
+        from rmpe_ros.io.messages import (
+            NANOSECONDS,
+            ImageConversionError,
+            poses_to_message,
+            stamp_nanoseconds,
+        )
 
         try:
             image = read_image(item, warn=lambda text: self.oddities.update([text]))
@@ -132,10 +150,9 @@ class _Replay:
             self.failures[str(error)] += 1
             self.progress.advance()
             return
-        poses = self.pipeline(image)
-        message = poses_to_message(
-            poses, item.message.header, bag_classes(), image_size=image.shape[:2]
-        )
+        header = item.message.header
+        poses = self.stream(image, stamp_nanoseconds(header) / NANOSECONDS)
+        message = poses_to_message(poses, header, bag_classes(), image_size=image.shape[:2])
         if not self.frames:
             self._write_skeleton(item)
         if self.args.with_images:

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,13 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from rmpe_ros.engines import EngineError, TensorInfo, check_inputs
+from rmpe_ros.engines.contest import Contest
+from rmpe_ros.engines.side_by_side import SideBySide
 
 _LOG = logging.getLogger(__name__)
+
+# Crops of a call on the CPU; they are small, and none waits for the end of a batch.
+_MANY_PEOPLE = 64
 
 _DTYPES = {
     'tensor(float)': np.float32,
@@ -34,10 +40,16 @@ class OnnxRuntimeEngine:
     model: a file, or the bytes of one.
     threads: how many compute one model; all physical cores that the process may use by default,
         all of its CPUs at most.
-        They spin while a model runs, which makes it faster, and sleep as soon as it is done, so
-        that neither the other model of a pipeline nor the rest of a robot loses cores to waiting.
     providers: ONNX Runtime's execution providers, in order of preference.
     Raises EngineError when the model cannot be loaded or a provider is not there.
+
+    On the CPU, the people of a pose model's batch are computed side by side, one thread each: two
+    threads inside a layer wait for each other at its end, and on a busy machine for the one whose
+    core is taken. A detector's picture and a lone person are computed by all threads or by one,
+    whichever was faster lately. Threads spin while a model runs, and sleep as soon as it is done,
+    so that neither the other model of a pipeline nor the rest of a robot loses cores to waiting.
+    The answers are the same bits with any number of threads, and do not depend on the rest of a
+    batch.
     """
 
     preferred_batch = 8
@@ -60,14 +72,74 @@ class OnnxRuntimeEngine:
                 f'ONNX Runtime has no {provider} here, only {", ".join(available)}; '
                 'a GPU needs another build of it (for example pip install onnxruntime-gpu)'
             )
+        self._data = read_model(model)
+        self._providers = list(providers)
+        self.threads = bounded_threads(threads) or physical_cores()
+        on_cpu = self._providers[0] == 'CPUExecutionProvider'
+        first = 1 if on_cpu else self.threads
+        session = self._open(first)
+        self.metadata: dict[str, str] = dict(session.get_modelmeta().custom_metadata_map)
+        self.inputs = {info.name: _tensor_info(info) for info in session.get_inputs()}
+        self.outputs = {info.name: _tensor_info(info) for info in session.get_outputs()}
+        device = session.get_providers()[0].removesuffix('ExecutionProvider')
+        self.backend = f'ONNX Runtime {onnxruntime.__version__} on {device}'
+        self._sessions = {first: session}
+        self._contest = Contest(sorted({first, self.threads}))
+        # The contract of a pose model: every row is a person, whoever else is in the batch.
+        batched = not any(isinstance(info.shape[0], int) for info in self.inputs.values())
+        self._people: SideBySide | None = None
+        if on_cpu and self.metadata.get('rmpe.task') == 'pose' and batched:
+            self._people = SideBySide(self.threads, f'{self.name}_people')
+            self.preferred_batch = _MANY_PEOPLE
+        self._closed = False
+
+    def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Run the model on all its inputs. Raises EngineError for other names, types or shapes."""
+        if self._closed:
+            raise EngineError(f'{self.name} has been closed; open it again to run it')
+        check_inputs(self.name, self.inputs, inputs)
+        rows = {len(array) for array in inputs.values()} if self._people else {1}
+        try:
+            if self._people and len(rows) == 1 and rows != {1}:
+                arrays = self._run_people(dict(inputs), rows.pop())
+            else:
+                arrays = self._run_alone(dict(inputs))
+        except Exception as error:
+            shapes = ', '.join(f'{name} {list(array.shape)}' for name, array in inputs.items())
+            raise EngineError(f'{self.name} failed on {shapes}: {_first_line(error)}') from error
+        return dict(zip(self.outputs, arrays, strict=True))
+
+    def _run_people(self, inputs: dict[str, NDArray[Any]], people: int) -> list[NDArray[Any]]:
+        """The outputs for `people` rows, each computed by one thread."""
+        assert self._people is not None
+        session = self._sessions[1]
+        answers = self._people(
+            lambda row: session.run(None, {k: v[row : row + 1] for k, v in inputs.items()}), people
+        )
+        return [np.concatenate(rows) for rows in zip(*answers, strict=True)]
+
+    def _run_alone(self, inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """The outputs for one picture or person, with as many threads as is fastest now."""
+        threads = self._contest.choose()
+        session = self._sessions.get(threads)
+        if session is None:
+            session = self._sessions[threads] = self._open(threads)
+            session.run(None, inputs)  # the first run allocates: no measure of the others
+        start = perf_counter()
+        arrays: list[NDArray[Any]] = session.run(None, inputs)
+        size = sum(array.size for array in inputs.values())
+        self._contest.report(threads, (perf_counter() - start) / max(size, 1))
+        return arrays
+
+    def _open(self, threads: int) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = bounded_threads(threads) or physical_cores()
+        options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
         options.add_session_config_entry('session.force_spinning_stop', '1')
-        data = read_model(model)
+        providers = self._providers
         try:
-            session = onnxruntime.InferenceSession(data, options, providers=list(providers))
+            session = onnxruntime.InferenceSession(self._data, options, providers=providers)
         except Exception as error:
             # ONNX Runtime raises a dozen unrelated classes here, all of which mean the same to us.
             raise EngineError(
@@ -75,36 +147,21 @@ class OnnxRuntimeEngine:
                 f'ONNX Runtime {onnxruntime.__version__}; download or export it again '
                 f'({_first_line(error)})'
             ) from error
-        if session.get_providers()[0] != next(iter(providers)):
+        if session.get_providers()[0] != providers[0]:
             # It only prints a warning when, for example, CUDA's libraries are of another version.
             raise EngineError(
                 f'{self.name}: ONNX Runtime {onnxruntime.__version__} cannot start '
-                f'{next(iter(providers))} here and would fall back to '
-                f'{session.get_providers()[0]}; check that CUDA and cuDNN are of the versions that '
-                'this build of it wants'
+                f'{providers[0]} here and would fall back to {session.get_providers()[0]}; check '
+                'that CUDA and cuDNN are of the versions that this build of it wants'
             )
-        device = session.get_providers()[0].removesuffix('ExecutionProvider')
-        self.backend = f'ONNX Runtime {onnxruntime.__version__} on {device}'
-        self._session: onnxruntime.InferenceSession | None = session
-        self.inputs = {info.name: _tensor_info(info) for info in session.get_inputs()}
-        self.outputs = {info.name: _tensor_info(info) for info in session.get_outputs()}
-        self.metadata: dict[str, str] = dict(session.get_modelmeta().custom_metadata_map)
-
-    def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Run the model on all its inputs. Raises EngineError for other names, types or shapes."""
-        if self._session is None:
-            raise EngineError(f'{self.name} has been closed; open it again to run it')
-        check_inputs(self.name, self.inputs, inputs)
-        try:
-            arrays = self._session.run(None, dict(inputs))
-        except Exception as error:
-            shapes = ', '.join(f'{name} {list(array.shape)}' for name, array in inputs.items())
-            raise EngineError(f'{self.name} failed on {shapes}: {_first_line(error)}') from error
-        return dict(zip(self.outputs, arrays, strict=True))
+        return session
 
     def close(self) -> None:
         """Free the model's memory."""
-        self._session = None
+        self._closed = True
+        self._sessions, self._data = {}, b''
+        if self._people is not None:
+            self._people.close()
 
 
 def usable_cpus() -> int:

@@ -102,7 +102,7 @@ class Guarded:
             'answers services; stop one, or name it with -r __node:=… (one that was killed is '
             'listed for up to 20 s)'
         )
-        self.faults.lasting = trouble if count > 1 else ''
+        self.faults.lasts('name', trouble if count > 1 else '')
 
 
 class GuardedNode(Guarded, Node):
@@ -145,7 +145,7 @@ class GuardedExecutor(SingleThreadedExecutor):
             try:
                 return take(entity)
             except Exception as error:
-                self._faults.fail(self._source, error)
+                self._faults.refuse(self._source, f'what came cannot be read: {error}')
                 return None
 
         return super()._make_handler(entity, node, guarded_take, *rest)

@@ -75,7 +75,7 @@ def test_serves_meanwhile_and_then_changes(site: Site) -> None:
     assert engine.backend.endswith('(building engine, 35%)')
     assert engine.state == 'building engine, 35%'
     assert len(engine(CROPS)['keypoints']) == 2
-    assert engine.preferred_batch == 8
+    assert engine.preferred_batch == 64
     site.may_end.set()
     assert engine.wait(60)
     assert (engine.backend, engine.building, engine.preferred_batch) == ('the new one', False, 32)

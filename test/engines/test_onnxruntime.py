@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
@@ -17,6 +18,7 @@ from rmpe_ros.engines.onnxruntime import (
     physical_cores,
     usable_cpus,
 )
+from rmpe_ros.models import find_model
 
 
 def adder() -> bytes:
@@ -165,3 +167,48 @@ def test_nothing_is_written_below_the_home_of_the_user(tmp_path: Path) -> None:
         check=True,
     )
     assert [*home.rglob('*')] == []
+
+
+@pytest.fixture(scope='module')
+def crops() -> np.ndarray:
+    """Five pictures of soft noise in the size that `standard` wants."""
+    height, width = OnnxRuntimeEngine(find_model('standard')).inputs['crops'].shape[1:3]
+    noise = np.random.default_rng(0).integers(0, 255, (5, height, width, 3), dtype=np.uint8)
+    return np.stack([cv2.GaussianBlur(each, (0, 0), 5) for each in noise])
+
+
+@pytest.mark.parametrize('threads', [1, 2])
+def test_a_person_gets_the_same_bits_whoever_else_is_in_the_batch(
+    crops: np.ndarray, threads: int
+) -> None:
+    engine = OnnxRuntimeEngine(find_model('standard'), threads=threads)
+    together = engine({'crops': crops})
+    assert list(together) == list(engine.outputs)
+    alone = [
+        OnnxRuntimeEngine(find_model('standard'), threads=1)({'crops': c[None]}) for c in crops
+    ]
+    for name, array in together.items():
+        np.testing.assert_array_equal(array, np.concatenate([each[name] for each in alone]))
+
+
+def test_the_answers_do_not_depend_on_the_number_of_threads_chosen(crops: np.ndarray) -> None:
+    """In ten calls every number of threads has its turn."""
+    engine = OnnxRuntimeEngine(find_model('standard'), threads=2)
+    first, *others = [engine({'crops': crops[:1]})['keypoints'] for _ in range(10)]
+    for other in others:
+        np.testing.assert_array_equal(other, first)
+
+
+def test_a_failure_of_one_person_names_the_shape_of_the_batch() -> None:
+    """The batch is run row by row, and no row can be reshaped to two."""
+    graph = helper.make_graph(
+        [helper.make_node('Reshape', ['crops', 'shape'], ['keypoints'])],
+        'pairs',
+        [helper.make_tensor_value_info('crops', TensorProto.FLOAT, ['N'])],
+        [helper.make_tensor_value_info('keypoints', TensorProto.FLOAT, [2])],
+        [helper.make_tensor('shape', TensorProto.INT64, [1], [2])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
+    helper.set_model_props(model, {'rmpe.task': 'pose'})
+    with pytest.raises(EngineError, match=r'failed on crops \[2\]'):
+        OnnxRuntimeEngine(model.SerializeToString(), threads=2)({'crops': np.zeros(2, np.float32)})
