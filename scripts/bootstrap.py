@@ -165,7 +165,10 @@ class Bootstrap:
             self.venv.remove()
             with self.venv.making('venv', key):
                 options = ['--system-site-packages'] if self.sourced else []
-                self.run('virtual environment', [self.base_python, '-m', 'venv', *options, self.venv_folder])
+                self.run(
+                    'virtual environment',
+                    [self.base_python, '-m', 'venv', *options, self.venv_folder],
+                )
         self.install('runtime', 'what the library imports')
 
     def venv_key(self) -> str:
@@ -257,7 +260,12 @@ class Bootstrap:
             link_package(source)
             colcon: list[str | Path] = ['colcon', '--log-base', self.colcon / 'log', 'build']
             colcon += ['--base-paths', source, '--build-base', self.colcon / 'build']
-            colcon += ['--install-base', self.install_folder, '--merge-install', '--symlink-install']
+            colcon += [
+                '--install-base',
+                self.install_folder,
+                '--merge-install',
+                '--symlink-install',
+            ]
             colcon += ['--event-handlers', 'console_direct+', '--cmake-args']
             colcon += ['-DCMAKE_BUILD_TYPE=Release', '-DBUILD_TESTING=OFF']
             self.run('rmpe_ros with colcon', [*colcon, f'-DPython3_EXECUTABLE={self.python}'])
