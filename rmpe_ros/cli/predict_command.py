@@ -67,11 +67,42 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         '--smooth', action='store_true', help='take the jitter off their joints; implies --track'
     )
+    add_export_options(parser)
     add_pipeline_options(parser)
     reads(parser, 'path', '--annotations')
     writes(parser, '--json')
     derives(parser, targets=_pictures_to_write, inputs=_files_to_read)
     parser.set_defaults(run=run)
+
+
+def add_export_options(parser: argparse.ArgumentParser) -> None:
+    """The options of the commands that write poses for other tools; see `rmpe_ros.io.exports`."""
+    group = parser.add_argument_group('for other tools')
+    group.add_argument(
+        '--csv', type=Path, metavar='FILE', help='write a table with a row for each joint'
+    )
+    group.add_argument(
+        '--csv-wide', type=Path, metavar='FILE', help='write a table with a row for each person'
+    )
+    group.add_argument(
+        '--yolo',
+        type=Path,
+        metavar='DIR',
+        help='write a data set as YOLO trains on: pictures, labels and data.yaml',
+    )
+    group.add_argument(
+        '--cvat',
+        type=Path,
+        metavar='FILE',
+        help='write a start for labelling that CVAT imports as "COCO Keypoints 1.0"',
+    )
+    group.add_argument(
+        '--label-studio',
+        type=Path,
+        metavar='FILE',
+        help='write tasks with predictions (.json) and the labelling interface (.xml)',
+    )
+    writes(parser, '--csv', '--csv-wide', '--cvat', '--label-studio')
 
 
 def add_pipeline_options(parser: argparse.ArgumentParser, *, everybody: bool = False) -> None:
@@ -182,6 +213,7 @@ class _Prediction:
     ) -> None:
         from rmpe_ros.core.skeletons import get_skeleton
         from rmpe_ros.io.drawn_files import DrawnFiles
+        from rmpe_ros.io.exports import open_exporters, options_of
 
         self.args = args
         self.pipeline = pipeline
@@ -191,6 +223,7 @@ class _Prediction:
         self.pictures = (
             DrawnFiles(args.out, color_by=args.color_by, boxes=args.boxes) if args.out else None
         )
+        self.exporters = open_exporters(self.target, **options_of(vars(args)))
         self.tracks = _Tracks(smooth=args.smooth) if args.track or args.smooth else None
         self.names: set[str] = set()
         self.results: list[dict[str, Any]] = []
@@ -219,7 +252,8 @@ class _Prediction:
                 self._collect(item, poses)
             if self.pictures:
                 self.pictures.add(item, poses)
-            if not (self.args.json or self.args.out):
+            self._export(item, poses)
+            if not (self.args.json or self.args.out or self.exporters):
                 self.progress.say(f'{item.name}: {_count(len(poses), "person", "people")}')
             self.progress.advance(f'{self.people} people')
 
@@ -236,7 +270,19 @@ class _Prediction:
                 )
                 return
             image_id = found
-        self.results += poses.to_skeleton(self.target).to_coco_results(image_id)
+        results = poses.to_skeleton(self.target).to_coco_results(image_id)
+        if item.frame is not None:
+            when = {'frame': item.frame, 'time': None if item.time is None else round(item.time, 6)}
+            results = [{**result, **when} for result in results]
+        self.results += results
+
+    def _export(self, item: 'SourceImage', poses: 'Poses') -> None:
+        from rmpe_ros.io.exports import Picture
+
+        if item.image is not None and self.exporters:
+            picture = Picture(item.name, item.image, item.frame, item.time, item.path)
+            for exporter in self.exporters:
+                exporter.add(picture, poses)
 
     def _fail(self, line: str) -> None:
         self.failures += 1
@@ -249,6 +295,8 @@ class _Prediction:
         try:
             if self.pictures:
                 self.pictures.close()
+            for exporter in self.exporters:
+                exporter.close()
         finally:
             if self.args.json:
                 write_file(self.args.json, json.dumps(self.results))
@@ -263,6 +311,7 @@ class _Prediction:
         if self.milliseconds:
             parts.append(f'{statistics.median(self.milliseconds):.1f} ms per image (p50)')
         parts += [f'pictures in {self.args.out}'] if self.args.out else []
+        parts += [f'YOLO data set in {self.args.yolo}'] if self.args.yolo else []
         return ', '.join(parts)
 
 
@@ -306,10 +355,20 @@ def _files_to_read(args: argparse.Namespace) -> 'Iterator[Path]':
 def _pictures_to_write(args: argparse.Namespace) -> list[Target]:
     from rmpe_ros.io.drawn_files import names_of_drawn_files
 
-    if args.out is None:
-        return []
-    names = names_of_drawn_files(args.path)
-    return [Target(args.out / name, '--out', derived=True) for name in names]
+    names = names_of_drawn_files(args.path) if args.out is not None else []
+    return [Target(args.out / name, '--out', derived=True) for name in names] + export_targets(args)
+
+
+def export_targets(args: argparse.Namespace) -> list[Target]:
+    """The files whose names follow from the options of `add_export_options`."""
+    from rmpe_ros.io.exports.pre_labels import interface_file
+
+    targets = []
+    if args.label_studio is not None:
+        targets.append(Target(interface_file(args.label_studio), '--label-studio', derived=True))
+    if args.yolo is not None:
+        targets.append(Target(args.yolo / 'data.yaml', '--yolo'))
+    return targets
 
 
 class _ImageIds:
