@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.errors import fail, tell
+from rmpe_ros.cli.export_options import add_export_options, export_targets
 from rmpe_ros.cli.predict_command import (
-    add_export_options,
     add_pipeline_options,
-    export_targets,
+    add_stream_option,
     open_pipeline,
 )
 from rmpe_ros.io.file_guard import derives, reads, writes
@@ -47,6 +47,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument('--with-images', action='store_true', help='copy the images, too')
     add_storage_option(parser)
+    add_stream_option(parser)
     add_export_options(parser)
     add_pipeline_options(parser)
     reads(parser, 'bag')
@@ -113,9 +114,11 @@ class _Replay:
     ) -> None:
         from rmpe_ros.io.bags.frames import frames_from_custom_data
         from rmpe_ros.io.exports import open_exporters, options_of
+        from rmpe_ros.pose_stream import PoseStream
 
         self.args, self.bag, self.topic = args, bag, topic
         self.pipeline, self.progress = pipeline, progress
+        self.stream = PoseStream(pipeline, detect_every=args.detect_every)
         self.frames = self.people = 0
         self.exporters = open_exporters(pipeline.skeleton, **options_of(vars(args)))
         self.files = frames_from_custom_data(bag.custom_data) or {}
@@ -149,7 +152,12 @@ class _Replay:
     def _process(self, item: BagMessage) -> None:
         from rmpe_ros.io.bags.image_topic import read_image
         from rmpe_ros.io.bags.message_types import POSES, bag_classes, bag_types
-        from rmpe_ros.io.messages import ImageConversionError, poses_to_message
+        from rmpe_ros.io.messages import (
+            NANOSECONDS,
+            ImageConversionError,
+            poses_to_message,
+            stamp_nanoseconds,
+        )
 
         try:
             image = read_image(item, warn=lambda text: self.oddities.update([text]))
@@ -157,10 +165,9 @@ class _Replay:
             self.failures[str(error)] += 1
             self.progress.advance()
             return
-        poses = self.pipeline(image)
-        message = poses_to_message(
-            poses, item.message.header, bag_classes(), image_size=image.shape[:2]
-        )
+        header = item.message.header
+        poses = self.stream(image, stamp_nanoseconds(header) / NANOSECONDS)
+        message = poses_to_message(poses, header, bag_classes(), image_size=image.shape[:2])
         if not self.frames:
             self._write_skeleton(item)
         if self.args.with_images:

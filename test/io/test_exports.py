@@ -204,7 +204,7 @@ def test_label_studio_round_trip(picture: Picture, tmp_path: Path) -> None:
         result.pop('parentID', None)
     path.write_text(json.dumps(exported))
     check_people(read_label_file(path), moved=3)
-    with pytest.raises(LabelsError, match='task 7.*belongs to no rectangle'):
+    with pytest.raises(LabelsError, match=r'task 7.*belongs to no rectangle'):
         results[1]['value']['x'] = 99.9
         results[1]['value']['y'] = 99.9
         path.write_text(json.dumps(exported))
