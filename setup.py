@@ -54,7 +54,11 @@ setup(
     packages=[*find_namespace_packages(include=['rmpe_ros', 'rmpe_ros.*']), *data],
     package_dir=data,
     package_data={package: ['**'] for package in data}
-    | {'rmpe_ros': ['py.typed'], 'rmpe_ros.engines': ['*.jpg']},
+    | {
+        'rmpe_ros': ['py.typed'],
+        'rmpe_ros.engines': ['*.jpg'],
+        'rmpe_ros.evaluation.page': ['*.css', '*.js'],
+    },
     include_package_data=False,
     python_requires='>=3.10',
     install_requires=read_requirements('runtime'),

@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     files = [image.file for image in labels.images]
     with Bag(args.bag) as bag:
         recording = read_recording(bag, find_pose_topic(bag, args.poses_topic), args.image_topic)
-        frames, how = _find_frames(args, bag, recording, files)
+        frames, how = find_frames(args, bag, recording, files)
         matching = match_frames(recording, frames, files, deadline_ms=args.deadline)
         if not matching.answers:
             first = recording.frames[0].stamp
@@ -103,10 +103,12 @@ def run(args: argparse.Namespace) -> int:
         return 1 if bag.damaged or recording.broken else 0
 
 
-def _find_frames(
+def find_frames(
     args: argparse.Namespace, bag: Bag, recording: Recording, files: list[str]
 ) -> tuple[dict[int, str], str]:
-    """Stamp → file, and in words where that is known from."""
+    """Stamp → file, and in words where that is known from, by the options --frames, --rate and
+    --start.
+    """
     from rmpe_ros.evaluation.evaluate_bag import frames_from_names
     from rmpe_ros.io.bags.frames import frame_schedule, frames_from_custom_data
     from rmpe_ros.io.bags.reader import Bag

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Draws poses into an image; the one drawing function of command line, node and docs."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from rmpe_ros.core.poses import Poses
+from rmpe_ros.core.skeletons import Skeleton
 
 Color = tuple[int, int, int]
 
@@ -29,6 +30,8 @@ SIDE_COLORS: dict[str, Color] = {
     'right': (255, 130, 0),
     'centre': (240, 240, 240),
 }
+_SIDES = ('left', 'centre', 'right')
+_STRENGTHS = {'left': 1.0, 'centre': 0.85, 'right': 0.62}
 # cv2 takes coordinates as integers with this many fractional bits.
 _SHIFT = 4
 
@@ -94,14 +97,29 @@ def _line_width(box: NDArray[np.floating], points: NDArray[np.floating]) -> int:
     return int(np.clip(round(size / 70), 1, 12))
 
 
+def drawing_rules(skeleton: Skeleton) -> dict[str, Any]:
+    """The same look as numbers, for who draws elsewhere: colours of people, edges as (a, b, side),
+    sides of the keypoints, and how bright each side is (0 left, 1 centre, 2 right).
+    """
+    names = skeleton.keypoints
+    return {
+        'colors': PERSON_COLORS,
+        'edges': [(a, b, _SIDES.index(_side(names[a], names[b]))) for a, b in skeleton.edges],
+        'sides': [_SIDES.index(_side(name, name)) for name in names],
+        'strengths': [_STRENGTHS[side] for side in _SIDES],
+    }
+
+
+def _side(a: str, b: str) -> str:
+    """Of a limb from keypoint `a` to `b`, the side of the body it is on."""
+    sides = {name.partition('_')[0] for name in (a, b)} & {'left', 'right'}
+    return sides.pop() if len(sides) == 1 else 'centre'
+
+
 def _shade(color: Color | None, a: str, b: str) -> Color:
     """The colour of a limb from keypoint `a` to `b`, by the side of the body it is on."""
-    sides = {name.partition('_')[0] for name in (a, b)} & {'left', 'right'}
-    side = sides.pop() if len(sides) == 1 else 'centre'
-    if color is None:
-        return SIDE_COLORS[side]
-    strength = {'left': 1.0, 'centre': 0.85, 'right': 0.62}[side]
-    return _mix(color, (0, 0, 0), strength)
+    side = _side(a, b)
+    return SIDE_COLORS[side] if color is None else _mix(color, (0, 0, 0), _STRENGTHS[side])
 
 
 def _tint(color: Color) -> Color:
