@@ -148,9 +148,9 @@ class PosePipeline:
 
         crops, transforms = self.estimator.crop(image, boxes)
         clock.lap('crop')
-        keypoints, keypoint_scores = self.estimator.estimate(crops, transforms)
+        estimates = self.estimator.estimate(crops, transforms)
         clock.lap('estimate')
-        poses = self._select(keypoints, keypoint_scores, boxes, box_scores)
+        poses = self._select(*estimates, boxes, box_scores)
         clock.lap('nms')
         self.timings = clock.finish()
         return poses
@@ -175,16 +175,16 @@ class PosePipeline:
             clock.lap('crop')
         result = []
         if found:
-            keypoints, keypoint_scores = self.estimator.estimate(
+            keypoints, keypoint_scores, covariances = self.estimator.estimate(
                 np.concatenate(crops), np.concatenate(transforms)
             )
             clock.lap('estimate')
-            ends = np.cumsum([len(boxes) for boxes, _ in found])[:-1]
-            estimated = zip(np.split(keypoints, ends), np.split(keypoint_scores, ends), strict=True)
-            result = [
-                self._select(*poses, *people)
-                for poses, people in zip(estimated, found, strict=True)
-            ]
+            end = 0
+            for people in found:
+                start, end = end, end + len(people[0])
+                spread = None if covariances is None else covariances[start:end]
+                joints = keypoints[start:end], keypoint_scores[start:end], spread
+                result.append(self._select(*joints, *people))
             clock.lap('nms')
         self.timings = {**dict.fromkeys(STAGES, 0.0), **clock.finish()}
         return result
@@ -193,6 +193,7 @@ class PosePipeline:
         self,
         keypoints: NDArray[np.float32],
         keypoint_scores: NDArray[np.float32],
+        covariances: NDArray[np.float32] | None,
         boxes: NDArray[np.float32],
         box_scores: NDArray[np.float32],
     ) -> Poses:
@@ -211,7 +212,12 @@ class PosePipeline:
                 keypoints[kept], keypoint_scores[kept] = merge_poses(*arrays, kept, representative)
         kept = kept[scores[kept] >= self.min_score]
         return Poses(
-            self.skeleton, keypoints[kept], keypoint_scores[kept], boxes[kept], scores[kept]
+            self.skeleton,
+            keypoints[kept],
+            keypoint_scores[kept],
+            boxes[kept],
+            scores[kept],
+            covariances=None if covariances is None else covariances[kept],
         )
 
     def close(self) -> None:
