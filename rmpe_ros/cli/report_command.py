@@ -137,8 +137,8 @@ def _measure(args: argparse.Namespace, bag: Bag, run: RecordedRun) -> list[tuple
     ids = {image.file: image.id for image in labels.images}
     people = labels.people_of()
     for frame in run.frames:
-        which = people.get(ids.get(table.get(frame.stamp, ''), -1), [])
-        oks = evaluation.person_oks[which]
+        which = people.get(ids.get(table.get(frame.stamp, ''), -1))
+        oks = evaluation.person_oks[which] if which is not None else np.zeros(0)
         if len(oks) and not np.isnan(oks).all():
             frame.accuracy = float(np.nanmean(oks))
     rows: list[tuple[str, str]] = []
