@@ -67,6 +67,7 @@ setup(
         'evaluate': read_requirements('evaluate'),
         'tensorrt': read_requirements('tensorrt'),
         'completion': read_requirements('completion'),
+        'video': read_requirements('video'),
         'dev': read_requirements('test'),
     },
     entry_points={'console_scripts': ['rmpe = rmpe_ros.cli.main:main']},

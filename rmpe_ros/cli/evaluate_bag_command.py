@@ -66,9 +66,10 @@ def add_parser(subparsers: Any) -> None:
         help='count AP also in pictures where not everyone is labelled (default: leave them out)',
     )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the numbers')
+    parser.add_argument('--html', type=Path, metavar='FILE', help='write a page with the numbers')
     add_schedule_options(parser)
     reads(parser, 'bag', '--annotations', '--frames')
-    writes(parser, '--json')
+    writes(parser, '--json', '--html')
     parser.set_defaults(run=run)
 
 
@@ -96,8 +97,10 @@ def run(args: argparse.Namespace) -> int:
         tell_warnings('evaluate-bag', bag)
         for reason, count in recording.broken.items():
             tell(f'{count} messages left out: {reason}', 'evaluate-bag')
-        report, text = _report(args, labels, matching, how)
+        report, text, page = _report(args, labels, matching, how)
         print(text)
+        if args.html:
+            write_file(args.html, page)
         if args.json:
             write_file(args.json, json.dumps(report, indent=1) + '\n')
         return 1 if bag.damaged or recording.broken else 0
@@ -136,8 +139,8 @@ def find_frames(
 
 def _report(
     args: argparse.Namespace, labels: Labels, matching: Matching, how: str
-) -> tuple[dict[str, Any], str]:
-    """Everything for JSON, and as text."""
+) -> tuple[dict[str, Any], str, str]:
+    """Everything for JSON, as text and as a page."""
     from rmpe_ros.evaluation.evaluate import evaluate
     from rmpe_ros.evaluation.evaluate_bag import (
         STAGES,
@@ -146,7 +149,7 @@ def _report(
         percentiles,
         to_plain,
     )
-    from rmpe_ros.evaluation.report import align, number, text_report
+    from rmpe_ros.evaluation.report import align, bag_page, number, text_report
 
     found = found_people(matching, labels)
     evaluation = evaluate(labels, found, incomplete=args.incomplete)
@@ -199,4 +202,11 @@ def _report(
                 if values is not None
             )
         )
-    return to_plain(report), '\n\n'.join(parts)
+    page = bag_page(
+        args.bag.absolute().name,
+        evaluation,
+        frames=rows,
+        latency=table if summaries else [],
+        notes=[f'frames are matched by {how}', *([problem] if problem else [])],
+    )
+    return to_plain(report), '\n\n'.join(parts), page

@@ -40,7 +40,12 @@ def add_parser(subparsers: Any) -> None:
         description='Estimate the poses of all people in photos, folders of photos, videos or a '
         'webcam (webcam:0). Exit code 1 when an input could not be read; the others are done.',
     )
-    parser.add_argument('path', nargs='+', metavar='PATH', help='photo, folder, video or webcam:0')
+    parser.add_argument(
+        'path',
+        nargs='+',
+        metavar='PATH',
+        help='photo, folder, video, webcam:0 or the address of a stream',
+    )
     parser.add_argument(
         '--out', type=Path, metavar='DIR', help='write pictures and videos with skeletons drawn'
     )

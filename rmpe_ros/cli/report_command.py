@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,9 +86,7 @@ def run(args: argparse.Namespace) -> int:
                     image_topic=args.image_topic,
                     most=args.max_frames,
                     share=len(args.bag),
-                    measure=(lambda run, bag=bag: _measure(args, bag, run))
-                    if args.annotations
-                    else None,
+                    measure=partial(_measure, args, bag) if args.annotations else None,
                 )
             )
             for warning in bag.warnings:
@@ -138,11 +137,11 @@ def _measure(args: argparse.Namespace, bag: Bag, run: RecordedRun) -> list[tuple
     ids = {image.file: image.id for image in labels.images}
     people = labels.people_of()
     for frame in run.frames:
-        rows = people.get(ids.get(table.get(frame.stamp, ''), -1), [])
-        oks = evaluation.person_oks[rows]
+        which = people.get(ids.get(table.get(frame.stamp, ''), -1))
+        oks = evaluation.person_oks[which] if which is not None else np.zeros(0)
         if len(oks) and not np.isnan(oks).all():
             frame.accuracy = float(np.nanmean(oks))
-    rows = []
+    rows: list[tuple[str, str]] = []
     if evaluation.oks is not None:
         rows += [
             ('OKS AP', number(evaluation.oks['AP'])),

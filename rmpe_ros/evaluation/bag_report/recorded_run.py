@@ -134,13 +134,13 @@ def image_size(run: RecordedRun, bag: Bag, image_topic: str | None) -> tuple[int
             return width, height
     except (BagError, ImageConversionError):
         pass
-    reach = [f.answer.poses.boxes[:, 2:].max(axis=0) for f in run.answers if _people(f)]
+    reach = [
+        frame.answer.poses.boxes[:, 2:].max(axis=0)
+        for frame in run.frames
+        if frame.answer and len(frame.answer.poses)
+    ]
     width, height = np.max(reach, axis=0) if reach else (640, 480)
     return max(64, round(float(width))), max(64, round(float(height)))
-
-
-def _people(frame: RunFrame) -> int:
-    return len(frame.answer.poses) if frame.answer else 0
 
 
 def _find_drops(frames: list[RunFrame]) -> None:

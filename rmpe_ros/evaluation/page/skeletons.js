@@ -7,8 +7,7 @@ const css = (color) => `rgb(${color.join(',')})`;
 function drawPeople(context, people, look, scale, minScore) {
   // The surest person is drawn last and lies on top.
   for (let i = people.length - 1; i >= 0; i--) drawPerson(context, people[i], i, look, scale, minScore);
-  const taken = [];
-  for (let i = 0; i < people.length; i++) drawLabel(context, people[i], i, look, scale, minScore, taken);
+  drawLabels(context, people, look, scale, minScore);
 }
 
 function colorOf(person, index, look) {
@@ -53,24 +52,59 @@ function drawPerson(context, person, index, look, scale, minScore) {
   });
 }
 
-// The number and the score, beside the person rather than over a face or another label.
-function drawLabel(context, person, index, look, scale, minScore, taken) {
-  if (!person.joints.some((joint) => joint[2] >= minScore)) return;
-  const text = (person.id >= 0 ? `${person.id}: ` : '') + person.score.toFixed(2);
+// The number and the score, placed as rmpe_ros/core/label_places.py does.
+function drawLabels(context, people, look, scale, minScore) {
   const height = Math.max(12, context.canvas.height / 32);
   context.font = `${Math.round(height * 0.8)}px sans-serif`;
-  const width = context.measureText(text).width + 6;
-  const [x1, y1, x2, y2] = person.box.map((value) => value * scale);
-  const places = [[x1, y1 - height], [x2 - width, y1 - height], [x1, y2], [x2 - width, y2], [x1 - width, y1], [x2, y1]];
-  const inside = ([x, y]) => x >= 0 && y >= 0 && x + width <= context.canvas.width && y + height <= context.canvas.height;
-  const free = ([x, y]) => taken.every((t) => x >= t[0] + t[2] || t[0] >= x + width || y >= t[1] + t[3] || t[1] >= y + height);
-  const fit = places.filter(inside);
-  let [x, y] = fit.find(free) || fit[0] || places[0];
-  x = Math.min(Math.max(x, 0), context.canvas.width - width);
-  y = Math.min(Math.max(y, 0), context.canvas.height - height);
-  taken.push([x, y, width, height]);
-  context.fillStyle = css(colorOf(person, index, look));
-  context.fillRect(x, y, width, height);
-  context.fillStyle = '#000';
-  context.fillText(text, x + 3, y + height * 0.78);
+  const faces = people.map((person) => faceOf(person, look, scale, minScore)).filter((face) => face);
+  const taken = [];
+  people.forEach((person, index) => {
+    if (!person.joints.some((joint) => joint[2] >= minScore)) return;
+    const text = (person.id >= 0 ? `${person.id}: ` : '') + person.score.toFixed(2);
+    const width = context.measureText(text).width + 6;
+    const [x, y] = placeLabel(width, height, person.box.map((v) => v * scale), faces, taken, context.canvas);
+    taken.push([x, y, width, height]);
+    context.fillStyle = css(colorOf(person, index, look));
+    context.fillRect(x, y, width, height);
+    context.fillStyle = '#000';
+    context.fillText(text, x + 3, y + height * 0.78);
+  });
+}
+
+function placeLabel(width, height, [x1, y1, x2, y2], faces, taken, canvas) {
+  const candidates = [
+    [x1, y1 - height], [x2 - width, y1 - height], [x1, y2], [x2 - width, y2],
+    [x1 - width, y1], [x2, y1], [x1 - width, y2 - height], [x2, y2 - height],
+    [x1, y2 - height], [x2 - width, y2 - height], [x1, y1], [x2 - width, y1],
+  ];
+  const box = [x1, y1, x2 - x1, y2 - y1];
+  let best = [0, 0];
+  let least = Infinity;
+  for (const candidate of candidates) {
+    const x = Math.min(Math.max(candidate[0], 0), Math.max(0, canvas.width - width));
+    const y = Math.min(Math.max(candidate[1], 0), Math.max(0, canvas.height - height));
+    const label = [x, y, width, height];
+    let cost = 0.2 * overlap(label, box);
+    for (const face of faces) cost += 4 * overlap(label, face);
+    for (const other of taken) cost += 2 * overlap(label, other);
+    if (cost < least - 1e-6) { best = [x, y]; least = cost; }
+  }
+  return best;
+}
+
+function faceOf(person, look, scale, minScore) {
+  const points = look.face.map((i) => person.joints[i]).filter((joint) => joint[2] >= minScore);
+  if (!points.length) return null;
+  const xs = points.map((p) => p[0] * scale);
+  const ys = points.map((p) => p[1] * scale);
+  const [x, y] = [Math.min(...xs), Math.min(...ys)];
+  const [wide, tall] = [Math.max(...xs) - x, Math.max(...ys) - y];
+  const margin = Math.max(0.4 * Math.max(wide, tall), 4);
+  return [x - margin, y - margin, wide + 2 * margin, tall + 2 * margin];
+}
+
+function overlap(a, b) {
+  const wide = Math.min(a[0] + a[2], b[0] + b[2]) - Math.max(a[0], b[0]);
+  const high = Math.min(a[1] + a[3], b[1] + b[3]) - Math.max(a[1], b[1]);
+  return Math.max(wide, 0) * Math.max(high, 0);
 }
