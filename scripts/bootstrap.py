@@ -301,7 +301,7 @@ class Bootstrap:
                 if name == 'torch' and not self.sourced:
                     # Its builds for CPUs and GPUs have one version and several hashes, and need
                     # other packages, which pip finds out: see scripts/lock.py.
-                    builds = ['--requirement', REQUIREMENTS / 'torch.in']
+                    builds: list[str | Path] = ['--requirement', REQUIREMENTS / 'torch.in']
                     self.run('PyTorch', [*self.pip_command(), *builds])
 
     def key_of(self, name: str) -> str:
