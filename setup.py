@@ -62,6 +62,7 @@ setup(
         'train': read_requirements('torch') + read_requirements('train'),
         'evaluate': read_requirements('evaluate'),
         'tensorrt': read_requirements('tensorrt'),
+        'completion': read_requirements('completion'),
         'dev': read_requirements('test'),
     },
     entry_points={'console_scripts': ['rmpe = rmpe_ros.cli.main:main']},

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from rmpe_ros.core.nearest import did_you_mean
+from rmpe_ros.core.odd_paths import path_hint
 from rmpe_ros.core.person_score import PersonScore
 from rmpe_ros.core.share_folders import share_folders
 from rmpe_ros.core.skeletons import Skeleton
@@ -50,10 +52,11 @@ def find_model(name_or_path: str | Path) -> Path:
     if path.is_file():
         return path
     if not is_name:
-        raise ModelError(f'model file {path} does not exist')
+        raise ModelError(f'model file {path} does not exist{path_hint(name_or_path)}')
     raise ModelError(
-        f'there is no model {str(name_or_path)!r}; give the path of an .onnx file or one of '
-        f'{", ".join(SHIPPED_MODELS)} (searched: {", ".join(map(str, folders))}; '
+        f'there is no model {str(name_or_path)!r}{did_you_mean(path.name, SHIPPED_MODELS)}; '
+        f'expected the path of an .onnx file or one of {", ".join(SHIPPED_MODELS)} '
+        f'(searched: {", ".join(map(str, folders))}; '
         'the environment variable RMPE_MODELS adds a folder)'
     )
 

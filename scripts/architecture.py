@@ -66,6 +66,8 @@ def modules() -> dict[str, Path]:
 def room_of(module: str) -> str:
     """The room that a module of the package is in; loose files but `models` are the library."""
     name = module.split('.')[1] if '.' in module else ''
+    if name == '__main__':
+        return 'cli'
     return name if name in CONTENTS else 'library'
 
 

@@ -48,10 +48,17 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument('--steps', type=int, help='optimiser steps of each stage of each network')
     parser.add_argument('--minutes', type=float, help='longest time of each stage')
-    parser.add_argument('--batch', type=int, default=32)
-    parser.add_argument('--learning-rate', type=float, default=4e-4)
+    parser.add_argument(
+        '--batch', type=int, default=32, help='examples of a step (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--learning-rate',
+        type=float,
+        default=4e-4,
+        help='as in "rmpe train" (default: %(default)g)',
+    )
     parser.add_argument('--device', default='cpu', help='cpu or cuda (default: %(default)s)')
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--seed', type=int, default=0, help='as in "rmpe train" (default: 0)')
     parser.add_argument(
         '--frozen-blocks', type=int, default=0, metavar='N', help='as in "rmpe train"'
     )
@@ -74,8 +81,14 @@ def add_parser(subparsers: Any) -> None:
         help="move the edges of detected boxes by N(0, S) of the side, as a worse detector's",
     )
     parser.add_argument('--box-nms', type=float, default=0.8, metavar='IOU', help='of the detector')
-    parser.add_argument('--score-threshold', type=float, default=0.1, metavar='S')
-    add_pipeline_options(parser)
+    parser.add_argument(
+        '--score-threshold',
+        type=float,
+        default=0.1,
+        metavar='S',
+        help='least score of a box (default: %(default)s)',
+    )
+    add_pipeline_options(parser, everybody=True)
     reads(parser, '--data', '--pretrained', '--init', '--pgpg')
     derives(parser, targets=lambda args: [Target(args.out / 'results.json', '--out')])
     parser.set_defaults(run=run)

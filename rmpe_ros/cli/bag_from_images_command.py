@@ -39,8 +39,14 @@ def add_parser(subparsers: Any) -> None:
         help='take the photos that it lists, in its order (COCO, MPII or LSP labels)',
     )
     parser.add_argument('--out', type=Path, required=True, metavar='BAG', help='bag to write')
-    parser.add_argument('--topic', default='/image_raw', help='default: %(default)s')
-    parser.add_argument('--frame-id', default='camera_optical_frame', help='default: %(default)s')
+    parser.add_argument(
+        '--topic', default='/image_raw', help='of the images (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--frame-id',
+        default='camera_optical_frame',
+        help='in the headers (default: %(default)s)',
+    )
     parser.add_argument(
         '--compressed',
         action='store_true',
@@ -98,10 +104,10 @@ def run(args: argparse.Namespace) -> int:
         for stamp, item in zip(schedule, _read(args.images, files), strict=True):
             if item.image is None:
                 failures += 1
-                progress.say(f'error: {item.error}')
+                progress.say(f'rmpe bag-from-images: error: {item.error}')
             else:
                 if item.warning:
-                    progress.say(f'warning: {item.warning}')
+                    progress.say(f'rmpe bag-from-images: warning: {item.warning}')
                 message = _message(item, stamp, args)
                 bag.write(topic.name, stamp, bag_types().serialize_cdr(message, topic.type))
             progress.advance()

@@ -34,13 +34,24 @@ def add_parser(subparsers: Any) -> None:
         'that is from the floor that arithmetic and bytes set.',
     )
     parser.add_argument(
-        '--people', type=int, nargs='+', default=[1, 4, 8], metavar='N', help='default: 1 4 8'
+        '--people',
+        type=int,
+        nargs='+',
+        default=[1, 4, 8],
+        metavar='N',
+        help='how many people there are (default: 1 4 8)',
     )
     parser.add_argument('--image', type=Path, help='photo to run on (default: a made-up one)')
     parser.add_argument(
-        '--size', nargs='+', default=['640x480'], metavar='WxH', help='default: 640x480'
+        '--size',
+        nargs='+',
+        default=['640x480'],
+        metavar='WxH',
+        help='of the picture (default: 640x480)',
     )
-    parser.add_argument('--repeat', type=int, default=50, metavar='N', help='default: %(default)s')
+    parser.add_argument(
+        '--repeat', type=int, default=50, metavar='N', help='how often (default: %(default)s)'
+    )
     parser.add_argument(
         '--against', type=Path, metavar='FILE.onnx', help='another network, its bare graph'
     )
@@ -54,7 +65,7 @@ def add_parser(subparsers: Any) -> None:
         help='time only what pose_node adds to the pipeline, with each transport of Fast DDS',
     )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the numbers')
-    add_pipeline_options(parser)
+    add_pipeline_options(parser, everybody=True)
     reads(parser, '--image', '--against')
     writes(parser, '--json')
     parser.set_defaults(run=run)

@@ -34,7 +34,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         '--backend',
         choices=('tensorrt', 'tensorrt_rtx'),
-        help='default: tensorrt_rtx with --for, else what this GPU works with',
+        help='which TensorRT (default: tensorrt_rtx with --for, else what this GPU works with)',
     )
     parser.add_argument(
         '--for',
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
                         cache, model, backend, precision, target, gpu=gpu, force=args.force
                     )
                 except EngineError as error:
-                    tell(error, 'compile')
+                    tell(f'error: {error}', 'compile')
                     result = {'model': model.name, 'precision': precision, 'error': str(error)}
                 results.append(result)
     failed = [result for result in results if 'error' in result]

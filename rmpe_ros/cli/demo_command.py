@@ -4,6 +4,8 @@
 import argparse
 from pathlib import Path
 
+from rmpe_ros.io.file_guard import reads
+
 
 def add_parser(subparsers: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
     """Declare `rmpe demo` and its options."""
@@ -25,8 +27,10 @@ def add_parser(subparsers: 'argparse._SubParsersAction[argparse.ArgumentParser]'
         default=300,
         help='end a video or webcam after so many frames, 0: never (default: 300)',
     )
-    parser.add_argument('--detector', help='shipped model or path of an ONNX file')
-    parser.add_argument('--pose-model', help='shipped model or path of an ONNX file')
+    parser.add_argument('--detector', metavar='MODEL', help='shipped model or path of an ONNX file')
+    parser.add_argument('--pose', metavar='MODEL', help='shipped model or path of an ONNX file')
+    parser.add_argument('--pose-model', dest='pose', help=argparse.SUPPRESS)
+    reads(parser, '--detector', '--pose')
     parser.set_defaults(run=run)
 
 
@@ -34,6 +38,6 @@ def run(args: argparse.Namespace) -> int:
     """Run the demo; returns the process exit code."""
     from rmpe_ros.cli.processes.demo import DemoOptions, run_demo
 
-    models = {'detector': args.detector, 'pose_model': args.pose_model}
+    models = {'detector': args.detector, 'pose_model': args.pose}
     parameters = {name: value for name, value in models.items() if value}
     return run_demo(DemoOptions(args.source, args.out, args.max_images, parameters))

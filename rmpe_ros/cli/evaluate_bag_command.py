@@ -45,9 +45,15 @@ def add_parser(subparsers: Any) -> None:
         '--frames', type=Path, metavar='BAG', help='the bag of rmpe bag-from-images that was played'
     )
     parser.add_argument(
-        '--poses-topic', metavar='TOPIC', help='default: the only one with PersonPoseArray'
+        '--poses-topic',
+        metavar='TOPIC',
+        help='of the poses (default: the only one with PersonPoseArray)',
     )
-    parser.add_argument('--image-topic', metavar='TOPIC', help='default: /image_raw if recorded')
+    parser.add_argument(
+        '--image-topic',
+        metavar='TOPIC',
+        help='of the images, to count drops (default: /image_raw if recorded)',
+    )
     parser.add_argument(
         '--deadline',
         type=float,

@@ -52,7 +52,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the numbers')
     parser.add_argument('--html', type=Path, metavar='FILE', help='write a report with pictures')
-    add_pipeline_options(parser)
+    add_pipeline_options(parser, everybody=True)
     add_detector_options(parser)
     reads(parser, '--results')
     writes(parser, '--json', '--html')

@@ -44,9 +44,15 @@ def add_parser(subparsers: Any) -> None:
         'velocity of who walks, "steady" of who does not turn or stop within a second; NEES is 1 '
         'per degree of freedom where the stated covariance is that of the errors.',
     )
-    parser.add_argument('--modes', nargs='+', metavar='MODE', help='default: all')
-    parser.add_argument('--scenes', nargs='+', metavar='SCENE', help='default: all')
-    parser.add_argument('--cameras', nargs='+', metavar='CAMERA', help='default: all')
+    parser.add_argument(
+        '--modes', nargs='+', metavar='MODE', help='how people are placed (default: all)'
+    )
+    parser.add_argument(
+        '--scenes', nargs='+', metavar='SCENE', help='what people do (default: all)'
+    )
+    parser.add_argument(
+        '--cameras', nargs='+', metavar='CAMERA', help='where they are filmed from (default: all)'
+    )
     parser.add_argument(
         '--seconds',
         type=float,

@@ -9,8 +9,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rmpe_ros.cli.errors import fail
-from rmpe_ros.io.extras import how_to_install
+from rmpe_ros.cli.errors import fail, fail_without
 from rmpe_ros.io.file_guard import reads, writes
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description='Exports the averaged (EMA) weights of a run, calibrates the keypoint scores '
         'on validation data, compares the ONNX file with PyTorch, and writes it with metadata.',
     )
-    parser.add_argument('task', choices=('pose', 'detector'))
+    parser.add_argument('task', choices=('pose', 'detector'), help='which network it is')
     parser.add_argument('checkpoint', type=Path, help='checkpoint.pt of `rmpe train`')
     parser.add_argument('output', type=Path, help='the ONNX file to write')
     parser.add_argument(
@@ -65,7 +64,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         metavar='N',
         help='training examples that int8 is calibrated and checked on (default: %(default)s)',
     )
-    parser.add_argument('--model-version', default='1')
+    parser.add_argument(
+        '--model-version', default='1', help='of the weights, for the metadata (default: 1)'
+    )
     parser.add_argument(
         '--training-data', default='not stated', help='what it was trained on, for the metadata'
     )
@@ -91,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
         )
         from rmpe_ros.training.stages import load_checkpoint
     except ImportError as error:
-        return fail(f'needs {error.name}: {how_to_install("train")}', 1, 'export')
+        return fail_without(error, extra='train', command='export')
     if args.long_side is not None and (problem := _long_side_problem(args.long_side)):
         return fail(problem, 2, 'export')
     if args.precision == 'int8' and (args.data is None or args.calibration < _FEWEST_EXAMPLES):
@@ -151,7 +152,9 @@ def run(args: argparse.Namespace) -> int:
             examples=examples,
         )
         print(f'{args.output}: pose network, {args.precision}; {parity}')
-    except (ValueError, OSError, RuntimeError, KeyError) as error:
+    except ValueError as error:
+        return fail(error, 2, 'export')
+    except (OSError, RuntimeError, KeyError) as error:
         return fail(error, 1, 'export')
     return 0
 

@@ -53,7 +53,7 @@ def add_parser(subparsers: Any) -> None:
         default=4,
         help='most Gaussians of a mixture; BIC chooses (default: %(default)s)',
     )
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--seed', type=int, default=0, help='of k-means (default: %(default)s)')
     add_size_limit(parser)
     reads(parser, '--detector', '--results')
     writes(parser, '--out')
@@ -106,7 +106,6 @@ def run(args: argparse.Namespace) -> int:
     print('offset of  x1, y1, x2, y2 in sides of the true box')
     print('mean       ' + ', '.join(f'{value:+.3f}' for value in overall.mean))
     print('deviation  ' + ', '.join(f'{v:.3f}' for v in np.sqrt(np.diag(overall.covariance))))
-    print(f'written to {args.out}')
     return 0
 
 

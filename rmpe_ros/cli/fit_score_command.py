@@ -34,7 +34,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         '--out', type=Path, required=True, metavar='FILE', help='the pose model to write'
     )
-    add_pipeline_options(parser)
+    add_pipeline_options(parser, everybody=True)
     add_detector_options(parser)
     writes(parser, '--out')
     parser.set_defaults(run=run, gt_boxes=False)
@@ -74,5 +74,4 @@ def run(args: argparse.Namespace) -> int:
     print(
         f'at {quality.threshold:g}: precision {quality.precision:.3f}, recall {quality.recall:.3f}'
     )
-    print(f'written to {args.out}')
     return 0

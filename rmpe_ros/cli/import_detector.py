@@ -89,7 +89,9 @@ def add_metadata_options(parser: argparse.ArgumentParser) -> None:
         help='overlap above which box NMS removes, a suggestion (default: %(default)s)',
     )
     group.add_argument('--name', help='its name (default: the name of the file)')
-    group.add_argument('--model-version', default='1', metavar='VERSION')
+    group.add_argument(
+        '--model-version', default='1', metavar='VERSION', help='of the weights (default: 1)'
+    )
     group.add_argument('--training-data', metavar='TEXT', help='what it was trained on')
     group.add_argument('--license', metavar='TEXT', help='of the weights')
 
@@ -107,7 +109,7 @@ def detector_metadata(args: argparse.Namespace) -> dict[str, str]:
     return {key: value for key, value in metadata.items() if value is not None}
 
 
-@says_errors('import detector', extra='train', code=1)
+@says_errors('import detector', extra='train')
 def import_detector(args: argparse.Namespace) -> int:
     """Import one detector: 0, or 1 when it cannot be used."""
     from rmpe_ros.importing.detector_conversion import convert_detector
@@ -130,5 +132,5 @@ def import_detector(args: argparse.Namespace) -> int:
         place = '' if str(args.file) in str(error) else f'{args.file}: '
         raise ValueError(f'{place}{error}') from error
     write_file(args.output, imported.model.SerializeToString())
-    print('\n'.join([*imported.report, f'written to {args.output}']))
+    print('\n'.join(imported.report))
     return 0

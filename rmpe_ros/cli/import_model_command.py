@@ -15,7 +15,7 @@ def add_parser(subparsers: Any) -> None:
         'import',
         help="make a model of somebody else's network",
         description="Makes models that rmpe and the nodes can use out of other people's networks, "
-        'and compares them with the original. Exit code 1 when a network cannot be used. The '
+        'and compares them with the original. Exit code 2 when a network cannot be used. The '
         'licence of the weights stays what it was.',
     )
     parser.set_defaults(run=lambda args: _print_help(parser))

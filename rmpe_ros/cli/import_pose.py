@@ -99,14 +99,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     group = parser.add_argument_group('what the model says of itself')
     group.add_argument('--name', help='its name (default: the name of the file)')
-    group.add_argument('--model-version', default='1', metavar='VERSION')
-    group.add_argument('--training-data', default='not stated', metavar='TEXT')
+    group.add_argument(
+        '--model-version', default='1', metavar='VERSION', help='of the weights (default: 1)'
+    )
+    group.add_argument(
+        '--training-data', default='not stated', metavar='TEXT', help='what it was trained on'
+    )
     group.add_argument('--license', default='not stated', metavar='TEXT', help='of the weights')
     reads(parser, 'file', '--skeleton')
     writes(parser, 'output')
 
 
-@says_errors('import pose', extra='train', code=1)
+@says_errors('import pose', extra='train')
 def import_pose(args: argparse.Namespace) -> int:
     """Import one pose network: 0, or 1 when it cannot be used."""
     from rmpe_ros.importing.pose_conversion import build_pose
@@ -114,7 +118,7 @@ def import_pose(args: argparse.Namespace) -> int:
 
     model, report = build_pose(args)
     write_file(args.output, model.SerializeToString())
-    print('\n'.join([*report, f'written to {args.output}']))
+    print('\n'.join(report))
     return 0
 
 

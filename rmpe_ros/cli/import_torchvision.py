@@ -46,7 +46,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     writes(parser, 'output')
 
 
-@says_errors('import torchvision', extra='train', code=1)
+@says_errors('import torchvision', extra='train')
 def import_torchvision(args: argparse.Namespace) -> int:
     """Export one network: 0, or 1 when it cannot be had."""
     from rmpe_ros.importing.photo_check import try_on_photo

@@ -7,8 +7,14 @@ import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rmpe_ros.cli.argument_types import add_size_limit, positive_number, share
+from rmpe_ros.cli.argument_types import (
+    add_size_limit,
+    natural_number,
+    positive_number,
+    share,
+)
 from rmpe_ros.cli.errors import fail
+from rmpe_ros.core.limits import MAX_PEOPLE
 from rmpe_ros.io.file_guard import Target, derives, reads, writes
 
 if TYPE_CHECKING:
@@ -83,22 +89,33 @@ def add_stream_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
-    """The options of every command that runs the pipeline; see `open_pipeline`."""
+def add_pipeline_options(parser: argparse.ArgumentParser, *, everybody: bool = False) -> None:
+    """The options of every command that runs the pipeline; see `open_pipeline`.
+
+    everybody: without the limit of people that the nodes have, unless it is asked for.
+    """
     group = parser.add_argument_group('pipeline')
-    group.add_argument('--detector', metavar='MODEL', help='shipped name or .onnx file')
+    group.add_argument(
+        '--detector',
+        metavar='MODEL',
+        help='person detector: shipped name or .onnx file (default: detector)',
+    )
     group.add_argument(
         '--pose',
         metavar='MODEL',
-        help='shipped name (lite, lite_int8, standard) or .onnx file',
+        help='pose network: shipped name (lite, lite_int8, standard) or .onnx file (default: lite)',
     )
     group.add_argument(
-        '--threads', type=positive_number, metavar='N', help='per model (default: physical cores)'
+        '--threads',
+        type=positive_number,
+        metavar='N',
+        help='CPU threads for each model (default: physical cores)',
     )
     group.add_argument(
         '--backend',
         metavar='NAME',
-        help='tensorrt, tensorrt_rtx, onnxruntime_cuda or onnxruntime (default: the best here)',
+        help='what runs the models: tensorrt, tensorrt_rtx, onnxruntime_cuda or onnxruntime '
+        '(default: the best here)',
     )
     group.add_argument(
         '--precision', choices=('fp32', 'fp16'), default='fp32', help='of TensorRT engines'
@@ -109,8 +126,13 @@ def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
         metavar='S',
         help='leave out people below this score, 0 to 1 (default: as the pose model suggests)',
     )
+    most = 'all' if everybody else f'{MAX_PEOPLE} as in the nodes, 0: all'
     group.add_argument(
-        '--max-people', type=positive_number, metavar='N', help='look at the N best boxes only'
+        '--max-people',
+        type=natural_number,
+        default=None if everybody else MAX_PEOPLE,
+        metavar='N',
+        help=f'look at the N best boxes only (default: {most})',
     )
     group.add_argument(
         '--pose-nms',
@@ -132,7 +154,7 @@ def open_pipeline(args: argparse.Namespace) -> 'PosePipeline':
         args.pose,
         pose_nms=args.pose_nms or DEFAULT_POSE_NMS,
         min_score=args.min_score,
-        max_people=args.max_people,
+        max_people=args.max_people or None,
         threads=args.threads,
         backend=args.backend or 'auto',
         precision=args.precision,
@@ -202,7 +224,7 @@ class _Prediction:
             if min(height, width) < _TOO_SMALL:
                 self.progress.say(f'{item.path}: {width}x{height} pixels is too small for a person')
             if item.warning:
-                self.progress.say(f'warning: {item.warning}')
+                self.progress.say(f'rmpe predict: warning: {item.warning}')
             poses = self.finder.find(item)
             self.milliseconds.append(self.pipeline.timings['total'])
             self.people += len(poses)
@@ -231,7 +253,7 @@ class _Prediction:
 
     def _fail(self, line: str) -> None:
         self.failures += 1
-        self.progress.say(f'error: {line}')
+        self.progress.say(f'rmpe predict: error: {line}')
 
     def finish(self) -> None:
         """Complete all files, also after an interruption."""
@@ -254,7 +276,6 @@ class _Prediction:
         if self.milliseconds:
             parts.append(f'{statistics.median(self.milliseconds):.1f} ms per image (p50)')
         parts += [f'pictures in {self.args.out}'] if self.args.out else []
-        parts += [f'poses in {self.args.json}'] if self.args.json else []
         return ', '.join(parts)
 
 

@@ -36,7 +36,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument('bag', type=Path, metavar='BAG', help='folder, .mcap or .db3 file')
     parser.add_argument('--out', type=Path, required=True, metavar='BAG', help='bag to write')
     parser.add_argument(
-        '--image-topic', metavar='TOPIC', help='default: /image_raw, or the only one with images'
+        '--image-topic',
+        metavar='TOPIC',
+        help='of the images (default: /image_raw, or the only one with images)',
     )
     parser.add_argument('--with-images', action='store_true', help='copy the images, too')
     add_storage_option(parser)
@@ -50,7 +52,10 @@ def add_parser(subparsers: Any) -> None:
 def add_storage_option(parser: argparse.ArgumentParser) -> None:
     """The option of every command that writes a bag."""
     parser.add_argument(
-        '--storage', choices=('mcap', 'sqlite3'), default='mcap', help='default: %(default)s'
+        '--storage',
+        choices=('mcap', 'sqlite3'),
+        default='mcap',
+        help='kind of the bag to write (default: %(default)s)',
     )
 
 

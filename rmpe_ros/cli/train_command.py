@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.argument_types import natural_number, positive_number
-from rmpe_ros.cli.errors import fail
-from rmpe_ros.io.extras import how_to_install
+from rmpe_ros.cli.errors import fail, fail_without
 from rmpe_ros.io.file_guard import Target, derives, reads
 
 if TYPE_CHECKING:
@@ -29,7 +28,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         'can be stopped at any time; the same command given again goes on where it stopped. '
         'Several GPUs or machines: torchrun --nproc-per-node N -m rmpe_ros.cli train ...',
     )
-    parser.add_argument('stage', choices=('sppe', 'localisation', 'sstn', 'detector'))
+    parser.add_argument(
+        'stage',
+        choices=('sppe', 'localisation', 'sstn', 'detector'),
+        help='what is trained; the pose network learns in the order sppe, localisation, sstn',
+    )
     parser.add_argument(
         '--out', type=Path, required=True, help='folder of the run: checkpoint.pt, tensorboard/'
     )
@@ -101,7 +104,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         default=32,
         help='examples of a step (default: %(default)s)',
     )
-    schedule.add_argument('--learning-rate', type=float, default=4e-4)
+    schedule.add_argument(
+        '--learning-rate',
+        type=float,
+        default=4e-4,
+        help='of AdamW, at its highest (default: %(default)g)',
+    )
     schedule.add_argument(
         '--encoder-factor',
         type=float,
@@ -124,7 +132,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         metavar='N',
         help='validate the pose stages on N people of each source at most (default: all)',
     )
-    schedule.add_argument('--seed', type=natural_number, default=0)
+    schedule.add_argument(
+        '--seed',
+        type=natural_number,
+        default=0,
+        help='another order of examples and other distortions (default: %(default)s)',
+    )
     schedule.add_argument(
         '--allow-changes',
         action='store_true',
@@ -153,13 +166,15 @@ def run(args: argparse.Namespace) -> int:
         from rmpe_ros.training.distributed import joined_processes
         from rmpe_ros.training.stages import build_stage  # noqa: F401 (for what it needs)
     except ImportError as error:
-        return fail(f'needs {error.name}: {how_to_install("train")}', 1, 'train')
+        return fail_without(error, extra='train', command='train')
     try:
         if args.threads:
             torch.set_num_threads(args.threads)
         with joined_processes(_device(args.device)) as (processes, device):
             return _train(args, processes, device)
-    except (ValueError, OSError, RuntimeError, FloatingPointError) as error:
+    except ValueError as error:
+        return fail(error, 2, 'train')
+    except (OSError, RuntimeError, FloatingPointError) as error:
         return fail(error, 1, 'train')
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from errno import EISDIR, ENOTDIR
 from pathlib import Path
@@ -81,6 +82,29 @@ def check_command(args: argparse.Namespace) -> None:
     ]
     derive = getattr(args, 'derived_inputs', None)
     check_targets(targets, [*inputs, *(derive(args) if derive else ())])
+
+
+@contextmanager
+def written_files(args: argparse.Namespace) -> Iterator[list[Path]]:
+    """Gives a list that holds, afterwards, which of the declared files the command has written."""
+    files = [
+        Path(value)
+        for name, folder in getattr(args, 'writes', ())
+        if not folder and (value := getattr(args, _destination(name))) is not None
+    ]
+    before = {file: _state(file) for file in files}
+    written: list[Path] = []
+    yield written
+    written += [file for file in before if _state(file) not in (None, before[file])]
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """Changes when a file is written, also to the same content; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def check_targets(targets: Iterable[Target], inputs: Iterable[Path]) -> None:

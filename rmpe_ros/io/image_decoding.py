@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rmpe_ros.core.odd_paths import path_hint
 from rmpe_ros.io.image_headers import lacks_data, read_size
 from rmpe_ros.io.native_output import captured_lines
 
@@ -61,7 +62,8 @@ def load_image(
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ImageError(f'{path}: cannot be read: {error.strerror}') from error
+        hint = path_hint(path) if isinstance(error, FileNotFoundError) else ''
+        raise ImageError(f'{path}: cannot be read: {error.strerror}{hint}') from error
     try:
         return decode_image(
             data, max_megapixels=max_megapixels, warn=lambda text: warn(f'{path}: {text}')

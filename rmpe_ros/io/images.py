@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rmpe_ros.core.odd_paths import path_hint
 from rmpe_ros.io.image_decoding import (
     ADVICE,
     MAX_MEGAPIXELS,
@@ -168,7 +169,9 @@ def _read_stream(
     """
     where = str(path or name)
     if path is not None and not path.is_file():
-        yield SourceImage(name, path, None, f'{where}: cannot be read: no such file')
+        yield SourceImage(
+            name, path, None, f'{where}: cannot be read: no such file{path_hint(where)}'
+        )
         return
     with quiet_cv2():
         capture = cv2.VideoCapture(source)

@@ -4,15 +4,28 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-_NODES = frozenset(
-    ('pose_node', 'visualizer_node', 'image_source_node', 'lift_node', 'hri_bridge_node')
+_NODES = frozenset(path.stem for path in Path(__file__).parent.glob('*_node.py'))
+
+# Ctrl-C, a service manager, the terminal or connection that was closed. One that is ignored when
+# the process starts, as SIGHUP is under nohup, stays so.
+ENDING_SIGNALS = tuple(
+    number
+    for name in ('SIGINT', 'SIGTERM', 'SIGHUP')
+    if (number := getattr(signal, name, None)) is not None
+    and (name != 'SIGHUP' or signal.getsignal(number) != signal.SIG_IGN)
 )
 
 
-ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+def on_ending_signals(handler: Callable[[int, FrameType | None], None]) -> None:
+    """Have `handler` called for ENDING_SIGNALS, also when the parent has blocked them."""
+    for number in ENDING_SIGNALS:
+        signal.signal(number, handler)
+    if hasattr(signal, 'pthread_sigmask'):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:
@@ -23,13 +36,12 @@ def _runs_a_node() -> bool:
     """Whether this process is `python -m rmpe_ros.nodes.<node>` or an executable of that name."""
     # While Python looks for the module of -m, that is what sys.argv[0] says.
     names = sys.orig_argv if sys.argv[:1] == ['-m'] else sys.argv[:1]
-    return any(Path(name).name.rpartition('.')[2] in _NODES for name in names)
+    modules = {Path(name).name.rpartition('.')[2] for name in names}
+    folder = Path(__file__).parent
+    return any(name.endswith('_node') and (folder / f'{name}.py').is_file() for name in modules)
 
 
 # A signal that comes while a node is still being imported, half a second at times, ends it at once
 # and without a traceback; later on `run_node` takes care of signals.
 if _runs_a_node():
-    for number in ENDING_SIGNALS:
-        signal.signal(number, _end)
-    if hasattr(signal, 'pthread_sigmask'):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
+    on_ending_signals(_end)

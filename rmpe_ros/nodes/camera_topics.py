@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 
 from rclpy.exceptions import NameValidationException
-from rclpy.lifecycle import LifecycleNode
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
@@ -23,6 +22,7 @@ from rmpe_ros.nodes.image_subscription import (
     subscribe_image,
     warn_of_misfits,
 )
+from rmpe_ros.nodes.managed_node import ManagedNode
 from rmpe_ros.nodes.rclpy_messages import skeleton_to_message
 
 _LATCHED = QoSProfile(
@@ -40,7 +40,7 @@ class CameraTopics:
     Raises ValueError for a name that no topic can have.
     """
 
-    def __init__(self, node: LifecycleNode, name: str, *, compressed: bool) -> None:
+    def __init__(self, node: ManagedNode, name: str, *, compressed: bool) -> None:
         self.name = name
         self.statistics = FrameStatistics()
         self.tracking = CameraTracking()

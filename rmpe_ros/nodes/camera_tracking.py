@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from std_msgs.msg import Header
@@ -12,6 +11,7 @@ from rmpe_ros.core.one_euro import OneEuroParameters
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.tracking import PoseTracker, TrackingParameters
 from rmpe_ros.io.messages import NANOSECONDS, stamp_nanoseconds
+from rmpe_ros.nodes.parameter_tables import PoseSettings
 
 
 class CameraTracking:
@@ -27,10 +27,10 @@ class CameraTracking:
         header: Header,
         *,
         image_size: tuple[int, int],
-        settings: Mapping[str, Any],
+        settings: PoseSettings,
     ) -> Poses:
         """The people with their track_ids, as the parameters `tracking.*` ask for."""
-        if not settings['tracking.enabled']:
+        if not settings.tracking.enabled:
             self._tracker.reset()
             return poses
         source = header.frame_id, image_size
@@ -38,7 +38,7 @@ class CameraTracking:
             self._tracker.reset()
             self._source = source
         self._tracker.parameters = TrackingParameters(
-            max_age=settings['tracking.max_age'],
-            smoothing=OneEuroParameters() if settings['tracking.smoothing'] else None,
+            max_age=settings.tracking.max_age,
+            smoothing=OneEuroParameters() if settings.tracking.smoothing else None,
         )
         return self._tracker.update(poses, stamp_nanoseconds(header) / NANOSECONDS)

@@ -33,7 +33,7 @@ class Faults:
         self._lock = threading.Lock()
         self._told: dict[tuple[str, str], float] = {}
         self._reported = 0
-        self._lasting = ''
+        self._lasting: dict[str, str] = {}
         self.refused = 0
         self.failed = 0
         self.last_error = ''
@@ -66,16 +66,19 @@ class Faults:
         except Exception as error:
             self.fail(source, error)
 
-    @property
-    def lasting(self) -> str:
-        """What is wrong all the time, in `/diagnostics` until it is set to nothing again."""
-        return self._lasting
+    def lasts(self, subject: str, trouble: str) -> None:
+        """What is wrong with `subject` all the time; nothing when it is well again.
 
-    @lasting.setter
-    def lasting(self, trouble: str) -> None:
-        if trouble and not self._lasting:
+        Told once, and in `/diagnostics` for as long as it lasts.
+        """
+        with self._lock:
+            is_new = bool(trouble) and subject not in self._lasting
+            if trouble:
+                self._lasting[subject] = trouble
+            else:
+                self._lasting.pop(subject, None)
+        if is_new:
             self._node.get_logger().warning(trouble)
-        self._lasting = trouble
 
     def values(self) -> dict[str, object]:
         """For a status in `/diagnostics`."""
@@ -90,7 +93,7 @@ class Faults:
         with self._lock:
             total = self.refused + self.failed
             is_new, self._reported = total > self._reported, total
-            return self._lasting or (self.last_error if is_new else '')
+            return '; '.join(self._lasting.values()) or (self.last_error if is_new else '')
 
     def status(self) -> DiagnosticStatus:
         """The state of a node that has nothing else to tell."""

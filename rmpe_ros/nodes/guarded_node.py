@@ -102,7 +102,7 @@ class Guarded:
             'answers services; stop one, or name it with -r __node:=… (one that was killed is '
             'listed for up to 20 s)'
         )
-        self.faults.lasting = trouble if count > 1 else ''
+        self.faults.lasts('name', trouble if count > 1 else '')
 
 
 class GuardedNode(Guarded, Node):

@@ -15,7 +15,7 @@ from rmpe_ros.nodes.diagnostics_publisher import DiagnosticsPublisher
 from rmpe_ros.nodes.guarded_node import GuardedNode
 from rmpe_ros.nodes.hri_bodies import Body, bodies, check_joint_order
 from rmpe_ros.nodes.node_process import run_node
-from rmpe_ros.nodes.parameter_tables import HRI_BRIDGE_NODE
+from rmpe_ros.nodes.parameter_tables import HriBridgeSettings
 from rmpe_ros.nodes.parameters import declare_parameters
 from rmpe_ros.nodes.pose_topics import PoseTopics
 
@@ -33,7 +33,7 @@ class HriBridgeNode(GuardedNode):
 
     def __init__(self) -> None:
         super().__init__('hri_bridge_node')
-        self._settings = declare_parameters(self, HRI_BRIDGE_NODE)
+        self._settings = declare_parameters(self, HriBridgeSettings)
         try:
             import hri_msgs.msg as hri
         except ImportError as error:
@@ -80,7 +80,7 @@ class HriBridgeNode(GuardedNode):
 
     def _forget(self, stamp: int) -> None:
         """Remove the topics of bodies that were not seen for a while, or when time jumps back."""
-        longest = self._settings['forget_after'] * NANOSECONDS
+        longest = self._settings.forget_after * NANOSECONDS
         gone = [
             body_id
             for body_id, topics in self._bodies.items()

@@ -18,10 +18,11 @@ from rmpe_ros.msg import PersonPoseArray
 from rmpe_ros.nodes.diagnostics_publisher import DiagnosticsPublisher
 from rmpe_ros.nodes.guarded_node import GuardedNode
 from rmpe_ros.nodes.node_process import run_node
-from rmpe_ros.nodes.parameter_tables import IMAGE_SOURCE_NODE
+from rmpe_ros.nodes.parameter_tables import ImageSourceSettings
 from rmpe_ros.nodes.parameters import declare_parameters
 from rmpe_ros.nodes.pose_topics import subscribe_people
 from rmpe_ros.nodes.rclpy_messages import rgb_to_compressed, rgb_to_image
+from rmpe_ros.nodes.shared_memory import room_for_images
 from rmpe_ros.nodes.stamp_matcher import HeaderKey, header_key
 
 _ATTEMPTS = 3
@@ -43,19 +44,20 @@ class ImageSourceNode(GuardedNode):
 
     def __init__(self) -> None:
         super().__init__('image_source_node')
-        self._settings = declare_parameters(self, IMAGE_SOURCE_NODE)
-        self._source = os.path.expanduser(self._settings['source'])
+        self._settings = declare_parameters(self, ImageSourceSettings)
+        self._source = os.path.expanduser(self._settings.source)
         if not self._source:
             raise ValueError(
                 'parameter source is empty; give a photo, a folder, a video file or a webcam, '
                 'for example -p source:=photos/'
             )
         topic = self.resolve_topic_name('image_raw')
-        if self._settings['compressed']:
+        if self._settings.compressed:
             self._publisher = self.create_publisher(CompressedImage, f'{topic}/compressed', 5)
         else:
             self._publisher = self.create_publisher(Image, topic, 5)
-        if self._settings['wait_for_answer'] > 0:
+        self._check_room = room_for_images(self.faults, self._publisher.topic_name)
+        if self._settings.wait_for_answer > 0:
             subscribe_people(self, 'poses', self._on_poses, depth=5)
         self._diagnostics = DiagnosticsPublisher(self, {'node': self.faults.status})
         self._stopping = threading.Event()
@@ -63,7 +65,7 @@ class ImageSourceNode(GuardedNode):
         self._expected: set[HeaderKey] = set()
         self._unreadable = 0
         self._published = 0
-        self._pace = Pace(self._settings['rate'])
+        self._pace = Pace(self._settings.rate)
         self._thread = threading.Thread(target=self._run, name='image_source', daemon=True)
         self._thread.start()
 
@@ -89,7 +91,7 @@ class ImageSourceNode(GuardedNode):
             self.exit_code = 1
 
     def _wait_for_subscribers(self) -> None:
-        wanted = self._settings['wait_for_subscribers']
+        wanted = self._settings.wait_for_subscribers
         while not self._stopping.is_set() and self._publisher.get_subscription_count() < wanted:
             self.get_logger().info(
                 f'waiting for {wanted} subscribers of {self._publisher.topic_name}, '
@@ -110,11 +112,11 @@ class ImageSourceNode(GuardedNode):
                 # A video that ends too early says so at its end.
                 is_cut = is_video(item.path) and item.image is None
                 self._publish_item(item)
-                limit = self._settings['max_images']
+                limit = self._settings.max_images
                 if self._stopping.is_set() or (limit and self._published >= limit):
                     return 0
             if is_camera:
-                retry = self._settings['retry_period']
+                retry = self._settings.retry_period
                 if retry == 0:
                     self.get_logger().error(f'{self._source} gives no images any more')
                     return 1
@@ -125,12 +127,12 @@ class ImageSourceNode(GuardedNode):
             elif self._published == before:
                 self.get_logger().error(f'nothing in {self._source} could be read')
                 return 1
-            elif not self._settings['loop']:
+            elif not self._settings.loop:
                 return 1 if is_cut else 0
         return 0
 
     def _items(self) -> Iterator[SourceImage]:
-        return iter_images([self._source], max_megapixels=self._settings['max_megapixels'])
+        return iter_images([self._source], max_megapixels=self._settings.max_megapixels)
 
     def _publish_item(self, item: SourceImage) -> None:
         """Publish one image as often as `repeat` says, or warn that it cannot be read."""
@@ -142,10 +144,10 @@ class ImageSourceNode(GuardedNode):
             return
         if item.warning:
             self.get_logger().warning(item.warning)
-        for _ in range(self._settings['repeat']):
+        for _ in range(self._settings.repeat):
             if self._stopping.wait(self._pace.delay(item)):
                 return
-            if self._settings['wait_for_answer'] > 0:
+            if self._settings.wait_for_answer > 0:
                 self._publish_until_answered(item)
             else:
                 self._publish(item)
@@ -156,7 +158,7 @@ class ImageSourceNode(GuardedNode):
         self._answered.clear()
         for _ in range(_ATTEMPTS):
             self._publish(item)
-            if self._answered.wait(self._settings['wait_for_answer']):
+            if self._answered.wait(self._settings.wait_for_answer):
                 return
         self.get_logger().warning(
             f'no poses came for {item.name}, which was published {_ATTEMPTS} times'
@@ -166,12 +168,14 @@ class ImageSourceNode(GuardedNode):
         assert item.image is not None
         header = Header(frame_id=self._frame_id(item), stamp=self.get_clock().now().to_msg())
         self._expected = {*self._expected, header_key(header)}
-        to_message = rgb_to_compressed if self._settings['compressed'] else rgb_to_image
-        self._publisher.publish(to_message(item.image, header))
+        to_message = rgb_to_compressed if self._settings.compressed else rgb_to_image
+        message = to_message(item.image, header)
+        self._check_room(message)
+        self._publisher.publish(message)
 
     def _frame_id(self, item: SourceImage) -> str:
         name = item.path.name if item.path is not None else self._source
-        return self._settings['frame_id'].replace('{name}', name)
+        return self._settings.frame_id.replace('{name}', name)
 
     def _on_poses(self, message: PersonPoseArray) -> None:
         if header_key(message.header) in self._expected:

@@ -19,6 +19,9 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
 from rmpe_ros.io.messages import compressed_to_rgb, image_to_rgb
+from rmpe_ros.nodes.guarded_node import GuardedNode
+from rmpe_ros.nodes.managed_node import ManagedNode
+from rmpe_ros.nodes.shared_memory import room_for_images
 
 try:
     from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
@@ -35,7 +38,7 @@ def image_topic(node: Node, *, compressed: bool, name: str = 'image_raw') -> str
 
 
 def subscribe_image(
-    node: Node,
+    node: GuardedNode | ManagedNode,
     callback: Callable[[ImageMessage], None],
     *,
     compressed: bool,
@@ -47,9 +50,15 @@ def subscribe_image(
 
     Best effort as sensor data, so that both reliable and best-effort cameras match; history, depth
     and reliability can be changed with `qos_overrides` parameters. A camera whose QoS does not fit
-    all the same is warned about, and the sentence given to on_mismatch.
+    all the same is warned about, and the sentence given to on_mismatch; so are images that are too
+    large for shared memory.
     """
     topic = image_topic(node, compressed=compressed, name=name)
+    check_room = room_for_images(node.faults, topic)
+
+    def on_image(message: ImageMessage) -> None:
+        check_room(message)
+        callback(message)
 
     def on_incompatible(event: Any) -> None:
         policy = qos_policy_name_from_kind(event.last_policy_kind)
@@ -64,7 +73,7 @@ def subscribe_image(
     return node.create_subscription(
         CompressedImage if compressed else Image,
         topic,
-        callback,
+        on_image,
         QoSProfile(
             history=HistoryPolicy.KEEP_LAST,
             depth=depth,

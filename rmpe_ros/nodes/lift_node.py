@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +21,10 @@ from rmpe_ros.nodes.guarded_node import GuardedNode
 from rmpe_ros.nodes.joint_cloud import joint_cloud
 from rmpe_ros.nodes.nearest_stamp import NearestStamp
 from rmpe_ros.nodes.node_process import run_node
-from rmpe_ros.nodes.parameter_tables import LIFT_NODE
+from rmpe_ros.nodes.parameter_tables import LiftSettings
 from rmpe_ros.nodes.parameters import declare_parameters
 from rmpe_ros.nodes.pose_topics import PoseTopics
+from rmpe_ros.nodes.shared_memory import room_for_images
 
 
 class LiftNode(GuardedNode):
@@ -36,11 +36,11 @@ class LiftNode(GuardedNode):
 
     def __init__(self) -> None:
         super().__init__('lift_node')
-        self._settings = declare_parameters(self, LIFT_NODE, self._change)
+        self._settings = declare_parameters(self, LiftSettings, self._change)
         self._lifting = _lifting_parameters(self._settings)
-        self._frames = FrameLookup(self, 'target_frame') if self._settings['target_frame'] else None
+        self._frames = FrameLookup(self, 'target_frame') if self._settings.target_frame else None
         self._pairs: NearestStamp[PersonPoseArray, Image] = NearestStamp(
-            self._settings['buffer_size'], int(self._settings['slop'] * 1e9)
+            self._settings.buffer_size, int(self._settings.slop * 1e9)
         )
         self._camera: PinholeCamera | None = None
         self._lifted = self._told_unmatched = 0
@@ -58,6 +58,7 @@ class LiftNode(GuardedNode):
             QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
+        self._check_room = room_for_images(self.faults, depth.topic_name)
         self._diagnostics = DiagnosticsPublisher(self, {'node': self.faults.status})
         self.get_logger().info(f'ready: depth from {depth.topic_name}')
 
@@ -71,11 +72,12 @@ class LiftNode(GuardedNode):
             self._lift_all(self._pairs.put_left(stamp_nanoseconds(message.header), message))
 
     def _on_depth(self, message: Image) -> None:
+        self._check_room(message)
         if self._somebody_listens():
             self._lift_all(self._pairs.put_right(stamp_nanoseconds(message.header), message))
 
     def _on_camera(self, message: CameraInfo) -> None:
-        self._camera = PinholeCamera.from_message(message, rectified=self._settings['rectified'])
+        self._camera = PinholeCamera.from_message(message, rectified=self._settings.rectified)
 
     def _somebody_listens(self) -> bool:
         return any(each.get_subscription_count() > 0 for each in (self._poses, self._points))
@@ -85,7 +87,7 @@ class LiftNode(GuardedNode):
             self.faults.refuse(
                 self._source,
                 f'{self._pairs.unmatched} poses without a depth image within '
-                f'{self._settings["slop"]:g} s; is `depth` of the same camera? see parameter slop',
+                f'{self._settings.slop:g} s; is `depth` of the same camera? see parameter slop',
             )
             self._told_unmatched = self._pairs.unmatched
         for poses, depth in pairs:
@@ -105,7 +107,7 @@ class LiftNode(GuardedNode):
             parameters=self._lifting,
         )
         if self._frames is not None:
-            target, header = self._settings['target_frame'], message.header
+            target, header = self._settings.target_frame, message.header
             positions = self._frames.find(target, header.frame_id, header.stamp).from_camera(
                 positions
             )
@@ -116,7 +118,7 @@ class LiftNode(GuardedNode):
         if self._points.get_subscription_count() > 0:
             self._points.publish(joint_cloud(positions, poses, message.header))
 
-    def _change(self, settings: Any) -> None:
+    def _change(self, settings: LiftSettings) -> None:
         self._lifting = _lifting_parameters(settings)
 
 
@@ -127,9 +129,13 @@ def set_positions(message: PersonPoseArray, positions: NDArray[np.float64]) -> N
             keypoint.position.x, keypoint.position.y, keypoint.position.z = x, y, z
 
 
-def _lifting_parameters(settings: Any) -> LiftingParameters:
-    names = ('min_score', 'window', 'min_valid', 'reach')
-    return LiftingParameters(**{name: settings[name] for name in names})
+def _lifting_parameters(settings: LiftSettings) -> LiftingParameters:
+    return LiftingParameters(
+        min_score=settings.min_score,
+        window=settings.window,
+        min_valid=settings.min_valid,
+        reach=settings.reach,
+    )
 
 
 def main(args: list[str] | None = None) -> int:

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run one node as a process: clean start, clean stop on SIGINT and SIGTERM, an honest exit code."""
+"""Run one node as a process: clean start, clean stop on signals, an honest exit code."""
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-from rmpe_ros.nodes import ENDING_SIGNALS
+from rmpe_ros.nodes import on_ending_signals
 from rmpe_ros.nodes.faults import Faults
 from rmpe_ros.nodes.guarded_node import GuardedExecutor
 from rmpe_ros.nodes.parent_process import end_with_parent
@@ -45,9 +44,9 @@ class RunnableNode(Protocol):
 def run_node(make_node: Callable[[], Node], name: str, args: list[str] | None = None) -> int:
     """Initialise ROS, run the node that `make_node` gives, and return the exit code.
 
-    0 after SIGINT, SIGTERM or when the node has finished its work; 1, with one line that says why,
-    when the node could not start (ValueError, OSError). What callbacks raise ends nothing, see
-    `Faults`.
+    0 after SIGINT, SIGTERM, SIGHUP or when the node has finished its work; 1, with one line that
+    says why, when the node could not start (ValueError, OSError). What callbacks raise ends
+    nothing, see `Faults`.
     """
     stopping = False
 
@@ -57,8 +56,7 @@ def run_node(make_node: Callable[[], Node], name: str, args: list[str] | None = 
 
     # rclpy's own handlers invalidate the context at once; with ours the frame at hand is still
     # published and the last words still reach /rosout. A second signal changes nothing.
-    for number in ENDING_SIGNALS:
-        signal.signal(number, on_signal)
+    on_ending_signals(on_signal)
     end_with_parent()
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)

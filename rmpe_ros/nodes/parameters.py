@@ -1,21 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a node parameter is, how it is declared, checked and changed while the node runs.
 
-The parameters themselves are in `parameter_tables.py`.
+The parameters themselves are in `parameter_tables.py`: a node reads them as `settings.min_score`.
 """
 
 from __future__ import annotations
 
+import keyword
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    TypeVar,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 if TYPE_CHECKING:
     from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
     from rclpy.node import Node
 
 Value = bool | int | float | str | list[str]
+V = TypeVar('V', bound=Value)
+S = TypeVar('S')
 
 
 @dataclass(frozen=True)
@@ -71,20 +84,57 @@ class Parameter:
         return None
 
 
-def declare_parameters(
-    node: Node,
-    table: Iterable[Parameter],
-    on_change: Callable[[Mapping[str, Any]], None] | None = None,
-) -> dict[str, Any]:
-    """Declare `table` on `node` with descriptors and return the values by name.
+def parameter(
+    default: V,
+    meaning: str,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    *,
+    choices: tuple[str, ...] = (),
+    dynamic: bool = False,
+) -> V:
+    """A field of a node's settings, as `Parameter` describes it; Literal types are choices, too.
 
-    on_change: called with all values after dynamic ones changed; what it raises as ValueError
-    refuses the change. Raises ValueError when a value given at start is not allowed.
+    Typed as its value, as `dataclasses.field` is.
+    """
+    made = Parameter('', default, meaning, minimum, maximum, choices, dynamic)
+    metadata = {'parameter': made}
+    return field(default_factory=lambda: deepcopy(default), metadata=metadata)
+
+
+def table_of(settings: type) -> tuple[Parameter, ...]:
+    """The parameters that a dataclass of settings stands for, in order.
+
+    A field that is a dataclass itself is a group: its parameters are `<field>.<name>`. A `_` at the
+    end keeps a name from being a keyword of Python and is no part of the parameter's.
+    """
+    table: list[Parameter] = []
+    types = get_type_hints(settings)
+    for each in fields(settings):
+        name, kind = each.name.rstrip('_'), types[each.name]
+        if is_dataclass(kind):
+            group = table_of(cast(type, kind))
+            table += [replace(inner, name=f'{name}.{inner.name}') for inner in group]
+            continue
+        made = each.metadata['parameter']
+        choices = made.choices or (get_args(kind) if get_origin(kind) is Literal else ())
+        table.append(replace(made, name=name, choices=choices))
+    return tuple(table)
+
+
+def declare_parameters(
+    node: Node, kind: type[S], on_change: Callable[[S], None] | None = None
+) -> S:
+    """Declare the parameters of a dataclass of settings on `node`; return them with their values.
+
+    Dynamic ones change in the returned object while the node runs. on_change: called before that
+    with all values as they would be; what it raises as ValueError refuses the change.
+    Raises ValueError when a value given at start is not allowed.
     """
     from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 
-    by_name = {parameter.name: parameter for parameter in table}
-    values: dict[str, Any] = {}
+    by_name = {parameter.name: parameter for parameter in table_of(kind)}
+    settings = kind()
     for name, parameter in by_name.items():
         try:
             value: Any = node.declare_parameter(name, parameter.default, describe(parameter)).value
@@ -95,7 +145,7 @@ def declare_parameters(
         problem = parameter.problem(value)
         if problem:
             raise ValueError(problem)
-        values[name] = value
+        _assign(settings, name, value)
 
     def change(parameters: list[Any]) -> SetParametersResult:
         from rcl_interfaces.msg import SetParametersResult
@@ -106,15 +156,27 @@ def declare_parameters(
             if problem:
                 return SetParametersResult(successful=False, reason=problem)
         if changed and on_change is not None:
+            wanted = deepcopy(settings)
+            for name, value in changed.items():
+                _assign(wanted, name, value)
             try:
-                on_change({**values, **changed})
+                on_change(wanted)
             except ValueError as error:
                 return SetParametersResult(successful=False, reason=str(error))
-        values.update(changed)
+        for name, value in changed.items():
+            _assign(settings, name, value)
         return SetParametersResult(successful=True)
 
     node.add_on_set_parameters_callback(change)
-    return values
+    return settings
+
+
+def _assign(settings: Any, name: str, value: Any) -> None:
+    """Set the field that the parameter `name` stands for."""
+    *groups, last = (part + '_' * keyword.iskeyword(part) for part in name.split('.'))
+    for group in groups:
+        settings = getattr(settings, group)
+    setattr(settings, last, value)
 
 
 def describe(parameter: Parameter) -> ParameterDescriptor:

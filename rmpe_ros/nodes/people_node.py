@@ -4,12 +4,10 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Mapping
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
@@ -18,24 +16,20 @@ from rmpe_ros.core.camera import PinholeCamera
 from rmpe_ros.core.people import Axes, PeopleParameters, PeopleTracker
 from rmpe_ros.core.people_filter import CameraPose
 from rmpe_ros.core.sights import Ground, SightParameters, observe
-from rmpe_ros.core.skeletons import SKELETONS, Skeleton
-from rmpe_ros.io.messages import NANOSECONDS, message_to_skeleton, stamp_nanoseconds
-from rmpe_ros.msg import PersonPoseArray, PersonStateArray, SkeletonInfo
+from rmpe_ros.io.messages import NANOSECONDS, stamp_nanoseconds
+from rmpe_ros.msg import PersonPoseArray, PersonStateArray
 from rmpe_ros.nodes.diagnostics import make_status
 from rmpe_ros.nodes.diagnostics_publisher import DiagnosticsPublisher
 from rmpe_ros.nodes.frame_lookup import FrameLookup
 from rmpe_ros.nodes.guarded_node import GuardedNode
 from rmpe_ros.nodes.node_process import run_node
-from rmpe_ros.nodes.parameter_tables import PEOPLE_NODE
+from rmpe_ros.nodes.parameter_tables import PeopleSettings
 from rmpe_ros.nodes.parameters import declare_parameters
 from rmpe_ros.nodes.people_bridges import make_bridges
 from rmpe_ros.nodes.people_input import joint_positions, usable_poses
 from rmpe_ros.nodes.people_markers import people_markers
 from rmpe_ros.nodes.people_messages import people_message
-
-_WARNING_PERIOD = 5.0
-# So many first characters of a warning tell what kind it is; numbers and names may follow.
-_KIND = 24
+from rmpe_ros.nodes.pose_topics import PoseTopics
 
 
 class PeopleNode(GuardedNode):
@@ -47,30 +41,27 @@ class PeopleNode(GuardedNode):
 
     def __init__(self) -> None:
         super().__init__('people_node')
-        self._settings = declare_parameters(self, PEOPLE_NODE, self._change)
+        self._settings = declare_parameters(self, PeopleSettings, self._change)
         self._sights, self._tracker = SightParameters(), PeopleTracker()
         self._change(self._settings)
         self._frames: FrameLookup | None = None
-        for name in ('target_frame', 'ground_frame'):
-            if self._settings[name] and self._frames is None:
-                self._frames = FrameLookup(self, name)
-        self._skeletons: dict[str, Skeleton] = dict(SKELETONS)
+        if self._settings.target_frame:
+            self._frames = FrameLookup(self, 'target_frame')
+        elif self._settings.ground_frame:
+            self._frames = FrameLookup(self, 'ground_frame')
         self._camera: PinholeCamera | None = None
         self._camera_frame = self._frame = self._problem = ''
-        self._told: dict[str, float] = {}
         self._count = self._problems = self._people = 0
         self._publisher = self.create_publisher(PersonStateArray, 'people', 5)
         self._markers = self.create_publisher(MarkerArray, 'people/markers', 1)
-        self._bridges = make_bridges(self, self._settings['bridges'])
-        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self.create_subscription(SkeletonInfo, 'skeleton', self._on_skeleton, latched)
+        self._bridges = make_bridges(self, self._settings.bridges)
         self.create_subscription(
             CameraInfo, 'camera_info', self._on_camera, qos_profile_sensor_data
         )
-        poses = self.create_subscription(
-            PersonPoseArray, self._settings['source'], self._on_poses, 10
-        )
-        self._topic = poses.topic_name
+        self._poses = PoseTopics(self)
+        self._topic = self._poses.subscribe(
+            self._settings.source, self._on_poses, depth=10
+        ).topic_name
         self._diagnostics = DiagnosticsPublisher(
             self, {'people': self._status, 'node': self.faults.status}
         )
@@ -81,25 +72,14 @@ class PeopleNode(GuardedNode):
             f'stopped after {self._count} messages, {self._problems} of them with a problem'
         )
 
-    def _on_skeleton(self, message: SkeletonInfo) -> None:
-        try:
-            self._skeletons[message.name] = message_to_skeleton(message)
-        except ValueError as error:
-            self._warn(f'skeleton {message.name!r} cannot be used: {error}')
-
     def _on_camera(self, message: CameraInfo) -> None:
-        try:
-            self._camera = PinholeCamera.from_message(
-                message, rectified=self._settings['rectified']
-            )
-            self._camera_frame = message.header.frame_id
-        except ValueError as error:
-            self._warn(str(error))
+        self._camera = PinholeCamera.from_message(message, rectified=self._settings.rectified)
+        self._camera_frame = message.header.frame_id
 
     def _on_poses(self, message: PersonPoseArray) -> None:
         self._count += 1
         stamp = stamp_nanoseconds(message.header) / NANOSECONDS
-        target = self._settings['target_frame'] or message.header.frame_id
+        target = self._settings.target_frame or message.header.frame_id
         if target != self._frame:  # another camera: the places of before mean nothing here
             self._tracker.reset()
             self._frame = target
@@ -117,11 +97,11 @@ class PeopleNode(GuardedNode):
                 parameters=self._sights,
             )
             for warning in warnings:
-                self._warn(warning)
+                self.faults.refuse(self._topic, warning)
         except ValueError as error:
             problem = str(error)
             self._problems += 1
-            self._warn(problem)
+            self.faults.refuse(self._topic, problem)
         self._problem = problem
         people = self._tracker.update(sights, stamp, view, axes)
         self._people = len(people)
@@ -142,11 +122,9 @@ class PeopleNode(GuardedNode):
 
     def _read(self, message: PersonPoseArray) -> tuple[Any, Any, list[str]]:
         """The poses, the positions of the joints in the optical frame or None, and warnings."""
-        skeleton = self._skeletons.get(message.skeleton)
-        if skeleton is None:
-            raise ValueError(f'skeleton {message.skeleton!r} is not published on topic skeleton')
+        skeleton = self._poses.skeleton_of(message)
         poses, kept, warnings = usable_poses(message, skeleton)
-        if self._settings['source'] != 'poses_3d':
+        if self._settings.source != 'poses_3d':
             return poses, None, warnings
         self._checked_camera()
         way = None
@@ -167,40 +145,43 @@ class PeopleNode(GuardedNode):
         """Where the camera is in the target frame, and the ground as the camera sees it."""
         settings, view, ground = self._settings, CameraPose.identity(), None
         optical = self._camera_frame or header.frame_id
-        target = settings['target_frame'] or header.frame_id
+        target = settings.target_frame or header.frame_id
         if self._frames is not None and target != optical:
             view = self._frames.find(target, optical, header.stamp)
-        if self._frames is not None and settings['ground_frame']:
-            floor = self._frames.find(settings['ground_frame'], optical, header.stamp)
+        if self._frames is not None and settings.ground_frame:
+            floor = self._frames.find(settings.ground_frame, optical, header.stamp)
             height = float(floor.translation[2])
             if height <= 0:
                 raise ValueError(
                     f'the camera is {height:.2f} m above the ground of ground_frame '
-                    f'{settings["ground_frame"]!r}: it must be above it'
+                    f'{settings.ground_frame!r}: it must be above it'
                 )
             ground = Ground(floor.rotation[2], height)
-        elif settings['camera_height'] > 0:
-            ground = Ground.from_tilt(settings['camera_height'], settings['camera_tilt'])
+        elif settings.camera_height > 0:
+            ground = Ground.from_tilt(settings.camera_height, settings.camera_tilt)
         return view, ground
 
     def _axes(self, target: str, ground: Ground | None) -> Axes:
-        optical = not self._settings['target_frame'] or target.rstrip('_').endswith('optical_frame')
+        optical = not self._settings.target_frame or target.rstrip('_').endswith('optical_frame')
         if not optical:
             return Axes.of_map()
         return Axes.of_optical() if ground is None else Axes.of_optical(ground.up)
 
-    def _change(self, settings: Mapping[str, Any]) -> None:
-        if settings['method'] == 'ground' and not (
-            settings['ground_frame'] or settings['camera_height'] > 0
+    def _change(self, settings: PeopleSettings) -> None:
+        if settings.method == 'ground' and not (
+            settings.ground_frame or settings.camera_height > 0
         ):
             raise ValueError('method ground needs ground_frame or camera_height')
-        if settings['method'] == 'depth' and settings['source'] != 'poses_3d':
+        if settings.method == 'depth' and settings.source != 'poses_3d':
             raise ValueError('method depth needs source poses_3d')
         self._sights = SightParameters(
-            **{name: settings[name] for name in ('method', 'min_score', 'depth_noise', 'stature')}
+            method=settings.method,
+            min_score=settings.min_score,
+            depth_noise=settings.depth_noise,
+            stature=settings.stature,
         )
         self._tracker.parameters = PeopleParameters(
-            **{name: settings[name] for name in ('max_occlusion', 'start_score')}
+            max_occlusion=settings.max_occlusion, start_score=settings.start_score
         )
 
     def _status(self) -> DiagnosticStatus:
@@ -211,7 +192,7 @@ class PeopleNode(GuardedNode):
             level = DiagnosticStatus.WARN
             number = self.count_publishers(self._topic)
             summary = f'nothing on {self._topic} yet: {number} publish it'
-            if not number and self._settings['source'] == 'poses_3d':
+            if not number and self._settings.source == 'poses_3d':
                 summary += '; start lift_node, or set source to poses without a depth camera'
         values = {
             'messages': self._count,
@@ -220,13 +201,6 @@ class PeopleNode(GuardedNode):
             'last_problem': self._problem,
         }
         return make_status(level, summary, values, hardware_id=self._topic)
-
-    def _warn(self, text: str) -> None:
-        # The logger's own throttle is by line of code: one trouble would hide all others.
-        now, kind = time.monotonic(), text[:_KIND]
-        if now - self._told.get(kind, -_WARNING_PERIOD) >= _WARNING_PERIOD:
-            self._told[kind] = now
-            self.get_logger().warning(text)
 
 
 def main(args: list[str] | None = None) -> int:

@@ -9,10 +9,8 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -41,7 +39,7 @@ from rmpe_ros.nodes.image_subscription import ImageMessage, read_image
 from rmpe_ros.nodes.managed_node import ManagedNode
 from rmpe_ros.nodes.node_pipeline import apply_settings, open_pipeline, return_memory
 from rmpe_ros.nodes.node_process import run_node
-from rmpe_ros.nodes.parameter_tables import POSE_NODE
+from rmpe_ros.nodes.parameter_tables import PoseSettings
 from rmpe_ros.nodes.parameters import declare_parameters
 from rmpe_ros.nodes.rclpy_messages import poses_to_message
 from rmpe_ros.pipeline import PosePipeline
@@ -74,7 +72,7 @@ class PoseNode(ManagedNode):
 
     def __init__(self) -> None:
         super().__init__('pose_node')
-        self._settings = declare_parameters(self, POSE_NODE, self._change)
+        self._settings = declare_parameters(self, PoseSettings, self._change)
         self._pipeline: PosePipeline | None = None
         self._worker: FrameWorker[Frame] | None = None
         self._left_behind: FrameWorker[Frame] | None = None
@@ -82,10 +80,10 @@ class PoseNode(ManagedNode):
         self._model = ''
         self._enabled = True
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
-        compressed = self._settings['compressed']
+        compressed = self._settings.compressed
         self._cameras = [
             CameraTopics(self, name, compressed=compressed)
-            for name in camera_names(self._settings['cameras'])
+            for name in camera_names(self._settings.cameras)
         ]
         self._debug = DebugTopics(self)
         self.create_service(SetBool, '~/enable', self._enable, qos_profile=BURST)
@@ -95,7 +93,7 @@ class PoseNode(ManagedNode):
             for camera in self._cameras
         }
         self._diagnostics = DiagnosticsPublisher(self, {**statuses, 'node': self._node_status})
-        if self._settings['autostart']:
+        if self._settings.autostart:
             self.start()
         else:
             self.get_logger().info('unconfigured: waits for the lifecycle transition configure')
@@ -116,9 +114,9 @@ class PoseNode(ManagedNode):
         self._worker = FrameWorker(self._process, self._on_error, name='pose_worker')
         self._worker.start()
         self._working_timers = [self.create_timer(_WATCH_PERIOD, self._watch, clock=self._steady)]
-        if self._settings['log_period'] > 0:
+        if self._settings.log_period > 0:
             self._working_timers.append(
-                self.create_timer(self._settings['log_period'], self._log_state, clock=self._steady)
+                self.create_timer(self._settings.log_period, self._log_state, clock=self._steady)
             )
         self._listen()
         topics = ', '.join(camera.topic for camera in self._cameras)
@@ -170,7 +168,7 @@ class PoseNode(ManagedNode):
     def _on_image(self, index: int, camera: CameraTopics, message: ImageMessage) -> None:
         now = time.monotonic()
         camera.statistics.image_came(now)
-        if self._settings['idle_without_subscribers'] and not (
+        if self._settings.idle_without_subscribers and not (
             camera.has_audience() or self._debug.has_audience()
         ):
             camera.statistics.image_dropped(IDLE)
@@ -218,7 +216,7 @@ class PoseNode(ManagedNode):
 
     def _readable(self, camera: CameraTopics, message: ImageMessage) -> np.ndarray | None:
         """The image, or None when it is not to be looked at, which is counted and told."""
-        max_age = self._settings['max_age']
+        max_age = self._settings.max_age
         if max_age > 0:
             age = self._milliseconds_since(message) / 1e3
             if age > max_age:
@@ -232,7 +230,7 @@ class PoseNode(ManagedNode):
         try:
             return read_image(
                 message,
-                max_megapixels=self._settings['max_megapixels'],
+                max_megapixels=self._settings.max_megapixels,
                 warn=lambda text: self.get_logger().warning(
                     f'image on {camera.topic} {text}', throttle_duration_sec=_WARNING_PERIOD
                 ),
@@ -305,7 +303,7 @@ class PoseNode(ManagedNode):
 
     # Parameters, diagnostics, log.
 
-    def _change(self, settings: Mapping[str, Any]) -> None:
+    def _change(self, settings: PoseSettings) -> None:
         if self._pipeline is not None:
             apply_settings(self._pipeline, settings)
 
@@ -318,7 +316,7 @@ class PoseNode(ManagedNode):
             camera.statistics.snapshot(now),
             camera.topic,
             since=now - camera.listening_since,
-            image_timeout=self._settings['image_timeout'],
+            image_timeout=self._settings.image_timeout,
             publishers=self.count_publishers(camera.topic),
         )
 

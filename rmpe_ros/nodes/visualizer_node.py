@@ -28,7 +28,7 @@ from rmpe_ros.nodes.guarded_node import GuardedNode
 from rmpe_ros.nodes.image_subscription import ImageMessage, read_image, subscribe_image
 from rmpe_ros.nodes.markers import delete_markers, pose_markers
 from rmpe_ros.nodes.node_process import run_node
-from rmpe_ros.nodes.parameter_tables import VISUALIZER_NODE
+from rmpe_ros.nodes.parameter_tables import VisualizerSettings
 from rmpe_ros.nodes.parameters import declare_parameters
 from rmpe_ros.nodes.pose_topics import PoseTopics
 from rmpe_ros.nodes.rclpy_messages import rgb_to_image
@@ -49,12 +49,12 @@ class VisualizerNode(GuardedNode):
 
     def __init__(self) -> None:
         super().__init__('visualizer_node')
-        self._settings = declare_parameters(self, VISUALIZER_NODE)
-        self._save_dir = Path(self._settings['save_dir']) if self._settings['save_dir'] else None
+        self._settings = declare_parameters(self, VisualizerSettings)
+        self._save_dir = Path(self._settings.save_dir) if self._settings.save_dir else None
         if self._save_dir is not None:
             self._save_dir.mkdir(parents=True, exist_ok=True)
         self._matcher: StampMatcher[ImageMessage, SizedPoses] = StampMatcher(
-            self._settings['buffer_size']
+            self._settings.buffer_size
         )
         self._camera: PinholeCamera | None = None
         self._drawn = 0
@@ -73,7 +73,7 @@ class VisualizerNode(GuardedNode):
         self._people.subscribe('poses', self._on_poses, depth=_IMAGE_DEPTH)
         self._people.subscribe('poses_3d', self._on_poses_3d, depth=_IMAGE_DEPTH)
         subscription = subscribe_image(
-            self, self._on_image, compressed=self._settings['compressed'], depth=_IMAGE_DEPTH
+            self, self._on_image, compressed=self._settings.compressed, depth=_IMAGE_DEPTH
         )
         self._diagnostics = DiagnosticsPublisher(self, {'node': self.faults.status})
         self.get_logger().info(f'ready: images from {subscription.topic_name}')
@@ -103,7 +103,7 @@ class VisualizerNode(GuardedNode):
                     message,
                     poses.skeleton,
                     self._foxglove,
-                    min_score=self._settings['min_score'],
+                    min_score=self._settings.min_score,
                 )
             )
         if self._somebody_looks():
@@ -123,14 +123,14 @@ class VisualizerNode(GuardedNode):
                 message,
                 self._people.skeleton_of(message),
                 camera,
-                depth=self._settings['marker_depth'],
-                min_score=self._settings['min_score'],
-                lifetime=self._settings['marker_lifetime'],
+                depth=self._settings.marker_depth,
+                min_score=self._settings.min_score,
+                lifetime=self._settings.marker_lifetime,
             )
         )
 
     def _on_camera(self, message: CameraInfo) -> None:
-        self._camera = PinholeCamera.from_message(message, rectified=self._settings['rectified'])
+        self._camera = PinholeCamera.from_message(message, rectified=self._settings.rectified)
 
     def _camera_of(self, message: PersonPoseArray) -> PinholeCamera:
         """What has taken the image of these people, or a guess; ValueError when it does not fit."""
@@ -145,7 +145,7 @@ class VisualizerNode(GuardedNode):
         if pair is None:
             return
         image_message, (poses, (height, width)) = pair
-        image = read_image(image_message, max_megapixels=self._settings['max_megapixels'])
+        image = read_image(image_message, max_megapixels=self._settings.max_megapixels)
         if image.shape[:2] != (height, width):
             raise MessageError(
                 f'the image has {image.shape[1]}x{image.shape[0]} pixels, its poses are of one of '
@@ -154,10 +154,10 @@ class VisualizerNode(GuardedNode):
         picture = draw_poses(
             image,
             poses,
-            min_score=self._settings['min_score'],
-            color_by=self._settings['color_by'],
-            boxes=self._settings['draw_boxes'],
-            labels=self._settings['draw_labels'],
+            min_score=self._settings.min_score,
+            color_by=self._settings.color_by,
+            boxes=self._settings.draw_boxes,
+            labels=self._settings.draw_labels,
         )
         self._drawn += 1
         if self._image.get_subscription_count() > 0:
@@ -169,7 +169,7 @@ class VisualizerNode(GuardedNode):
 
     def _file_name(self, header: Header) -> str:
         """Sorts by time: seconds, nanoseconds of the stamp."""
-        return f'{header.stamp.sec:010d}_{header.stamp.nanosec:09d}.{self._settings["save_format"]}'
+        return f'{header.stamp.sec:010d}_{header.stamp.nanosec:09d}.{self._settings.save_format}'
 
 
 def save_picture(path: Path, image: np.ndarray) -> None:

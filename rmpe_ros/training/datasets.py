@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-import cv2
 import numpy as np
 
 from rmpe_ros.core.skeletons import BODY19, COCO17, conversion
 from rmpe_ros.evaluation.coco_file import AROUND_JOINTS, CocoFile, CocoPerson
 from rmpe_ros.evaluation.labels import Labels
 from rmpe_ros.evaluation.labels.label_files import read_label_file
+from rmpe_ros.io.image_decoding import ImageError, load_image
 from rmpe_ros.training.coco_labels import check_joints, person_joints
 
 Format = Literal['auto', 'coco', 'mpii', 'lsp']
@@ -251,11 +251,15 @@ def check_photos(photos: Iterable[Path], folder: Path) -> None:
 
 
 def read_photo(path: Path) -> np.ndarray:
-    """A photo as uint8 RGB (H, W, 3). Raises ValueError naming one that is missing or broken."""
-    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if bgr is None:
-        raise ValueError(f'{path} cannot be read as an image')
-    return np.ascontiguousarray(bgr[:, :, ::-1])
+    """A photo as uint8 RGB (H, W, 3).
+
+    Raises ValueError naming one that is missing, damaged or of more than 50 megapixels: half a
+    picture must not be learnt for a whole one.
+    """
+    try:
+        return load_image(path)
+    except ImageError as error:
+        raise ValueError(f'{error}; repair the photo or take it out of the labels') from error
 
 
 @dataclass

@@ -27,7 +27,7 @@ def test_8_bits_need_photos(options, tmp_path, capsys):
 
 def test_a_missing_checkpoint_is_named(tmp_path, capsys):
     checkpoint = tmp_path / 'checkpoint.pt'
-    assert main(['export', 'detector', str(checkpoint), str(tmp_path / 'detector.onnx')]) == 1
+    assert main(['export', 'detector', str(checkpoint), str(tmp_path / 'detector.onnx')]) == 2
     assert str(checkpoint) in capsys.readouterr().err
 
 
@@ -53,7 +53,7 @@ def not_a_checkpoint(path: Path, content: Any) -> Path:
 def test_what_is_no_checkpoint_is_refused(content, says, tmp_path, capsys):
     path = not_a_checkpoint(tmp_path / 'checkpoint.pt', content)
     for task in ('detector', 'pose'):
-        assert main(['export', task, str(path), str(tmp_path / 'out.onnx')]) == 1
+        assert main(['export', task, str(path), str(tmp_path / 'out.onnx')]) == 2
         error = capsys.readouterr().err
         assert len(error.splitlines()) == 1 and str(path) in error
     with pytest.raises(ValueError, match=says):
@@ -63,7 +63,7 @@ def test_what_is_no_checkpoint_is_refused(content, says, tmp_path, capsys):
 def test_a_checkpoint_of_another_network_is_a_sentence(tmp_path, capsys):
     checkpoint = not_a_checkpoint(tmp_path / 'checkpoint.pt', {'ema': {'stem': torch.zeros(3)}})
     for task in ('detector', 'pose'):
-        assert main(['export', task, str(checkpoint), str(tmp_path / 'out.onnx')]) == 1
+        assert main(['export', task, str(checkpoint), str(tmp_path / 'out.onnx')]) == 2
         error = capsys.readouterr().err
         assert len(error.splitlines()) == 1 and 'is not a checkpoint of this network' in error
 

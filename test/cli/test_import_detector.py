@@ -408,7 +408,7 @@ def test_openmmlab_networks_keep_the_boxes_that_their_nms_removes(
 def test_a_network_that_is_not_what_it_looks_like_is_refused(tmp_path, capsys):
     """Its scores are halved after NMS: taking them from before would be wrong."""
     file = openmmlab(tmp_path / 'theirs.onnx', doubt=0.5)
-    assert run_import(file, tmp_path / 'ours.onnx') == 1
+    assert run_import(file, tmp_path / 'ours.onnx') == 2
     assert 'not what it looks like' in capsys.readouterr().err
     assert not (tmp_path / 'ours.onnx').exists()
 
@@ -433,7 +433,7 @@ def test_free_input_size(tmp_path, capsys):
     assert run_import(file, tmp_path / 'large.onnx', '--long-side', '640', '--boxes', '9999') == 0
     # As many as the flattest picture has cells: 8 · 80 + 4 · 40 + 2 · 20.
     assert open_engine(tmp_path / 'large.onnx').outputs['boxes'].shape == (1, 840, 4)
-    assert run_import(file, tmp_path / 'odd.onnx', '--long-side', '333') == 1
+    assert run_import(file, tmp_path / 'odd.onnx', '--long-side', '333') == 2
     assert 'no multiple of the step, 32' in capsys.readouterr().err
 
 
@@ -456,7 +456,7 @@ def test_person_class_by_name_or_number(tmp_path, capsys):
         assert run_import(file, tmp_path / 'ours.onnx', *options) == 0
         scores = open_engine(tmp_path / 'ours.onnx')({'image': image[None]})['scores'][0]
         np.testing.assert_allclose(scores, np.sort(table[0, row])[::-1][:KEEP], atol=1e-5)
-    assert run_import(file, tmp_path / 'none.onnx', '--person-class', '3') == 1
+    assert run_import(file, tmp_path / 'none.onnx', '--person-class', '3') == 2
     assert 'no class 3 among its 3' in capsys.readouterr().err
 
 
@@ -489,14 +489,14 @@ def test_the_person_is_found_among_the_names(tmp_path, capsys, names, says, numb
 )
 def test_names_that_leave_it_open_are_refused(tmp_path, capsys, names, message):
     file = yolov8(tmp_path / 'theirs.onnx', 3, names=names)
-    assert run_import(file, tmp_path / 'ours.onnx') == 1
+    assert run_import(file, tmp_path / 'ours.onnx') == 2
     assert re.search(message, capsys.readouterr().err)
 
 
 def test_a_row_a_box_is_read_by_names_and_columns(tmp_path, capsys):
     """8 columns are 4 classes of YOLOv8, or 3 of YOLOX behind the score of the box."""
     plain = yolov8(tmp_path / 'plain.onnx', 4, turned=True)
-    assert run_import(plain, tmp_path / 'ours.onnx') == 1
+    assert run_import(plain, tmp_path / 'ours.onnx') == 2
     error = capsys.readouterr().err
     assert 'may be 4 classes of YOLOv8 or later or 3 of YOLOX' in error
     assert '--format yolo or --format yolox' in error
@@ -508,14 +508,14 @@ def test_a_row_a_box_is_read_by_names_and_columns(tmp_path, capsys):
     ):
         assert run_import(file, tmp_path / 'ours.onnx', *options) == 0
         assert says in capsys.readouterr().out
-    assert run_import(named, tmp_path / 'ours.onnx', '--format', 'yolox') == 1
+    assert run_import(named, tmp_path / 'ours.onnx', '--format', 'yolox') == 2
     assert 'it looks like --format yolo' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('make', [yolov8, yolox_decoded])
 def test_boxes_that_are_shares_of_the_picture_are_refused(tmp_path, capsys, make):
     file = make(tmp_path / 'theirs.onnx', 80, shares=True)
-    assert run_import(file, tmp_path / 'ours.onnx') == 1
+    assert run_import(file, tmp_path / 'ours.onnx') == 2
     assert 'its boxes are shares of the picture, 0 to 1' in capsys.readouterr().err
 
 
@@ -631,7 +631,7 @@ def wrong_network(tmp_path: Path, kind: str) -> Path:
 def test_what_cannot_be_used_is_refused_in_words(kind, message, tmp_path, capsys):
     file = wrong_network(tmp_path, kind)
     capsys.readouterr()
-    assert run_import(file, tmp_path / 'ours.onnx') == 1
+    assert run_import(file, tmp_path / 'ours.onnx') == 2
     error = capsys.readouterr().err
     assert len(error.splitlines()) == 1 and file.name in error
     assert re.search(message, error), error
@@ -640,9 +640,9 @@ def test_what_cannot_be_used_is_refused_in_words(kind, message, tmp_path, capsys
 
 def test_a_format_that_does_not_fit_is_refused(tmp_path, capsys):
     file = yolov8(tmp_path / 'theirs.onnx')
-    assert run_import(file, tmp_path / 'ours.onnx', '--format', 'rtmdet') == 1
+    assert run_import(file, tmp_path / 'ours.onnx', '--format', 'rtmdet') == 2
     assert 'no rtmdet that can be imported (it looks like --format yolo)' in capsys.readouterr().err
-    assert run_import(file, tmp_path / 'ours.onnx', '--long-side', '320') == 1
+    assert run_import(file, tmp_path / 'ours.onnx', '--long-side', '320') == 2
     assert 'does not go with the fixed size' in capsys.readouterr().err
 
 

@@ -380,7 +380,7 @@ def test_weights_in_a_file_beside_the_network(tmp_path, out, capsys):
     assert run(path, out) == 0
     (tmp_path / 'hr.data').unlink()
     assert open_engine(out)({'crops': example_crops(1, CROP)})['keypoints'].shape == (1, 17, 3)
-    assert run(path, out) == 1
+    assert run(path, out) == 2
     assert_says(capsys, 'a file of its weights')
 
 
@@ -464,9 +464,9 @@ def test_tensor_inside_the_network(tmp_path, out, capsys):
     )
     del model.graph.output[0]
     onnx.save(model, network)
-    assert run(network, out) == 1
+    assert run(network, out) == 2
     assert 'peaks [8, 17]. If a tensor inside' in capsys.readouterr().err
-    assert run(network, out, '--outputs', 'no_such') == 1
+    assert run(network, out, '--outputs', 'no_such') == 2
     assert "has no tensor 'no_such'" in capsys.readouterr().err
     assert run(network, out, '--outputs', 'output') == 0
     assert 'ReduceMax' not in [each.op_type for each in onnx.load(out).graph.node]
@@ -528,7 +528,7 @@ def test_skeleton_of_a_file(tmp_path, out):
     ],
 )
 def test_options_that_do_not_fit(tmp_path, out, capsys, joints, options, message):
-    assert run(seeing(tmp_path / 'hr.onnx', joints=joints), out, *options) == 1
+    assert run(seeing(tmp_path / 'hr.onnx', joints=joints), out, *options) == 2
     assert_says(capsys, message)
     assert not out.exists()
 
@@ -549,14 +549,14 @@ def test_lists_of_joints_that_are_none(tmp_path, out, text):
 def test_wrong_files(tmp_path, out, capsys, pose_model, detector_model):
     path = tmp_path / 'net.onnx'
     path.write_text('<html>404</html>')
-    assert run(path, out) == 1
+    assert run(path, out) == 2
     assert_says(capsys, 'no ONNX model')
-    assert run(tmp_path / 'missing.onnx', out) == 1
+    assert run(tmp_path / 'missing.onnx', out) == 2
     assert_says(capsys, 'cannot be read: No such file')
-    assert run(pose_model, out) == 1
+    assert run(pose_model, out) == 2
     assert_says(capsys, 'by the contract already')
     several = planted(path, one=np.zeros((1, 17, 64, 48)), two=np.zeros((1, 38, 64, 48)))
-    assert run(several, out) == 1
+    assert run(several, out) == 2
     assert_says(capsys, r'several heatmaps, choose with --outputs: .*two \[8, 38, 64, 48\]')
     assert run(several, out, '--outputs', 'one') == 0
     grey = save_network(
@@ -566,7 +566,7 @@ def test_wrong_files(tmp_path, out, capsys, pose_model, detector_model):
         {'output': ['N', 1, 64, 48]},
         shape=['N', 1, 64, 48],
     )
-    assert run(grey, out) == 1
+    assert run(grey, out) == 2
     assert_says(capsys, r'one input, images \[N, 3, H, W\]')
     free = save_network(
         path,
@@ -575,13 +575,13 @@ def test_wrong_files(tmp_path, out, capsys, pose_model, detector_model):
         {'output': ['N', 3, 'h', 'w']},
         shape=['N', 3, 'h', 'w'],
     )
-    assert run(free, out) == 1
+    assert run(free, out) == 2
     assert_says(capsys, 'say which, with --size')
 
 
 def test_old_model_stays_when_the_new_one_fails(tmp_path, out):
     out.write_bytes(b'old')
-    assert run(seeing(tmp_path / 'hr.onnx', joints=14), out) == 1
+    assert run(seeing(tmp_path / 'hr.onnx', joints=14), out) == 2
     assert out.read_bytes() == b'old'
 
 

@@ -11,11 +11,9 @@ from std_msgs.msg import Header
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.nodes.camera_tracking import CameraTracking
-from rmpe_ros.nodes.parameter_tables import POSE_NODE
+from rmpe_ros.nodes.parameter_tables import PoseSettings, TrackingSettings
 
 pytestmark = pytest.mark.ros
-
-SETTINGS = {parameter.name: parameter.default for parameter in POSE_NODE}
 
 
 def person(x=100.0):
@@ -30,7 +28,7 @@ class Camera:
     def see(self, seconds, *, frame_id='camera', size=(480, 640), x=100.0, **changed):
         header = Header(frame_id=frame_id)
         header.stamp.sec, header.stamp.nanosec = divmod(round(seconds * 1e9), 10**9)
-        settings = SETTINGS | {key.replace('__', '.'): value for key, value in changed.items()}
+        settings = PoseSettings(tracking=TrackingSettings(**changed))
         return self.tracking.follow(person(x), header, image_size=size, settings=settings)
 
 
@@ -38,7 +36,7 @@ def test_one_camera_keeps_its_people_for_the_time_of_the_stamps():
     camera = Camera()
     seen = [camera.see(stamp).track_ids[0] for stamp in (10, 10.5, 12.4, 14.5)]
     assert seen == [0, 0, 0, 1]
-    assert camera.see(20, tracking__max_age=10.0).track_ids[0] == 1
+    assert camera.see(20, max_age=10.0).track_ids[0] == 1
 
 
 @pytest.mark.parametrize('other', [{'frame_id': 'another'}, {'size': (720, 1280)}])
@@ -52,7 +50,7 @@ def test_another_camera_has_other_people(other):
 def test_switched_off_and_on_again():
     camera = Camera()
     camera.see(1.0)
-    assert camera.see(1.1, tracking__enabled=False).track_ids[0] == -1
+    assert camera.see(1.1, enabled=False).track_ids[0] == -1
     assert camera.see(1.2).track_ids[0] == 1
 
 
@@ -60,8 +58,8 @@ def test_smoothing_may_change_while_people_are_followed():
     camera = Camera()
     camera.see(1.0)
     np.testing.assert_array_equal(camera.see(1.1, x=110).keypoints, person(110).keypoints)
-    camera.see(1.2, x=110, tracking__smoothing=True)
-    smooth = camera.see(1.3, x=102, tracking__smoothing=True)
+    camera.see(1.2, x=110, smoothing=True)
+    smooth = camera.see(1.3, x=102, smoothing=True)
     assert smooth.track_ids[0] == 0
     assert (smooth.keypoints != person(102).keypoints).any()
     plain = camera.see(1.4, x=100)

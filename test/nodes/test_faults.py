@@ -82,6 +82,10 @@ def test_diagnostics_warn_of_what_is_new_and_of_what_lasts():
     assert values == {'refused': '1', 'callbacks_failed': '0', 'last_error': '/poses: nobody'}
     assert faults.status().level == DiagnosticStatus.OK
     for trouble in ('two nodes', 'two nodes', '', 'two nodes'):
-        faults.lasting = trouble
+        faults.lasts('name', trouble)
     assert [line for _, line in listener.lines].count('two nodes') == 2
     assert [faults.status().message for _ in range(2)] == ['two nodes'] * 2
+    faults.lasts('/image_raw', 'large images')
+    assert faults.status().message == 'two nodes; large images'
+    faults.lasts('name', '')
+    assert faults.status().message == 'large images'

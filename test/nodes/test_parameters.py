@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """One table, in step with config/rmpe.yaml, and refusals with a reason."""
 
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import yaml
@@ -13,13 +15,8 @@ from rmpe_ros.nodes.parameter_documents import (
     parameters_markdown,
     parameters_yaml,
 )
-from rmpe_ros.nodes.parameter_tables import (
-    IMAGE_SOURCE_NODE,
-    POSE_NODE,
-    TABLES,
-    VISUALIZER_NODE,
-)
-from rmpe_ros.nodes.parameters import Parameter
+from rmpe_ros.nodes.parameter_tables import SETTINGS, TABLES
+from rmpe_ros.nodes.parameters import Parameter, parameter, table_of
 
 REMEDY = 'run python3 -m rmpe_ros.nodes.parameter_documents write'
 README = Path(__file__).parents[2] / 'README.md'
@@ -31,8 +28,38 @@ EVERY = [
 ]
 
 
-def lookup(table: tuple[Parameter, ...], name: str) -> Parameter:
-    return next(parameter for parameter in table if parameter.name == name)
+@dataclass
+class Group:
+    kind: Literal['a', 'b'] = parameter('a', 'A choice.', dynamic=True)
+    lambda_: float = parameter(2.0, 'A weight.', dynamic=True)
+
+
+@dataclass
+class Settings:
+    level: float = parameter(0.5, 'A number.', 0.0, 1.0, dynamic=True)
+    count: int = parameter(3, 'A count.', 1, 9, dynamic=True)
+    group: Group = field(default_factory=Group)
+    names: list[str] = parameter([''], 'Names.')
+
+
+def lookup(node: str, name: str) -> Parameter:
+    return next(parameter for parameter in TABLES[node] if parameter.name == name)
+
+
+def test_a_table_is_made_of_a_dataclass_with_groups_and_choices():
+    table = table_of(Settings)
+    names = [each.name for each in table]
+    assert names == ['level', 'count', 'group.kind', 'group.lambda', 'names']
+    assert table[2] == Parameter('group.kind', 'a', 'A choice.', choices=('a', 'b'), dynamic=True)
+
+
+@pytest.mark.parametrize('kind', SETTINGS.values(), ids=SETTINGS)
+def test_settings_hold_the_defaults_and_share_no_list(kind):
+    first, second = kind(), kind()
+    assert first == second
+    for name, value in vars(first).items():
+        if isinstance(value, list):
+            assert value is not getattr(second, name)
 
 
 def test_the_shipped_file_is_the_generated_one():
@@ -90,24 +117,24 @@ def test_names_are_unique(table):
 @pytest.mark.parametrize(
     ('parameter', 'value', 'reason'),
     [
-        (lookup(POSE_NODE, 'min_score'), 1, 'min_score must be a double such as 1.0, got 1'),
-        (lookup(POSE_NODE, 'min_score'), 1.5, 'min_score must be in -1 … 1, got 1.5'),
-        (lookup(POSE_NODE, 'min_score'), float('nan'), 'min_score must be in -1 … 1, got nan'),
-        (lookup(POSE_NODE, 'threads'), -1, 'threads must be in 0 … 256, got -1'),
-        (lookup(POSE_NODE, 'threads'), True, 'threads must be a int such as 1, got True'),
+        (lookup('pose_node', 'min_score'), 1, 'min_score must be a double such as 1.0, got 1'),
+        (lookup('pose_node', 'min_score'), 1.5, 'min_score must be in -1 … 1, got 1.5'),
+        (lookup('pose_node', 'min_score'), float('nan'), 'min_score must be in -1 … 1, got nan'),
+        (lookup('pose_node', 'threads'), -1, 'threads must be in 0 … 256, got -1'),
+        (lookup('pose_node', 'threads'), True, 'threads must be a int such as 1, got True'),
         (
-            lookup(POSE_NODE, 'compressed'),
+            lookup('pose_node', 'compressed'),
             'yes',
             "compressed must be a bool such as true, got 'yes'",
         ),
         (
-            lookup(VISUALIZER_NODE, 'save_format'),
+            lookup('visualizer_node', 'save_format'),
             'gif',
             "save_format must be one of jpg, png, got 'gif'",
         ),
-        (lookup(IMAGE_SOURCE_NODE, 'source'), 3, 'source must be a string such as text, got 3'),
+        (lookup('image_source_node', 'source'), 3, 'source must be a string such as text, got 3'),
         (
-            lookup(POSE_NODE, 'cameras'),
+            lookup('pose_node', 'cameras'),
             'front',
             "cameras must be a string[] such as [a, b], got 'front'",
         ),
@@ -122,13 +149,6 @@ class TestOnANode:
     """With a real rclpy node; no other process is involved."""
 
     pytestmark = pytest.mark.ros
-
-    TABLE = (
-        Parameter('level', 0.5, 'A number.', 0.0, 1.0, dynamic=True),
-        Parameter('count', 3, 'A count.', 1, 9, dynamic=True),
-        Parameter('kind', 'a', 'A choice.', choices=('a', 'b'), dynamic=True),
-        Parameter('fixed', 1, 'Fixed.'),
-    )
 
     @pytest.fixture
     def node(self, request):
@@ -152,71 +172,72 @@ class TestOnANode:
         from rclpy import Parameter as RosParameter
 
         return node.set_parameters_atomically(
-            [RosParameter(name, value=value) for name, value in values.items()]
+            [RosParameter(name.replace('__', '.'), value=value) for name, value in values.items()]
         )
 
     @staticmethod
     def declare(node, on_change=None):
         from rmpe_ros.nodes.parameters import declare_parameters
 
-        return declare_parameters(node, TestOnANode.TABLE, on_change)
+        return declare_parameters(node, Settings, on_change)
 
     @pytest.mark.parametrize('node', [{'level': 0.25}], indirect=True)
     def test_values_come_from_the_table_and_the_command_line(self, node):
-        assert self.declare(node) == {'level': 0.25, 'count': 3, 'kind': 'a', 'fixed': 1}
+        assert self.declare(node) == Settings(level=0.25)
         descriptor = node.describe_parameter('level')
         assert descriptor.description == 'A number.'
         assert not descriptor.read_only
         limits = descriptor.floating_point_range[0]
         assert (limits.from_value, limits.to_value) == (0.0, 1.0)
         assert node.describe_parameter('count').integer_range[0].to_value == 9
-        assert node.describe_parameter('fixed').read_only
-        assert 'a, b' in node.describe_parameter('kind').additional_constraints
+        assert node.describe_parameter('names').read_only
+        assert 'a, b' in node.describe_parameter('group.kind').additional_constraints
 
     def test_changes_are_told_with_all_values_and_kept(self, node):
         told = []
         values = self.declare(node, told.append)
-        assert self.set(node, level=0.75, kind='b').successful
-        assert told == [{'level': 0.75, 'count': 3, 'kind': 'b', 'fixed': 1}]
+        assert self.set(node, level=0.75, group__kind='b', group__lambda=1.0).successful
+        assert told == [Settings(level=0.75, group=Group('b', 1.0))]
         assert values == told[0]
+        assert Settings() != values
 
     @pytest.mark.parametrize(
         ('change', 'reason'),
         [
             ({'level': 1.5}, 'level'),
             ({'count': 0}, 'count'),
-            ({'kind': 'c'}, "kind must be one of a, b, got 'c'"),
-            ({'fixed': 2}, 'read-only'),
-            ({'level': 0.75, 'kind': 'c'}, "got 'c'"),
+            ({'group__kind': 'c'}, "group.kind must be one of a, b, got 'c'"),
+            ({'names': ['x']}, 'read-only'),
+            ({'level': 0.75, 'group__kind': 'c'}, "got 'c'"),
         ],
     )
     def test_bad_changes_are_refused_and_change_nothing(self, node, change, reason):
         told = []
         values = self.declare(node, told.append)
-        before = dict(values)
+        before = asdict(values)
         result = self.set(node, **change)
         assert not result.successful
         assert reason in result.reason
         assert told == []
-        assert values == before
+        assert asdict(values) == before
         assert node.get_parameter('level').value == 0.5
 
     def test_the_node_can_refuse(self, node):
         def refuse(values):
-            raise ValueError(f'level {values["level"]} does not suit me')
+            raise ValueError(f'level {values.level} does not suit me')
 
         values = self.declare(node, refuse)
         result = self.set(node, level=0.75)
         assert not result.successful
         assert result.reason == 'level 0.75 does not suit me'
-        assert values['level'] == 0.5
+        assert values.level == 0.5
 
     @pytest.mark.parametrize(
         ('node', 'reason'),
         [
             ({'level': 2.0}, 'level must be in 0 … 1, got 2'),
             ({'level': 1}, 'level must be a double such as 1.0, got 1'),
-            ({'kind': 'c'}, "kind must be one of a, b, got 'c'"),
+            ({'group.kind': 'c'}, "group.kind must be one of a, b, got 'c'"),
         ],
         indirect=['node'],
     )

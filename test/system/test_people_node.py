@@ -139,7 +139,6 @@ def test_without_depth_the_ground_tells_and_nobody_is_nobody(start_node, topics)
     assert topics.send(message(Poses.empty(BODY19), 60.0), topics.poses).people == []
 
 
-@pytest.mark.xfail(reason='under the guarded executor it does not end on a signal after this')
 def test_bad_input_is_told_and_nothing_dies(peer, start_node, topics):
     node = start_node(*NODE)
     poses, points, _ = somebody(3.0, 0.0)
@@ -166,7 +165,7 @@ def test_bad_input_is_told_and_nothing_dies(peer, start_node, topics):
     unknown = message(poses, 1.4, points)
     unknown.skeleton = 'octopus'
     answer = topics.send(unknown)
-    assert "skeleton 'octopus' is not published" in answer.problem
+    assert "skeleton 'octopus' is unknown and not published" in answer.problem
     assert len(answer.people) == 1
     assert answer.people[0].unseen > 0
     sizeless = message(poses, 1.5, points)

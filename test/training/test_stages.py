@@ -102,7 +102,7 @@ def test_a_run_that_is_done_stays_done(data, sppe_run, capsys):
 )
 def test_mistakes_are_explained(data, tmp_path, capsys, stage, extra, message):
     arguments = ['train', stage, '--data', f'{data}/data.yaml', '--out', str(tmp_path / 'run')]
-    assert main([*arguments, *extra]) == 1
+    assert main([*arguments, *extra]) == 2
     error = capsys.readouterr().err
     assert error.startswith('rmpe train: ') and message in error
     assert not (tmp_path / 'run').exists()
@@ -111,7 +111,7 @@ def test_mistakes_are_explained(data, tmp_path, capsys, stage, extra, message):
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
 def test_without_a_gpu_training_on_one_is_refused(data, tmp_path, capsys):
     arguments = ['--data', f'{data}/data.yaml', '--out', str(tmp_path), '--device', 'cuda']
-    assert main(['train', 'sppe', '--steps', '2', *arguments]) == 1
+    assert main(['train', 'sppe', '--steps', '2', *arguments]) == 2
     assert 'PyTorch finds no GPU' in capsys.readouterr().err
 
 

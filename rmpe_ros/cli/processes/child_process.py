@@ -105,7 +105,7 @@ def _argument(value: object) -> str:
 
 @contextlib.contextmanager
 def _later_signals() -> Iterator[None]:
-    """Children started inside get SIGINT and SIGTERM when they can deal with them.
+    """Children started inside get the signals that end a node when they can deal with them.
 
     They inherit the mask, and `rmpe_ros.nodes` takes it off: while Python itself starts, it answers
     SIGINT with a traceback.

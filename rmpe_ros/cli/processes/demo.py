@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from rmpe_ros.cli.errors import fail
 from rmpe_ros.cli.processes.demo_folder import DemoError, DemoFolder, prepare_folder
+from rmpe_ros.core.odd_paths import path_hint
 from rmpe_ros.io.images import ImageError, count_images, list_folder, list_sources, load_image
 from rmpe_ros.io.interruption import interrupted_by_signals
 
@@ -320,4 +321,7 @@ def _check_ros() -> None:
 def _check_source(source: str) -> None:
     is_camera = re.fullmatch(r'(webcam:|/dev/video)?\d+', source)
     if not is_camera and not Path(source).exists():
-        raise DemoError(f'source {source} does not exist; give a photo, folder, video or webcam:0')
+        raise DemoError(
+            f'source {source} does not exist{path_hint(source)}; '
+            'expected a photo, folder, video or webcam:0'
+        )

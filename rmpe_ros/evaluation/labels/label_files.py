@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from rmpe_ros.core.json_text import parse_json
+from rmpe_ros.core.odd_paths import path_hint
 from rmpe_ros.evaluation.coco_file import CocoFile, read_coco
 from rmpe_ros.evaluation.labels import LabelledImage, Labels, LabelsError
 from rmpe_ros.evaluation.labels.lsp import labels_from_joints
@@ -61,7 +62,8 @@ def read_json(path: Path) -> Any:
     try:
         return parse_json(path.read_bytes())
     except OSError as error:
-        raise LabelsError(f'{path} cannot be read: {error.strerror}') from error
+        reason = f'{error.strerror}{_hint(path)}'
+        raise LabelsError(f'{path} cannot be read: {reason}') from error
     except ValueError as error:
         raise LabelsError(f'{path} is not JSON: {error}') from error
 
@@ -75,9 +77,14 @@ def read_mat(path: Path) -> dict[str, Any]:
     try:
         return dict(loadmat(str(path), squeeze_me=True, struct_as_record=False))
     except OSError as error:
-        raise LabelsError(f'{path} cannot be read: {error.strerror or error}') from error
+        reason = f'{error.strerror or error}{_hint(path)}'
+        raise LabelsError(f'{path} cannot be read: {reason}') from error
     except Exception as error:  # SciPy raises whatever the broken bytes lead to
         raise LabelsError(f'{path} is not a MATLAB file that can be read: {error}') from error
+
+
+def _hint(path: Path) -> str:
+    return '' if path.exists() else path_hint(path)
 
 
 def labels_from_coco(file: CocoFile) -> Labels:

@@ -17,6 +17,7 @@ from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
+from rmpe_ros.core.odd_paths import path_hint
 from rmpe_ros.io.bags.message_types import bag_types
 from rmpe_ros.io.bags.storage import BagError, Storage
 from rmpe_ros.io.bags.storage_files import open_storage
@@ -142,7 +143,7 @@ class Bag:
                 raise BagError(f'{path} is no bag: expected a folder, or a file {_SUFFIXES}')
             return [path]
         if not path.is_dir():
-            raise BagError(f'{path} does not exist')
+            raise BagError(f'{path} does not exist{path_hint(path)}')
         present = sorted((each for each in path.iterdir() if _is_storage(each)), key=_number)
         listed = self._read_metadata(path)
         missing = [name for name in listed if not (path / name).is_file()]
