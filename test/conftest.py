@@ -191,7 +191,6 @@ def models_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp('models')
     make_detector(folder / 'detector.onnx')
     make_pose(folder / 'lite.onnx')
-    make_pose(folder / 'lite_int8.onnx')
     make_pose(folder / 'standard.onnx')
     return folder
 

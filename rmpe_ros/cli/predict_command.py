@@ -104,7 +104,7 @@ def add_pipeline_options(parser: argparse.ArgumentParser, *, everybody: bool = F
     group.add_argument(
         '--pose',
         metavar='MODEL',
-        help='pose network: shipped name (lite, lite_int8, standard) or .onnx file (default: lite)',
+        help='pose network: shipped name (lite, standard) or .onnx file (default: lite)',
     )
     group.add_argument(
         '--threads',
