@@ -6,8 +6,9 @@ PYTHON ?= python3
 SOURCE ?= .build/photos
 ARGS ?=
 MINUTES ?= 10
-bootstrap := $(PYTHON) scripts/bootstrap.py
-environment := source .build/environment.sh
+DISTRO ?= kilted
+bootstrap := $(PYTHON) scripts/bootstrap.py --distro $(DISTRO)
+environment := source .build/$(if $(filter-out kilted,$(DISTRO)),$(DISTRO)/)environment.sh
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test stress lint build lock clean
@@ -20,7 +21,7 @@ demo: ## photos of people through the real nodes, results in out/; SOURCE=file, 
 	@$(bootstrap) --with demo
 	@$(environment) && rmpe demo --source "$(SOURCE)" $(ARGS)
 
-test: ## what CI runs: ruff, mypy and all tests; ARGS='-k name -x' goes to pytest
+test: ## what CI runs: ruff, mypy and all tests; ARGS='-k name -x' goes to pytest, DISTRO=jazzy is another ROS 2
 	@$(bootstrap) --with test,train,demo
 	@$(environment) && ruff check . && mypy && python -m pytest $(ARGS)
 
@@ -33,7 +34,7 @@ stress: ## soak, overload, faults and fuzz of real nodes, figures printed; MINUT
 	  done
 
 lint: ## ruff and mypy only
-	@$(bootstrap) --only venv --with test
+	@$(PYTHON) scripts/bootstrap.py --only venv --with test
 	@source .venv/bin/activate && ruff check . && mypy
 
 build: ## the environment and the package, nothing else; then: source .build/environment.sh

@@ -50,6 +50,25 @@ def latency_figures(series: Series) -> dict[str, float]:
     return made
 
 
+def cpu_figures(cpu: Series, answers: Sequence[float]) -> dict[str, float]:
+    """Milliseconds of computing for each answer, in the first tenth after the warm-up and the last.
+
+    cpu: seconds computed so far at some times; answers: their times. A busy machine makes answers
+    late, but this it leaves alone.
+    """
+    if len(cpu) < 10:
+        return {}
+    times, seconds = np.array(cpu, float).T
+    begin, span = times[0], times[-1] - times[0]
+    made = {}
+    for name, share in (('start', WARM_UP), ('end', 0.9)):
+        window = np.array([begin + share * span, begin + (share + 0.1) * span])
+        first, last = np.interp(window, times, seconds)
+        count = np.count_nonzero((np.array(answers) >= window[0]) & (np.array(answers) < window[1]))
+        made[f'{name}_cpu_ms'] = round(1e3 * float(last - first) / max(count, 1), 1)
+    return made
+
+
 def growth(memory: dict[str, float]) -> float:
     """MB that a node has more at the end than after its warm-up."""
     return memory['end_mb'] - memory['start_mb'] if memory else 0.0

@@ -116,6 +116,9 @@ class Scene:
         """What has come so far from every node."""
         return {name: each.answered for name, each in self.cameras.items()} | self.seen
 
+    def answer_times(self, *cameras: str) -> list[float]:
+        return [at for name in cameras for at, _ in self.cameras[name].latencies]
+
     def silent(self, *, patience: float = 60.0) -> list[str]:
         """What of `answers` does not grow while each camera sends sound frames."""
         before = self.answers()

@@ -6,11 +6,12 @@ Nothing may end, leak, become slower, or answer an older image after a newer one
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
 import numpy as np
-from figures import growth, latency_figures, memory_figures, options_of, tell
+from figures import cpu_figures, growth, latency_figures, memory_figures, options_of, tell
 from scene import Scene
 from stressed_nodes import stand
 from traffic import pictures
@@ -41,7 +42,9 @@ def main() -> int:
     with stand() as place:
         scene = Scene(place, pictures(options.photos), np.random.default_rng(options.seed))
         scene.start_nodes()
+        loads = [round(os.getloadavg()[1], 1)]
         seconds = soak(scene, options.minutes, options.rate)
+        loads.append(round(os.getloadavg()[1], 1))
         memory = {name: memory_figures(each) for name, each in place.memory.items()}
         figures = {
             'seconds': round(seconds),
@@ -50,6 +53,11 @@ def main() -> int:
                 name: each.figures() | latency_figures(each.latencies)
                 for name, each in scene.cameras.items()
             },
+            'computed for an answer': {
+                name: cpu_figures(place.cpu[name], scene.answer_times(*cameras))
+                for name, cameras in (('pose_node', ('left', 'right')), ('jpeg_node', ('jpeg',)))
+            },
+            'load of the machine': loads,
             'seen': scene.seen,
             'memory': memory,
             'counted': place.counts(),

@@ -36,6 +36,7 @@ class Stand:
         self.node = rclpy.create_node('stress')
         self.nodes: dict[str, NodeProcess] = {}
         self.memory: dict[str, list[tuple[float, float]]] = {}
+        self.cpu: dict[str, list[tuple[float, float]]] = {}
         self.statuses: dict[str, dict[str, str]] = {}
         self._environment, self._folder, self._stack = environment, folder, stack
         self._executor = SingleThreadedExecutor()
@@ -58,7 +59,7 @@ class Stand:
         )
         self._stack.callback(process.stop)
         self.nodes[name] = process
-        self.memory[name] = []
+        self.memory[name], self.cpu[name] = [], []
         if ready:
             self.wait_for(lambda: 'ready' in process.log_text(), f'{name} to be ready')
         return process
@@ -119,6 +120,7 @@ class Stand:
         for name, node in self.nodes.items():
             if (resident := resident_megabytes(node.pid)) is not None:
                 self.memory[name].append((now, resident))
+                self.cpu[name].append((now, cpu_seconds(node.pid)))
 
     def _on_diagnostics(self, message: Any) -> None:
         for status in message.status:
@@ -132,6 +134,15 @@ def resident_megabytes(pid: int) -> float | None:
     except (OSError, IndexError):
         return None
     return pages * os.sysconf('SC_PAGE_SIZE') / 1e6 or None
+
+
+def cpu_seconds(pid: int) -> float:
+    """Time that a process has computed, which a busy machine does not lengthen."""
+    try:
+        fields = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
 
 
 @contextmanager
