@@ -43,6 +43,8 @@ EXTRAS = {'test': 'test', 'train': 'torch', 'demo': 'photos'}  # --with name: re
 INSTALLED_FOLDERS = ('config', 'launch', 'models', 'rmpe_ros')
 PACKAGE_PARTS = ('CMakeLists.txt', 'package.xml', 'msg', 'srv', 'scripts', *INSTALLED_FOLDERS)
 PIP_OPTIONS = ('--disable-pip-version-check', '--no-input')
+# A pinned set names all that it needs, with the hashes of its files.
+PINNED = ('--no-deps', '--require-hashes')
 
 IMPORT_ROS = 'import rclpy.node, std_srvs.srv, ' + ', '.join(
     f'{name}.msg' for name in ros_environment.MESSAGES
@@ -242,7 +244,7 @@ class Bootstrap:
                 'pip',
                 'download',
                 *PIP_OPTIONS,
-                '--no-deps',
+                *PINNED,
             ]
             pip += ['--only-binary', ':all:', '--dest', wheels]
             requirements = REQUIREMENTS / 'photos.txt'
@@ -296,6 +298,11 @@ class Bootstrap:
         if not self.venv.has(name, key):
             with self.venv.making(name, key):
                 self.run(what, self.pip_install(name))
+                if name == 'torch' and not self.sourced:
+                    # Its builds for CPUs and GPUs have one version and several hashes, and need
+                    # other packages, which pip finds out: see scripts/lock.py.
+                    builds: list[str | Path] = ['--requirement', REQUIREMENTS / 'torch.in']
+                    self.run('PyTorch', [*self.pip_command(), *builds])
 
     def key_of(self, name: str) -> str:
         """Key of one set of requirements: their text, loose and pinned."""
@@ -303,18 +310,19 @@ class Bootstrap:
 
     def pip_install(self, name: str) -> list[str | Path]:
         """The pip command for one set: pinned, or loose beside a sourced ROS 2's own Python."""
-        pip: list[str | Path] = [self.python, '-m', 'pip', 'install', *PIP_OPTIONS]
-        pip.append('--no-warn-script-location')
+        pip = self.pip_command()
         if not self.sourced:
-            # A pinned set names all it needs; PyTorch's leaves a part to pip, see scripts/lock.py.
-            complete = [] if name == 'torch' else ['--no-deps']
-            return [*pip, *complete, '--requirement', REQUIREMENTS / f'{name}.txt']
+            return [*pip, *PINNED, '--requirement', REQUIREMENTS / f'{name}.txt']
         # Compiled messages work only with the generation of NumPy that they were compiled with.
         major = self.ask('import numpy; print(numpy.__version__)').partition('.')[0]
         constraints = self.build / 'constraints.txt'
         constraints.write_text(f'numpy<{int(major) + 1}\n', encoding='utf-8')
         requirements = REQUIREMENTS / f'{name}.in'
         return [*pip, '--constraint', constraints, '--requirement', requirements]
+
+    def pip_command(self) -> list[str | Path]:
+        command: list[str | Path] = [self.python, '-m', 'pip', 'install', *PIP_OPTIONS]
+        return [*command, '--no-warn-script-location']
 
     def ask(self, code: str) -> str:
         """What a line of Python prints in .venv."""

@@ -2,6 +2,7 @@
 """The parts of scripts/bootstrap.py that decide: what is done, what is repaired, what is said."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -11,10 +12,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+PINNED = sorted((ROOT / 'requirements').glob('*.txt'))
 sys.path.insert(0, str(ROOT / 'scripts'))
 
 import bootstrap
 import demo_photos
+import lock
 import quiet_command
 import ros_environment
 import system_needs
@@ -263,13 +266,68 @@ def test_pins_fit_together(distro: str):
     """Any two sets can be installed into one environment: what both pin, they pin alike."""
     pins: dict[str, set[frozenset[str]]] = {}
     other_ros = {f'ros-{other}.txt' for other in ros_environment.WHEELS_DISTROS if other != distro}
-    for path in sorted((ROOT / 'requirements').glob('*.txt')):
+    for path in PINNED:
         if path.name in other_ros:
             continue
-        lines = [line for line in path.read_text().splitlines() if not line.startswith('#')]
+        lines = [line for line in path.read_text().splitlines() if line[0] not in '# ']
         assert all('==' in line for line in lines)
         for name in {line.partition('==')[0] for line in lines}:
-            pinned = [line.partition(' ;')[0] for line in lines if line.startswith(f'{name}==')]
+            pinned = [
+                re.split(r' [;\\]', line)[0] for line in lines if line.startswith(f'{name}==')
+            ]
             pins.setdefault(name, set()).add(frozenset(pinned))
     assert f'ros-{distro}-rclpy' in pins
     assert {name: found for name, found in pins.items() if len(found) > 1} == {}
+
+
+@pytest.mark.parametrize('path', PINNED, ids=lambda path: path.name)
+def test_every_pin_has_the_hashes_of_its_files(path: Path):
+    """And says nothing of where they come from: that is the user's choice."""
+    text = path.read_text()
+    pins = re.findall(
+        r'^[\w.-]+==\S+(?: ; [^\\\n]+)? \\\n(?: {4}--hash=sha256:[0-9a-f]{64}.*\n)+', text, re.M
+    )
+    first, rest = text.split('\n', 1)
+    assert ''.join(pins) == rest
+    assert first.startswith(f'# Made from {path.stem}.in')
+    assert '://' not in text and '--index' not in text and '--find-links' not in text
+
+
+def test_a_file_that_is_not_what_was_pinned_is_refused(tmp_path: Path):
+    """pip reads the pins as they are, and takes no other file for one of them."""
+    wheel = tmp_path / 'coloredlogs-15.0.1-py2.py3-none-any.whl'
+    with zipfile.ZipFile(wheel, 'w') as archive:
+        info = 'coloredlogs-15.0.1.dist-info'
+        archive.writestr(
+            f'{info}/METADATA', 'Metadata-Version: 2.1\nName: coloredlogs\nVersion: 15.0.1\n'
+        )
+        archive.writestr(f'{info}/WHEEL', 'Wheel-Version: 1.0\nTag: py2.py3-none-any\n')
+        archive.writestr(f'{info}/RECORD', '')
+    (pin,) = re.findall(
+        r'^coloredlogs==.*\n(?: .*\n)+', (ROOT / 'requirements/runtime.txt').read_text(), re.M
+    )
+    requirements = tmp_path / 'requirements.txt'
+    requirements.write_text(pin.replace(" ; python_full_version < '3.11'", ''))
+    command = [sys.executable, '-m', 'pip', 'install', *bootstrap.PINNED, '--dry-run']
+    command += ['--no-index', '--find-links', str(tmp_path), '--target', str(tmp_path / 'out')]
+    command += ['--ignore-installed', '--requirement', str(requirements)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert 'DO NOT MATCH THE HASHES' in done.stderr
+
+
+def test_what_pip_decides_has_no_pin():
+    pins = """\
+filelock==4.1.0 ; python_full_version < '3.11' \\
+    --hash=sha256:12
+nvidia-cublas==13.1 \\
+    --hash=sha256:34 \\
+    --hash=sha256:56
+torch==2.13.0 \\
+    --hash=sha256:78
+torchmetrics==1.0 \\
+    --hash=sha256:9a
+"""
+    kept = lock.without_what_pip_decides(pins)
+    assert re.findall(r'^[\w-]+(?===)', kept, re.M) == ['filelock', 'torchmetrics']
+    assert re.findall(r'sha256:(\w+)', kept) == ['12', '9a']
