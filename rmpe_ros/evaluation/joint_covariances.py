@@ -103,7 +103,8 @@ def find_joint_errors(
     if not rows:
         raise ValueError('no labelled joint to compare covariances with')
     columns: list[NDArray[Any]] = [np.concatenate(column) for column in zip(*rows, strict=True)]
-    return JointErrors(*columns[:6], names=tuple(ours[each] for each in model.tolist()))
+    names = tuple(ours[each] for each in model.tolist())
+    return JointErrors(columns[0], columns[1], columns[2], columns[3], columns[4], columns[5], names)
 
 
 def fit_scale(found: JointErrors) -> tuple[float, float, float]:
