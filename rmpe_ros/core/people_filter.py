@@ -184,7 +184,7 @@ def update(
         variance = np.maximum(variance, excess * (prior + variance) - prior)
         gain = spread / (prior + variance)[:, None, None]
         states = states + gain[:, :, 0] * error[:, None]
-        covariances = _kept(covariances, gain, row, variance[:, None, None])
+        covariances = _kept(covariances, gain, (prior + variance)[:, None, None])
     # After the distances: where a line of sight leads depends on how far away somebody is.
     expected = expect(states, camera)
     jacobian = expected.ray_jacobian
@@ -194,12 +194,12 @@ def update(
     off = (error.transpose(0, 2, 1) @ np.linalg.solve(total, error))[:, :, 0]
     # Half a body has its middle elsewhere.
     ray_covariances = ray_covariances * np.maximum(1, (off / _OUTLYING**2) ** 2)[:, :, None]
-    gain = spread @ np.linalg.inv(jacobian @ spread + ray_covariances)
+    total = jacobian @ spread + ray_covariances
+    gain = spread @ np.linalg.inv(total)
     states = states + (gain @ error)[:, :, 0]
-    return states, _kept(covariances, gain, jacobian, ray_covariances)
+    return states, _kept(covariances, gain, total)
 
 
-def _kept(covariances: Array, gain: Array, jacobian: Array, noise: Array) -> Array:
-    """Covariances after an update, in Joseph's form, which stays symmetric and positive."""
-    rest = np.eye(_STATES) - gain @ jacobian
-    return rest @ covariances @ rest.transpose(0, 2, 1) + gain @ noise @ gain.transpose(0, 2, 1)
+def _kept(covariances: Array, gain: Array, total: Array) -> Array:
+    """Covariances after an update; total: of the innovation, the one that `gain` was made with."""
+    return covariances - gain @ total @ gain.transpose(0, 2, 1)
