@@ -187,14 +187,16 @@ class PosePipeline:
         result: list[Poses] = []
         self.box_scores = []
         if found:
-            keypoints, keypoint_scores = self.estimator.estimate(
+            keypoints, keypoint_scores, covariances = self.estimator.estimate(
                 np.concatenate(crops), np.concatenate(transforms)
             )
             clock.lap('estimate')
-            ends = np.cumsum([len(people) for people, _ in found])[:-1]
-            estimated = zip(np.split(keypoints, ends), np.split(keypoint_scores, ends), strict=True)
-            for arrays, (people, sure) in zip(estimated, found, strict=True):
-                poses, kept = self._select(*arrays, people, sure)
+            end = 0
+            for people, sure in found:
+                start, end = end, end + len(people)
+                spread = None if covariances is None else covariances[start:end]
+                joints = keypoints[start:end], keypoint_scores[start:end], spread
+                poses, kept = self._select(*joints, people, sure)
                 result.append(poses)
                 self.box_scores.append(sure[kept])
             clock.lap('nms')
@@ -205,6 +207,7 @@ class PosePipeline:
         self,
         keypoints: NDArray[np.float32],
         keypoint_scores: NDArray[np.float32],
+        covariances: NDArray[np.float32] | None,
         boxes: NDArray[np.float32],
         box_scores: NDArray[np.float32],
     ) -> tuple[Poses, NDArray[np.intp]]:
@@ -225,7 +228,12 @@ class PosePipeline:
                 keypoints[kept], keypoint_scores[kept] = merge_poses(*arrays, kept, representative)
         kept = kept[scores[kept] >= self.min_score]
         poses = Poses(
-            self.skeleton, keypoints[kept], keypoint_scores[kept], boxes[kept], scores[kept]
+            self.skeleton,
+            keypoints[kept],
+            keypoint_scores[kept],
+            boxes[kept],
+            scores[kept],
+            covariances=None if covariances is None else covariances[kept],
         )
         return poses, kept
 

@@ -81,7 +81,7 @@ def test_the_python_of_the_library_page_runs(
     monkeypatch.chdir(tmp_path)
     cv2.imwrite('photo.jpg', two_people)
     code = blocks(ROOT / 'docs' / 'library.md', 'python')
-    assert len(code) == 3
+    assert len(code) == 4
     names: dict[str, object] = {}
     exec('\n'.join(code), names)
     assert np.shape(names['positions']) == (2, 19, 3)

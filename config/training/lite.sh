@@ -10,4 +10,5 @@ rmpe train sppe --model mobile --data "$recipe" --data-root "$data" --out "$out/
     --frozen-blocks 3 --pgpg "$out/pgpg.json" --batch 16 --steps 7600
 rmpe train sstn --model mobile --data "$recipe" --data-root "$data" --out "$out/sstn" --init "$out/sppe/checkpoint.pt" \
     --frozen-blocks 3 --pgpg "$out/pgpg.json" --batch 16 --steps 1400 --learning-rate 2e-4
-rmpe export pose "$out/sstn/checkpoint.pt" "$out/lite.onnx" --model mobile --data "$recipe" --data-root "$data"
+rmpe export pose "$out/sstn/checkpoint.pt" "$out/bare.onnx" --model mobile --name lite --data "$recipe" --data-root "$data"
+rmpe fit-covariance --pose "$out/bare.onnx" --annotations "$data/val.json" --images "$data/images" --out "$out/lite.onnx"

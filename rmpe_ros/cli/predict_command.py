@@ -14,6 +14,8 @@ from rmpe_ros.cli.argument_types import (
     share,
 )
 from rmpe_ros.cli.errors import fail
+from rmpe_ros.cli.export_options import add_export_options, export_targets
+from rmpe_ros.cli.image_ids import ImageIds, read_image_ids
 from rmpe_ros.cli.stream_finder import StreamFinder, add_stream_option
 from rmpe_ros.core.limits import MAX_PEOPLE
 from rmpe_ros.io.file_guard import Target, derives, reads, writes
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from rmpe_ros.core.poses import Poses
-    from rmpe_ros.evaluation.coco_file import CocoImage
     from rmpe_ros.io.images import SourceImage
     from rmpe_ros.pipeline import PosePipeline
 
@@ -38,7 +39,12 @@ def add_parser(subparsers: Any) -> None:
         description='Estimate the poses of all people in photos, folders of photos, videos or a '
         'webcam (webcam:0). Exit code 1 when an input could not be read; the others are done.',
     )
-    parser.add_argument('path', nargs='+', metavar='PATH', help='photo, folder, video or webcam:0')
+    parser.add_argument(
+        'path',
+        nargs='+',
+        metavar='PATH',
+        help='photo, folder, video, webcam:0 or the address of a stream',
+    )
     parser.add_argument(
         '--out', type=Path, metavar='DIR', help='write pictures and videos with skeletons drawn'
     )
@@ -69,6 +75,7 @@ def add_parser(subparsers: Any) -> None:
         '--smooth', action='store_true', help='take the jitter off their joints; implies --track'
     )
     add_stream_option(parser)
+    add_export_options(parser)
     add_pipeline_options(parser)
     reads(parser, 'path', '--annotations')
     writes(parser, '--json')
@@ -164,7 +171,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None and args.out.exists() and not args.out.is_dir():
         return fail(f'--out {args.out} is a file, expected a folder', 2, 'predict')
     try:
-        image_ids = _read_image_ids(args.annotations) if args.annotations else None
+        image_ids = read_image_ids(args.annotations) if args.annotations else None
     except ValueError as error:
         return fail(error, 2, 'predict')
     with open_pipeline(args) as pipeline, Progress(count_images(args.path), 'image') as progress:
@@ -188,10 +195,11 @@ class _Prediction:
         args: argparse.Namespace,
         pipeline: 'PosePipeline',
         progress: Any,
-        image_ids: '_ImageIds | None',
+        image_ids: ImageIds | None,
     ) -> None:
         from rmpe_ros.core.skeletons import get_skeleton
         from rmpe_ros.io.drawn_files import DrawnFiles
+        from rmpe_ros.io.exports import open_exporters, options_of
         from rmpe_ros.io.overlap import WriteBehind
 
         self.args = args
@@ -202,6 +210,7 @@ class _Prediction:
         self.pictures = (
             DrawnFiles(args.out, color_by=args.color_by, boxes=args.boxes) if args.out else None
         )
+        self.exporters = open_exporters(self.target, **options_of(vars(args)))
         self.drawing: WriteBehind[tuple[SourceImage, Poses]] | None = None
         if self.pictures:
             add = self.pictures.add
@@ -241,7 +250,8 @@ class _Prediction:
                 self._collect(item, poses)
             if self.drawing:
                 self.drawing.put((item, poses))
-            if not (self.args.json or self.args.out):
+            self._export(item, poses)
+            if not (self.args.json or self.args.out or self.exporters):
                 self.progress.say(f'{item.name}: {_count(len(poses), "person", "people")}')
             self.progress.advance(f'{self.people} people')
 
@@ -258,7 +268,19 @@ class _Prediction:
                 )
                 return
             image_id = found
-        self.results += poses.to_skeleton(self.target).to_coco_results(image_id)
+        results = poses.to_skeleton(self.target).to_coco_results(image_id)
+        if item.frame is not None:
+            when = {'frame': item.frame, 'time': None if item.time is None else round(item.time, 6)}
+            results = [{**result, **when} for result in results]
+        self.results += results
+
+    def _export(self, item: 'SourceImage', poses: 'Poses') -> None:
+        from rmpe_ros.io.exports import Picture
+
+        if item.image is not None and self.exporters:
+            picture = Picture(item.name, item.image, item.frame, item.time, item.path)
+            for exporter in self.exporters:
+                exporter.add(picture, poses)
 
     def _fail(self, line: str) -> None:
         self.failures += 1
@@ -275,6 +297,8 @@ class _Prediction:
             finally:
                 if self.pictures:
                     self.pictures.close()
+                for exporter in self.exporters:
+                    exporter.close()
         finally:
             if self.args.json:
                 write_file(self.args.json, json.dumps(self.results))
@@ -289,6 +313,7 @@ class _Prediction:
         if self.milliseconds:
             parts.append(f'{statistics.median(self.milliseconds):.1f} ms per image (p50)')
         parts += [f'pictures in {self.args.out}'] if self.args.out else []
+        parts += [f'YOLO data set in {self.args.yolo}'] if self.args.yolo else []
         return ', '.join(parts)
 
 
@@ -301,43 +326,8 @@ def _files_to_read(args: argparse.Namespace) -> 'Iterator[Path]':
 def _pictures_to_write(args: argparse.Namespace) -> list[Target]:
     from rmpe_ros.io.drawn_files import names_of_drawn_files
 
-    if args.out is None:
-        return []
-    names = names_of_drawn_files(args.path)
-    return [Target(args.out / name, '--out', derived=True) for name in names]
-
-
-class _ImageIds:
-    """Image ids by file name; of equal names the one whose folders fit the path best."""
-
-    def __init__(self, images: 'Iterable[CocoImage]') -> None:
-        self._by_name: dict[str, list[tuple[tuple[str, ...], int]]] = {}
-        for image in images:
-            parts = Path(image.file).parts
-            self._by_name.setdefault(parts[-1], []).append((parts, image.id))
-
-    def find(self, path: Path) -> int | None:
-        parts = path.resolve().parts
-        matches = [
-            (len(wanted), image_id)
-            for wanted, image_id in self._by_name.get(path.name, ())
-            if parts[-len(wanted) :] == wanted
-        ]
-        return max(matches)[1] if matches else None
-
-
-def _read_image_ids(path: Path) -> _ImageIds:
-    from rmpe_ros.evaluation.coco_file import read_images
-    from rmpe_ros.evaluation.labels import LabelsError
-    from rmpe_ros.evaluation.labels.label_files import read_json
-
-    try:
-        return _ImageIds(read_images(read_json(path), path).values())
-    except LabelsError as error:
-        raise ValueError(
-            f'--annotations {error}; expected COCO annotations, a JSON object with "images" that '
-            'have file_name and id'
-        ) from error
+    names = names_of_drawn_files(args.path) if args.out is not None else []
+    return [Target(args.out / name, '--out', derived=True) for name in names] + export_targets(args)
 
 
 def _bytes(item: 'SourceImage') -> int:

@@ -53,12 +53,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         type=Path,
         help='file of "rmpe fit-pgpg": draw the boxes of the pose stages from it (default: jitter)',
     )
-    data.add_argument(
-        '--data-on',
-        choices=('auto', 'host', 'device'),
-        default='auto',
-        help="where the pose stages' photos are kept (default: in a GPU's memory where they fit)",
-    )
     network = parser.add_argument_group('network')
     network.add_argument(
         '--model', default='lite', help='of the pose stages: lite, standard, base or paper'
@@ -213,9 +207,7 @@ def _train(args: argparse.Namespace, processes: Processes, device: torch.device)
             validation_people=args.validation_people,
             frozen_blocks=args.frozen_blocks,
             device=device,
-            data_on=args.data_on,
             validate=processes.main,
-            log=log,
         )
         trainer = Trainer(
             stage.network,

@@ -15,7 +15,6 @@ from rmpe_ros.core.boxes import boxes_with_area, clip_boxes
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.skeletons import COCO17
 from rmpe_ros.evaluation.labels import Labels, boxes_around
-from rmpe_ros.evaluation.results_file import read_result_entries
 from rmpe_ros.io.images import load_image
 from rmpe_ros.io.overlap import ReadAhead
 
@@ -157,13 +156,6 @@ def find_people(
     finally:
         pictures.close()
     return found
-
-
-def read_results(path: Path, labels: Labels) -> dict[int, FoundPeople]:
-    """People of a COCO-results file, none in pictures it does not name. Raises LabelsError as
-    `read_result_entries` does.
-    """
-    return people_of_entries(read_result_entries(path, labels), labels)
 
 
 def people_of_entries(

@@ -384,11 +384,3 @@ def example_crops(network: SstnSppe, count: int, seed: int = 0) -> Tensor:
         coarse, (height, width), mode='bilinear', align_corners=False
     )
     return (smooth * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-
-
-def pose_parity(network: SstnSppe, path: Path, count: int = 8) -> float:
-    """Largest distance in crop pixels between the ONNX file's keypoints and PyTorch's, on
-    `example_crops`.
-    """
-    crops = {'crops': example_crops(network, count).numpy()}
-    return measure_parity(PoseGraph(network), path.read_bytes(), [crops], limit=1e-3).largest

@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Crops of people as the pose network will see them, and worse: jittered boxes, rotation, half
 bodies, photos that end within the person, bad pictures.
+
+An example follows from the random generator alone, so a run that was stopped sees the same again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from rmpe_ros.core.boxes import crop_people, grow_boxes, invert_transforms, map_points
+from rmpe_ros.core.boxes import box_iou, crop_people, grow_boxes, invert_transforms, map_points
 from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.training.datasets import LabelledPerson
-from rmpe_ros.training.distortions import distort, draw_distortion
 
 UPPER_BODY = tuple(
     i
@@ -55,14 +58,18 @@ EVERYTHING = np.zeros(3)
 
 
 @dataclass(frozen=True)
-class TrainingCrop:
-    """One example. image: uint8 (h, w, 3) RGB. joints: (K, 2) crop pixels. centred: (K, 2) the same
-    joints in the crop of the true box, the target of the parallel SPPE. weights: (K,), 0 where
-    there is no loss; centred_weights alike. theta: (2, 3) the perfect STN's answer, see
-    `PlacedPeople`.
+class PlacedPerson:
+    """A person in a crop of (h, w).
+
+    to_crop: (2, 3) float64, photo pixels → crop pixels. edge: (3,) the line at which the photo
+    ends, in crop pixels. joints: (K, 2) crop pixels. centred: (K, 2) the same joints in the crop of
+    the true box, the target of the parallel SPPE. weights: (K,), 0 where there is no loss;
+    centred_weights alike. theta: (2, 3) the map from the true box's crop to this one, both in
+    [-1, 1], which a perfect STN would find. All but the first two float32.
     """
 
-    image: np.ndarray
+    to_crop: np.ndarray
+    edge: np.ndarray
     joints: np.ndarray
     weights: np.ndarray
     centred: np.ndarray
@@ -87,23 +94,28 @@ class View:
     edge: np.ndarray = field(default_factory=lambda: EVERYTHING)
 
 
-@dataclass(frozen=True)
-class PlacedPeople:
-    """N people in their crops.
+def make_crop(
+    image: np.ndarray,
+    person: LabelledPerson,
+    size: tuple[int, int],
+    options: Augmentation,
+    rng: np.random.Generator,
+    *,
+    proposal: np.ndarray | None = None,
+    growth: float = 0.3,
+) -> tuple[NDArray[np.uint8], PlacedPerson]:
+    """One training example from a photo (uint8 RGB) and a person in it: picture and labels.
 
-    to_crop: (N, 2, 3) float64, photo pixels → crop pixels. edges: (N, 3) float64, the lines at
-    which the photos end, in crop pixels. theta: (N, 2, 3) float32, the map from the true box's crop
-    to this one, both in [-1, 1], which a perfect STN would find. The others (N, K, …) float32, as
-    of `TrainingCrop`.
+    proposal: (4,) the box as a detector might have found it (jitter, PGPG); the true box when None.
+    size: (height, width) of the picture.
     """
-
-    to_crop: np.ndarray
-    edges: np.ndarray
-    joints: np.ndarray
-    weights: np.ndarray
-    centred: np.ndarray
-    centred_weights: np.ndarray
-    theta: np.ndarray
+    view = draw_view(person, options, rng, proposal=proposal)
+    placed = place_person(person, view, size, growth=growth)
+    picture = crop_people(image, invert_transforms(placed.to_crop[None]), size)[0]
+    if placed.edge.any():  # beyond a photo all is black
+        x, y = np.arange(size[1]), np.arange(size[0])[:, None]
+        picture[placed.edge[0] * x + placed.edge[1] * y + placed.edge[2] < 0] = 0
+    return distort_picture(picture, options, rng), placed
 
 
 def jitter_box(
@@ -113,22 +125,11 @@ def jitter_box(
     while IoU stays > 0.5.
     """
     sides = np.tile(box[2:] - box[:2], 2)
-    true = box.tolist()
     for _ in range(10):
         moved = (box + rng.normal(0.0, spread, 4) * sides).astype(np.float32)
-        if _overlap(true, moved.tolist()) > min_iou:
+        if box_iou(box[None], moved[None])[0, 0] > min_iou:
             return moved
     return box
-
-
-def _overlap(a: list[float], b: list[float]) -> float:
-    """`box_iou` of two boxes, 0 when one has no area; a tenth of its time, which counts here."""
-    sides = [(box[2] - box[0], box[3] - box[1]) for box in (a, b)]
-    width, height = (min(a[i + 2], b[i + 2]) - max(a[i], b[i]) for i in (0, 1))
-    if min(width, height, *sides[0], *sides[1]) <= 0:
-        return 0.0
-    intersection = width * height
-    return intersection / (sum(w * h for w, h in sides) - intersection)
 
 
 def half_body_box(person: LabelledPerson, rng: np.random.Generator) -> np.ndarray | None:
@@ -167,10 +168,8 @@ def cut_person(
 
 
 def visible(points: np.ndarray, edge: np.ndarray) -> np.ndarray:
-    """bool (..., ) of points (..., 2) on the side that an edge (..., 3) leaves."""
-    edge = edge[..., None, :]
-    form = edge[..., 0] * points[..., 0] + edge[..., 1] * points[..., 1] + edge[..., 2]
-    return np.asarray(form >= 0)
+    """bool (K,) of points (K, 2) on the side that an edge (3,) leaves."""
+    return np.asarray(points @ edge[:2] + edge[2] >= 0)
 
 
 def draw_view(
@@ -206,135 +205,146 @@ def draw_view(
     return View(box, true_box, angle, scale, bool(rng.random() < options.flip), edge)
 
 
-def place_people(
-    people: Sequence[LabelledPerson],
-    views: Sequence[View],
-    size: tuple[int, int],
-    *,
-    growth: float = 0.3,
-) -> PlacedPeople:
-    """Where each person is in the crop of (height, width) that its view cuts.
+def place_person(
+    person: LabelledPerson, view: View, size: tuple[int, int], *, growth: float = 0.3
+) -> PlacedPerson:
+    """Where the person is in the crop of (height, width) that the view cuts.
 
     Labels of joints outside the crop carry no loss.
     """
-    angles, scales = (np.array([getattr(v, name) for v in views]) for name in ('angle', 'scale'))
-    flips = np.array([view.flip for view in views])
-    boxes = grow_boxes(np.stack([view.box for view in views]), growth)
-    true_boxes = grow_boxes(np.stack([view.true_box for view in views]), growth)
-    to_crop = similarities(boxes, size, angles, scales, flips)
-    to_centred = similarities(true_boxes, size, angles, np.ones(len(views)), flips)
-    points = np.stack([person.joints for person in people])
-    edges = np.stack([view.edge for view in views])
-    weights = np.stack([person.weights for person in people]) * visible(points, edges)
-    joints = map_points(points, to_crop).astype(np.float32)
-    centred = map_points(points, to_centred).astype(np.float32)
-    mirrored = BODY19.flip_permutation
-    joints[flips] = joints[flips][:, mirrored]
-    centred[flips] = centred[flips][:, mirrored]
-    weights[flips] = weights[flips][:, mirrored]
-    from_crop = invert_transforms(to_crop)
-    edges_in_crop = np.einsum('ni,nij->nj', edges[:, :2], from_crop)
-    edges_in_crop[:, 2] += edges[:, 2]
-    return PlacedPeople(
+    box, true_box = grow_boxes(np.stack([view.box, view.true_box]), growth)
+    to_crop = similarity(box, size, view.angle, view.scale, view.flip)
+    to_centred = similarity(true_box, size, view.angle, 1.0, view.flip)
+    joints, centred = (
+        map_points(person.joints[None], to[None])[0].astype(np.float32)
+        for to in (to_crop, to_centred)
+    )
+    weights = person.weights * visible(person.joints, view.edge)
+    if view.flip:
+        mirrored = BODY19.flip_permutation
+        joints, centred, weights = joints[mirrored], centred[mirrored], weights[mirrored]
+    edge = view.edge[:2] @ invert_transforms(to_crop[None])[0]
+    edge[2] += view.edge[2]
+    return PlacedPerson(
         to_crop,
-        edges_in_crop,
+        edge,
         joints,
         weights * inside(joints, size),
         centred,
         weights * inside(centred, size),
-        centring_thetas(to_crop, to_centred, size),
+        centring_theta(to_crop, to_centred, size),
     )
 
 
-def centring_thetas(
+def centring_theta(
     to_crop: np.ndarray, to_centred: np.ndarray, size: tuple[int, int]
 ) -> np.ndarray:
-    """(N, 2, 3) float32 maps from one crop of a person to another, both in normalised coordinates.
+    """(2, 3) float32 map from one crop of a person to another, both in normalised coordinates.
 
-    to_crop, to_centred: (N, 2, 3), photo pixels → pixels of the two crops of (height, width).
+    to_crop, to_centred: (2, 3), photo pixels → pixels of the two crops of (height, width).
     """
-    back = invert_transforms(to_centred)
-    linear = to_crop[:, :, :2] @ back[:, :, :2]
-    shift = np.einsum('nij,nj->ni', to_crop[:, :, :2], back[:, :, 2]) + to_crop[:, :, 2]
+    back = invert_transforms(to_centred[None])[0]
+    linear = to_crop[:, :2] @ back[:, :2]
+    shift = to_crop[:, :2] @ back[:, 2] + to_crop[:, 2]
     # A pixel p is at (2 p + 1) / extent - 1.
     extent = np.array(size[::-1], np.float64)
     middle = (extent - 1) / 2
-    shift = (np.einsum('nij,j->ni', linear, middle) + shift - middle) * 2 / extent
-    linear = linear * extent[None, None, :] / extent[None, :, None]
-    return np.concatenate([linear, shift[..., None]], axis=2).astype(np.float32)
+    shift = (linear @ middle + shift - middle) * 2 / extent
+    linear = linear * extent[None, :] / extent[:, None]
+    return np.column_stack([linear, shift]).astype(np.float32)
 
 
-def similarities(
-    boxes: np.ndarray,
-    size: tuple[int, int],
-    angles: np.ndarray,
-    scales: np.ndarray,
-    flips: np.ndarray,
+def similarity(
+    box: np.ndarray, size: tuple[int, int], angle: float, scale: float, flip: bool
 ) -> np.ndarray:
-    """(N, 2, 3) maps from image pixels to crop pixels for grown boxes (N, 4), turned by `angles`
-    degrees, zoomed by `scales` and mirrored where `flips`, (N,) each.
+    """(2, 3) map from image pixels to crop pixels for a grown box (4,), turned by `angle` degrees,
+    zoomed by `scale` and mirrored if `flip`.
 
-    size: (height, width) of the crop. Each box's aspect is widened to the crop's. Both sides use
+    size: (height, width) of the crop. The box's aspect is widened to the crop's. Both sides use
     pixel centres.
     """
-    sides = boxes[:, 2:] - boxes[:, :2]
-    zoom = scales * (np.array(size[::-1]) / sides).min(axis=1)
-    radians = np.deg2rad(angles)
+    zoom = scale * (np.array(size[::-1]) / (box[2:] - box[:2])).min()
+    radians = np.deg2rad(angle)
     cosine, sine = zoom * np.cos(radians), zoom * np.sin(radians)
-    mirror = np.where(flips, -1.0, 1.0)
-    linear = np.stack([mirror * cosine, mirror * sine, -sine, cosine], axis=1).reshape(-1, 2, 2)
+    mirror = -1.0 if flip else 1.0
+    linear = np.array([[mirror * cosine, mirror * sine], [-sine, cosine]])
     # Edge coordinates of the box's centre, then half a pixel back to pixel centres on both sides.
-    centre = (boxes[:, :2] + boxes[:, 2:]) / 2 - 0.5
+    centre = (box[:2] + box[2:]) / 2 - 0.5
     target = np.array(size[::-1]) / 2 - 0.5
-    shift = target - np.einsum('nij,nj->ni', linear, centre)
-    return np.concatenate([linear, shift[..., None]], axis=2)
-
-
-def distort_picture(
-    image: np.ndarray, options: Augmentation, rng: np.random.Generator
-) -> np.ndarray:
-    """Colour, blur, resolution and occlusion as cameras and crowds do them."""
-    return distort(image, draw_distortion((image.shape[0], image.shape[1]), options, rng))
-
-
-def make_crop(
-    image: np.ndarray,
-    person: LabelledPerson,
-    size: tuple[int, int],
-    options: Augmentation,
-    rng: np.random.Generator,
-    *,
-    proposal: np.ndarray | None = None,
-    growth: float = 0.3,
-) -> TrainingCrop:
-    """One training example from a photo (uint8 RGB) and a person in it.
-
-    proposal: (4,) the box as a detector might have found it (jitter, PGPG); the true box when None.
-    size: (h, w). `DevicePoseBatches` makes the same from the same random generator, on a device.
-    """
-    view = draw_view(person, options, rng, proposal=proposal)
-    placed = place_people([person], [view], size, growth=growth)
-    picture = crop_people(image, invert_transforms(placed.to_crop), size)[0]
-    hide_beyond(picture, placed.edges[0])
-    picture = distort_picture(picture, options, rng)
-    return TrainingCrop(
-        picture,
-        placed.joints[0],
-        placed.weights[0],
-        placed.centred[0],
-        placed.centred_weights[0],
-        placed.theta[0],
-    )
-
-
-def hide_beyond(picture: np.ndarray, edge: np.ndarray) -> None:
-    """Blacken what lies beyond an edge (3,) in a picture (h, w, 3), as crops are beyond a photo."""
-    if edge.any():
-        x, y = np.arange(picture.shape[1]), np.arange(picture.shape[0])[:, None]
-        picture[edge[0] * x + edge[1] * y + edge[2] < 0] = 0
+    return np.column_stack([linear, target - linear @ centre])
 
 
 def inside(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """float32 (...), 1 for points (..., 2) inside a picture of (height, width)."""
     x, y = points[..., 0], points[..., 1]
     return ((x >= 0) & (y >= 0) & (x <= size[1] - 1) & (y <= size[0] - 1)).astype(np.float32)
+
+
+def distort_picture(
+    picture: NDArray[np.uint8], options: Augmentation, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """A picture (uint8 RGB) as bad cameras and crowds make it: lower resolution, motion blur,
+    another light, things in front. The given one is not changed.
+    """
+    image: NDArray[Any] = picture
+    height, width = image.shape[:2]
+    if rng.random() < options.low_resolution:
+        factor = rng.uniform(0.25, 0.7)
+        small = max(round(width * factor), 1), max(round(height * factor), 1)
+        image = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    if rng.random() < options.blur:
+        image = cv2.filter2D(image, -1, motion_kernel(int(rng.integers(3, 8)), rng.uniform(0, 180)))
+    if rng.random() < options.color:
+        image = change_color(image, rng)
+    if rng.random() < options.erase:
+        image = image.copy()
+        for _ in range(int(rng.integers(1, 4))):
+            cover(image, rng)
+    return image
+
+
+def motion_kernel(length: int, angle: float) -> NDArray[np.float32]:
+    """(length, length) mean along a line at `angle` degrees."""
+    kernel = np.zeros((length, length), np.float32)
+    kernel[length // 2] = 1.0 / length
+    turn = cv2.getRotationMatrix2D((length / 2 - 0.5, length / 2 - 0.5), angle, 1.0)
+    line = np.asarray(cv2.warpAffine(kernel, turn, (length, length)), np.float32)
+    return line / max(float(line.sum()), 1e-6)
+
+
+def change_color(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Another light and another camera: gamma, contrast, brightness, cast; grey now and then."""
+    gamma, contrast, shift = (
+        np.float32(value)
+        for value in (
+            np.exp(rng.normal(0, 0.25)),
+            rng.uniform(0.65, 1.35),
+            rng.uniform(-0.15, 0.15),
+        )
+    )
+    cast = rng.uniform(0.85, 1.15, 3).astype(np.float32)
+    saturation = 0.0 if rng.random() < 0.1 else rng.uniform(0.5, 1.3)
+    levels = np.arange(256, dtype=np.float32)[:, None] / 255
+    table = ((levels**gamma - 0.5) * contrast + 0.5 + shift) * cast
+    image = np.asarray(cv2.LUT(image, (table.clip(0, 1) * 255).astype(np.uint8)[None]), np.uint8)
+    grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    return np.asarray(cv2.addWeighted(image, saturation, grey, 1 - saturation, 0), np.uint8)
+
+
+def cover(image: NDArray[np.uint8], rng: np.random.Generator) -> None:
+    """Put a patch of one colour, or a copy of another part of the picture, which is harder,
+    somewhere, in place: up to a quarter of the height and a third of the width.
+    """
+    rows, columns = image.shape[:2]
+    height, width = int(rows * rng.uniform(0.05, 0.25)), int(columns * rng.uniform(0.05, 0.3))
+
+    def anywhere() -> NDArray[np.uint8]:
+        top, left = rng.integers(0, rows - height), rng.integers(0, columns - width)
+        return image[top : top + height, left : left + width]
+
+    part = anywhere()
+    if rng.random() < 0.5:
+        part[:] = rng.integers(0, 256, 3, dtype=np.uint8)
+    else:
+        part[:] = anywhere().copy()

@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,17 +20,6 @@ from torch import Tensor
 
 Batch = dict[str, Tensor]
 Draw = Callable[[np.random.Generator], dict[str, np.ndarray]]
-
-
-class BatchSource(Protocol):
-    """Makes the examples of a step, or some of them."""
-
-    def batch(self, seed: int, step: int, positions: range) -> Batch:
-        """The examples `positions` of step `step`, stacked, on whatever device the source lives.
-
-        The same for the same seed, step and position, whichever other positions are asked for.
-        """
-        ...
 
 
 class ExampleBatches:
@@ -46,6 +34,10 @@ class ExampleBatches:
         self._pool = ThreadPoolExecutor(workers, 'draw') if workers > 1 else None
 
     def batch(self, seed: int, step: int, positions: range) -> Batch:
+        """The examples `positions` of step `step`, stacked: whichever other positions are asked for
+        besides, they are the same.
+        """
+
         def one(position: int) -> dict[str, np.ndarray]:
             return self.draw(np.random.default_rng((seed, step, position)))
 
@@ -57,7 +49,7 @@ class ExampleBatches:
 
 
 def step_batches(
-    source: BatchSource, *, seed: int, first_step: int, positions: range, device: torch.device
+    source: ExampleBatches, *, seed: int, first_step: int, positions: range, device: torch.device
 ) -> Iterator[Batch]:
     """Batches of `first_step` and all after it, on `device`."""
     step = first_step

@@ -171,7 +171,7 @@ class PoseExamples:
     def __call__(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
         person = self.people[draw_index(self.cumulative, rng)]
         proposal = self.propose(person, rng)
-        crop = make_crop(
+        picture, placed = make_crop(
             self.cache.read(person.image),
             person,
             self.size,
@@ -181,12 +181,12 @@ class PoseExamples:
             growth=BOX_GROWTH,
         )
         return {
-            'crops': crop.image,
-            'joints': crop.joints,
-            'weights': crop.weights,
-            'centred': crop.centred,
-            'centred_weights': crop.centred_weights,
-            'theta': crop.theta,
+            'crops': picture,
+            'joints': placed.joints,
+            'weights': placed.weights,
+            'centred': placed.centred,
+            'centred_weights': placed.centred_weights,
+            'theta': placed.theta,
         }
 
 

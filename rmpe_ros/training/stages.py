@@ -20,13 +20,12 @@ from rmpe_ros.networks.backbones.lite_hrnet import LiteHrnetSppe
 from rmpe_ros.networks.localisation import LiteHrnetLocalisation
 from rmpe_ros.networks.person_detector import PersonDetector, load_rtmdet
 from rmpe_ros.networks.sstn_sppe import SstnSppe
-from rmpe_ros.training.batches import BatchSource, ExampleBatches
+from rmpe_ros.training.batches import ExampleBatches
 from rmpe_ros.training.checkpoints import read_checkpoint
 from rmpe_ros.training.data_config import DataConfig
 from rmpe_ros.training.datasets import LabelledPerson, LabelledScene, load_scenes
 from rmpe_ros.training.detector_training import SceneExamples, detector_loss
 from rmpe_ros.training.detector_validation import DetectorValidation
-from rmpe_ros.training.device_batches import DeviceMemoryError, DevicePoseBatches
 from rmpe_ros.training.new_joints import fit_new_joints
 from rmpe_ros.training.pictures import people_pictures, photo_pictures
 from rmpe_ros.training.pose_losses import localisation_loss, sppe_loss, sstn_loss, taught_by
@@ -42,11 +41,10 @@ from rmpe_ros.training.pose_training import (
 Propose = Callable[[LabelledPerson, np.random.Generator], np.ndarray]
 
 STAGES = ('sppe', 'localisation', 'sstn', 'detector')
-DATA_PLACES = ('auto', 'host', 'device')
 DETECTOR_SIZE = (320, 320)
 # Of the stages with a transformer: how far validation boxes are off, in their sides.
 MOVED_BOXES = 0.1
-_MOST_WORKERS = 8
+_MOST_WORKERS = 16
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class Stage:
 
     network: nn.Module
     loss: Callable[..., dict[str, Tensor]]
-    batches: BatchSource
+    batches: ExampleBatches
     evaluate: Callable[[nn.Module], dict[str, float]] | None
     pictures: Callable[[nn.Module], dict[str, np.ndarray]] | None
     data: str
@@ -76,9 +74,7 @@ def build_stage(
     validation_people: int | None = None,
     frozen_blocks: int = 0,
     device: str | torch.device = 'cpu',
-    data_on: str = 'auto',
     validate: bool = True,
-    log: Callable[[str], None] = print,
 ) -> Stage:
     """One stage of STAGES on `data`.
 
@@ -90,21 +86,18 @@ def build_stage(
     own start. teacher: ONNX file of PP-TinyPose, whose heatmaps the sppe stage keeps to.
     validation_people: validate the pose stages on so many people of each source at most.
     frozen_blocks: how many of the encoder's first blocks stay as they are. device: that will
-    train. data_on: of DATA_PLACES, where the pose stages' photos are kept; 'auto' is a GPU's
-    memory where they fit. validate: with validation data.
-    Raises ValueError when a name is unknown, `init` is of another network or `data_on` cannot be.
+    train. validate: with validation data.
+    Raises ValueError when a name is unknown or `init` is of another network.
     """
     if stage not in STAGES:
         raise ValueError(f'no training stage {stage!r}: there are {", ".join(STAGES)}')
-    if data_on not in DATA_PLACES:
-        raise ValueError(f'no place {data_on!r} for data: there are {", ".join(DATA_PLACES)}')
     if isinstance(parallel, Path) and stage != 'sstn':
         raise ValueError(f'only the sstn stage has a parallel SPPE, not {stage}')
     if teacher and stage != 'sppe':
         raise ValueError(f'only the sppe stage has a teacher, not {stage}')
     device = torch.device(device)
     if stage == 'detector':
-        return _detector_stage(data, pretrained, init, frozen_blocks, device, data_on, validate)
+        return _detector_stage(data, pretrained, init, frozen_blocks, device, validate)
     network = build_pose_network(model, sstn=stage != 'sppe', pretrained=pretrained)
     if init:
         load_checkpoint(network, init, may_lack='localisation.')
@@ -118,7 +111,8 @@ def build_stage(
     if stage == 'sstn' and parallel:
         network.attach_parallel(load_sppe(parallel) if isinstance(parallel, Path) else None)
     people = data.people()
-    batches = _pose_batches(people, data.people_mix, network.size, device, data_on, propose, log)
+    examples = PoseExamples(people, data.people_mix, network.size, propose=propose)
+    batches = ExampleBatches(examples, workers=_workers(device))
     if pretrained and not init and isinstance(network.sppe, LiteHrnetSppe):
         new = slice(COCO17.num_keypoints, None)
         fit_new_joints(network.sppe, (batches.batch(0, s, range(16)) for s in range(20)), new)
@@ -151,13 +145,10 @@ def _detector_stage(
     init: Path | None,
     frozen_blocks: int,
     device: torch.device,
-    data_on: str,
     validate: bool,
 ) -> Stage:
     if frozen_blocks:
         raise ValueError('--frozen-blocks is for the pose stages: the detector learns as a whole')
-    if data_on == 'device':
-        raise ValueError("the detector's photos are kept on the host: leave out --data-on device")
     detector = PersonDetector()
     if pretrained:
         load_rtmdet(detector, pretrained)
@@ -181,29 +172,6 @@ def _detector_stage(
         partial(photo_pictures, check) if check else None,
         fingerprint(scenes, data.scenes_mix),
     )
-
-
-def _pose_batches(
-    people: list[LabelledPerson],
-    mix: Mapping[str, float],
-    size: tuple[int, int],
-    device: torch.device,
-    data_on: str,
-    propose: Propose | None,
-    log: Callable[[str], None],
-) -> BatchSource:
-    """Both kinds make the same examples."""
-    if data_on == 'device' or (data_on == 'auto' and device.type == 'cuda'):
-        try:
-            batches = DevicePoseBatches(people, mix, size, device, propose=propose)
-            log(f'photos in the memory of {device}: {batches.nbytes / 2**30:.1f} GiB')
-            return batches
-        except DeviceMemoryError as error:
-            if data_on == 'device':
-                raise
-            log(f'{error}; crops are made on the host')
-    examples = PoseExamples(people, mix, size, propose=propose)
-    return ExampleBatches(examples, workers=_workers(device))
 
 
 def _workers(device: torch.device) -> int:

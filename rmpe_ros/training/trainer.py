@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from rmpe_ros.training.autocast import autocast, choose_precision
 from rmpe_ros.training.averaging import AveragedWeights
-from rmpe_ros.training.batches import Batch, BatchSource, prefetched, step_batches
+from rmpe_ros.training.batches import Batch, ExampleBatches, prefetched, step_batches
 from rmpe_ros.training.checkpoints import (
     CheckpointError,
     compare_settings,
@@ -84,7 +84,7 @@ class Trainer:
         self,
         network: nn.Module,
         loss: Loss,
-        batches: BatchSource,
+        batches: ExampleBatches,
         schedule: Schedule,
         folder: Path,
         *,

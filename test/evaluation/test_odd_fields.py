@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rmpe_ros.evaluation.found_people import read_results
+from rmpe_ros.evaluation.found_people import people_of_entries
 from rmpe_ros.evaluation.labels import LabelsError
 from rmpe_ros.evaluation.labels.label_files import read_labels
-from rmpe_ros.evaluation.results_file import read_box_results
+from rmpe_ros.evaluation.results_file import read_box_results, read_result_entries
 from rmpe_ros.training.data_config import read_data_config
 from rmpe_ros.training.datasets import load_people, load_scenes
 
@@ -115,7 +115,7 @@ def test_odd_results_are_read_or_refused_in_a_sentence(photo: Path) -> None:
     for changed in variants(RESULTS):
         path.write_text(json.dumps(changed))
         try:
-            for found in read_results(path, labels).values():
+            for found in people_of_entries(read_result_entries(path, labels), labels).values():
                 assert np.isfinite(found.boxes).all() and np.isfinite(found.scores).all()
                 assert np.isfinite(found.keypoints).all()
             read += 1

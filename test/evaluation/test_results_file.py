@@ -10,10 +10,10 @@ import pytest
 pytest.importorskip('pycocotools')
 
 from rmpe_ros.cli.main import main
-from rmpe_ros.evaluation.found_people import read_results
+from rmpe_ros.evaluation.found_people import people_of_entries
 from rmpe_ros.evaluation.labels import LabelsError
 from rmpe_ros.evaluation.labels.label_files import read_labels
-from rmpe_ros.evaluation.results_file import read_box_results
+from rmpe_ros.evaluation.results_file import read_box_results, read_result_entries
 
 JOINTS = [v for i in range(17) for v in (200.0 + 3 * i, 150.0 + 9 * i, 2)]
 FAR = [v + 400 if i % 3 < 2 else v for i, v in enumerate(JOINTS)]
@@ -53,7 +53,9 @@ def test_results_that_are_the_labels_have_an_ap_of_1(
 def test_poses_with_and_without_a_box_go_together(tmp_path: Path) -> None:
     results = [{**POSE, 'bbox': BOX}, {**POSE, 'image_id': 'b.jpg', 'keypoints': FAR}]
     assert evaluate(tmp_path, labels_file(tmp_path), results)['oks']['AP'] == pytest.approx(1)
-    found = read_results(tmp_path / 'results.json', read_labels(tmp_path / 'labels.json'))
+    labels = read_labels(tmp_path / 'labels.json')
+    entries = read_result_entries(tmp_path / 'results.json', labels)
+    found = people_of_entries(entries, labels)
     assert found[4].boxes.tolist() == [[190, 140, 260, 310]]
     # The extent of the joints, as pycocotools has it: 600 to 648, 550 to 694.
     assert found[5].boxes.tolist() == [[600, 550, 648, 694]]
@@ -84,7 +86,7 @@ def test_an_entry_that_cannot_be_understood_is_refused(
     path = tmp_path / 'results.json'
     path.write_text(json.dumps([POSE, entry and {**POSE, **entry}]))
     with pytest.raises(LabelsError, match=rf'results\.json: .*{says}'):
-        read_results(path, read_labels(labels_file(tmp_path)))
+        read_result_entries(path, read_labels(labels_file(tmp_path)))
 
 
 def test_results_nested_without_end_are_refused(

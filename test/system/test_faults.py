@@ -12,7 +12,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
-from rmpe_ros.msg import PersonPoseArray
+from rmpe_ros.msg import PersonPoseArray, PersonStateArray
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
@@ -170,6 +170,24 @@ def test_lift_node_outlives_odd_messages(peer, start_node, inputs):
     assert node.stop() == 0
 
 
+def test_people_node_outlives_odd_messages(peer, start_node, inputs):
+    node = start(start_node, 'people_node', inputs)
+    people = peer.collect(PersonStateArray, f'/{inputs.space}/people')
+    diagnostics = peer.collect(DiagnosticArray, '/diagnostics')
+    fuzz(inputs, ('poses_3d', 'skeleton', 'camera_info'), 7)
+    del people[:]
+
+    def publish(header):
+        inputs.publish('camera_info', camera_info())
+        inputs.publish('poses_3d', inputs.people(header))
+
+    answer = answers(peer, people, publish, 'people after the odd messages')
+    assert answer.problem == ''
+    values = told(peer, diagnostics, inputs, 'people_node')
+    assert values['callbacks_failed'] == '0', node.log_text()
+    assert node.stop() == 0
+
+
 @pytest.mark.parametrize('compressed', [False, True])
 def test_pose_node_outlives_odd_messages(peer, start_node, inputs, compressed):
     node = start(start_node, 'pose_node', inputs, compressed=compressed, max_age=3600.0)
@@ -318,7 +336,7 @@ def test_what_cannot_be_is_refused_with_a_sentence(peer, start_node, inputs, nam
     assert node.stop() == 0
 
 
-@pytest.mark.parametrize('name', ['pose_node', 'visualizer_node', 'lift_node'])
+@pytest.mark.parametrize('name', ['pose_node', 'visualizer_node', 'lift_node', 'people_node'])
 def test_a_parameter_of_an_unknown_type_is_answered(peer, start_node, inputs, name):
     node = start(start_node, name, inputs)
 
@@ -342,14 +360,17 @@ def test_a_parameter_of_an_unknown_type_is_answered(peer, start_node, inputs, na
 def test_bytes_that_are_no_message_are_refused(peer, start_node, inputs):
     node = start(start_node, 'visualizer_node', inputs)
     markers = peer.collect(MarkerArray, f'/{inputs.space}/poses/markers')
+    diagnostics = peer.collect(DiagnosticArray, '/diagnostics')
     rng = np.random.default_rng(8)
     inputs.publish('poses', inputs.people(new_header()))
     inputs.publish('skeleton', skeleton_to_message(BODY19), LATCHED)
+    inputs.publish('camera_info', camera_info(), qos_profile_sensor_data)
     for _ in range(100):
-        for topic in ('poses', 'skeleton'):
+        for topic in ('poses', 'skeleton', 'camera_info'):
             noise = rng.integers(0, 256, rng.integers(4, 400), np.uint8).tobytes()
             inputs.publish(topic, b'\x00\x01\x00\x00' + noise)
         peer.spin_for(0.01)
+    inputs.publish('camera_info', camera_info())
     del markers[:]
 
     def publish():
@@ -358,4 +379,8 @@ def test_bytes_that_are_no_message_are_refused(peer, start_node, inputs):
         return markers
 
     peer.wait_for(publish, 'markers after the noise')
+    values = told(peer, diagnostics, inputs, 'visualizer_node')
+    # No bug of the node: a message that cannot be used, as others.
+    assert values['callbacks_failed'] == '0', node.log_text()
+    assert 'Traceback' not in node.log_text()
     assert node.stop() == 0

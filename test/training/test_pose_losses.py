@@ -13,7 +13,7 @@ from rmpe_ros.networks.localisation import LiteHrnetLocalisation
 from rmpe_ros.networks.sstn_sppe import SstnSppe, detransform_gaussians
 from rmpe_ros.networks.stn import invert_affine, map_points
 from rmpe_ros.networks.targets import gaussian_maps, squared_error
-from rmpe_ros.training.augment import NO_AUGMENTATION, Augmentation, draw_view, place_people
+from rmpe_ros.training.augment import NO_AUGMENTATION, Augmentation, draw_view, place_person
 from rmpe_ros.training.datasets import LabelledPerson
 from rmpe_ros.training.pose_losses import (
     localisation_loss,
@@ -87,13 +87,12 @@ def test_theta_of_a_training_crop_centres_the_person(options):
     for _ in range(20):
         proposal = (person.box + rng.normal(0, 15, 4)).astype(np.float32)
         view = draw_view(person, options, rng, proposal=proposal)
-        placed = place_people([person], [view], SIZE)
-        found = map_points(
-            torch.from_numpy(placed.centred), torch.from_numpy(placed.theta), SIZE
-        ).numpy()
+        placed = place_person(person, view, SIZE)
+        centred, theta = (torch.from_numpy(each)[None] for each in (placed.centred, placed.theta))
+        found = map_points(centred, theta, SIZE).numpy()[0]
         assert np.abs(found - placed.joints).max() < 1e-3
-    plain = place_people([person], [draw_view(person, NO_AUGMENTATION, rng)], SIZE)
-    assert np.allclose(plain.theta[0], np.eye(2, 3), atol=1e-6)
+    plain = place_person(person, draw_view(person, NO_AUGMENTATION, rng), SIZE)
+    assert np.allclose(plain.theta, np.eye(2, 3), atol=1e-6)
 
 
 def batch_of(joints: torch.Tensor, theta: torch.Tensor) -> dict[str, torch.Tensor]:

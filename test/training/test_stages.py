@@ -96,7 +96,6 @@ def test_a_run_that_is_done_stays_done(data, sppe_run, capsys):
         ('sppe', ['--parallel', 'sppe.pt', *SHORT], 'only the sstn stage'),
         ('sppe', ['--model', 'base', '--frozen-blocks', '1', *SHORT], 'without --frozen-blocks'),
         ('detector', ['--frozen-blocks', '1', *SHORT], '--frozen-blocks is for the pose stages'),
-        ('detector', ['--data-on', 'device', *SHORT], 'kept on the host'),
         ('sppe', ['--steps', '2', '--device', 'tpu'], 'tpu'),
     ],
 )
@@ -140,19 +139,6 @@ def test_the_detector_is_validated_and_shown(data, capsys):
     assert main(arguments) == 0
     assert 'validation  ap50 ' in capsys.readouterr().out
     assert list((out / 'tensorboard').iterdir())
-
-
-def test_both_places_of_photos_give_the_same_labels(data):
-    config = read_data_config(data / 'data.yaml')
-    host, device = (
-        build_stage('sppe', config, data_on=place, validate=False, log=lambda line: None)
-        for place in ('host', 'device')
-    )
-    assert host.data == device.data
-    a, b = (stage.batches.batch(3, 1, range(4)) for stage in (host, device))
-    for name in ('joints', 'weights', 'centred', 'centred_weights'):
-        assert torch.equal(a[name], b[name])
-    assert a['crops'].shape == b['crops'].shape
 
 
 def test_the_parallel_sppe_may_be_another_network(data, tmp_path):

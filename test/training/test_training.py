@@ -2,7 +2,6 @@
 """Training: what is read and drawn, and what the detector's loss makes of it."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,13 +11,10 @@ import pytest
 torch = pytest.importorskip('torch')
 
 from rmpe_ros.core.boxes import box_iou
-from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.evaluation.coco_file import CocoPerson, read_coco
 from rmpe_ros.networks.person_detector import DetectorGraph, PersonDetector
-from rmpe_ros.training.augment import NO_AUGMENTATION, Augmentation, jitter_box, make_crop
 from rmpe_ros.training.data_config import read_data_config
 from rmpe_ros.training.datasets import (
-    LabelledPerson,
     load_people,
     load_scenes,
     mixing_probabilities,
@@ -32,88 +28,6 @@ from rmpe_ros.training.detector_training import (
     generalised_iou,
     pairwise_iou,
 )
-
-SIZE = (224, 160)
-
-
-def dotted_person(seed: int = 0) -> tuple[np.ndarray, LabelledPerson]:
-    """A photo in which every joint is a bright dot."""
-    rng = np.random.default_rng(seed)
-    joints = rng.uniform((120, 60), (220, 260), (19, 2)).astype(np.float32)
-    image = np.zeros((320, 360, 3), np.uint8)
-    for x, y in joints:
-        cv2.circle(
-            image,
-            (round(float(x) * 16), round(float(y) * 16)),
-            3 * 16,
-            (255, 255, 255),
-            -1,
-            cv2.LINE_AA,
-            4,
-        )
-    box = np.concatenate([joints.min(0) - 5, joints.max(0) + 5]).astype(np.float32)
-    return image, LabelledPerson(None, box, joints, np.ones(19, np.float32), 'synthetic')
-
-
-@pytest.mark.parametrize('seed', range(8))
-def test_labels_follow_the_picture_through_every_augmentation(seed):
-    image, person = dotted_person(seed)
-    options = Augmentation(color=0, blur=0, low_resolution=0, erase=0, half_body=0.3)
-    rng = np.random.default_rng(seed)
-    crop = make_crop(image, person, SIZE, options, rng, proposal=jitter_box(person.box, rng))
-    inner = crop.weights > 0
-    assert inner.sum() >= 5
-    for x, y in crop.joints[inner]:
-        patch = cv2.getRectSubPix(crop.image[:, :, 0], (1, 1), (float(x), float(y)))
-        assert patch[0, 0] > 120
-
-
-def test_flipping_swaps_left_and_right():
-    image, person = dotted_person()
-    flipped = make_crop(
-        image, person, SIZE, replace(NO_AUGMENTATION, flip=1), np.random.default_rng(0)
-    )
-    plain = make_crop(image, person, SIZE, NO_AUGMENTATION, np.random.default_rng(0))
-    left, right = BODY19.index('left_wrist'), BODY19.index('right_wrist')
-    assert flipped.joints[left] == pytest.approx(
-        [159 - plain.joints[right][0], plain.joints[right][1]], abs=1e-3
-    )
-
-
-@pytest.mark.parametrize('seed', range(12))
-def test_a_photo_cut_within_the_person_shows_and_asks_for_the_rest_only(seed):
-    image, person = dotted_person(seed)
-    image = image.clip(40)
-    options = replace(NO_AUGMENTATION, cut=1, flip=0.5, rotation_probability=0.5, rotation=20)
-    crop = make_crop(image, person, SIZE, options, np.random.default_rng(seed), growth=0.6)
-    plain = make_crop(image, person, SIZE, NO_AUGMENTATION, np.random.default_rng(seed), growth=0.6)
-    asked = crop.weights > 0
-    assert 4 <= asked.sum() < 19
-    assert (crop.image == 0).all(axis=2).mean() > (plain.image == 0).all(axis=2).mean()
-    checked = 0
-    for joint, (x, y) in enumerate(crop.joints.round().astype(int)):
-        around = crop.image[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2, 0]
-        if around.size == 9 and (around > 0).all() == (around > 0).any():  # not at an edge
-            assert asked[joint] == (around[1, 1] > 60)
-            checked += 1
-    assert checked >= 8
-
-
-def test_centred_labels_ignore_the_proposal():
-    image, person = dotted_person()
-    shifted = person.box + np.float32([20, 0, 20, 0])
-    a = make_crop(image, person, SIZE, NO_AUGMENTATION, np.random.default_rng(0), proposal=shifted)
-    b = make_crop(image, person, SIZE, NO_AUGMENTATION, np.random.default_rng(0))
-    assert np.array_equal(a.centred, b.centred)
-    assert np.array_equal(b.centred, b.joints)
-    assert np.abs(a.joints - b.joints).max() > 5
-
-
-def test_jitter_keeps_the_iou_above_one_half():
-    box = np.float32([10, 20, 60, 150])
-    moved = np.stack([jitter_box(box, np.random.default_rng(i), spread=0.3) for i in range(200)])
-    assert box_iou(box[None], moved).min() > 0.5
-    assert len(np.unique(moved, axis=0)) > 150
 
 
 def annotation(**extra) -> dict:
