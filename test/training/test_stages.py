@@ -136,7 +136,7 @@ def test_counts_of_nothing_are_refused(data, tmp_path, capsys, option):
 def test_other_settings_in_the_same_folder_are_refused(data, sppe_run, capsys):
     arguments = ['train', 'sppe', '--data', f'{data}/data.yaml', '--out', str(sppe_run)]
     arguments += [*SHORT, *SMALL]
-    assert main([*arguments, '--learning-rate', '0.1']) == 1
+    assert main([*arguments, '--learning-rate', '0.1']) == 2
     error = capsys.readouterr().err
     assert 'learning rate was 0.0004, now 0.1' in error and '--allow-changes' in error
     assert main([*arguments, '--learning-rate', '0.1', '--allow-changes']) == 0
