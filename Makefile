@@ -5,11 +5,13 @@ SHELL := /bin/bash
 PYTHON ?= python3
 SOURCE ?= .build/photos
 ARGS ?=
-bootstrap := $(PYTHON) scripts/bootstrap.py
-environment := source .build/environment.sh
+MINUTES ?= 10
+DISTRO ?= kilted
+bootstrap := $(PYTHON) scripts/bootstrap.py --distro $(DISTRO)
+environment := source .build/$(if $(filter-out kilted,$(DISTRO)),$(DISTRO)/)environment.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint build lock clean
+.PHONY: help demo test stress lint build lock clean
 
 help: ## show this list
 	@echo 'rmpe_ros: multi-person pose estimation for ROS 2. Targets:'
@@ -19,12 +21,20 @@ demo: ## photos of people through the real nodes, results in out/; SOURCE=file, 
 	@$(bootstrap) --with demo
 	@$(environment) && rmpe demo --source "$(SOURCE)" $(ARGS)
 
-test: ## what CI runs: ruff, mypy and all tests; ARGS='-k name -x' goes to pytest
+test: ## what CI runs: ruff, mypy and all tests; ARGS='-k name -x' goes to pytest, DISTRO=jazzy is another ROS 2
 	@$(bootstrap) --with test,train,demo
 	@$(environment) && ruff check . && mypy && python -m pytest $(ARGS)
 
+stress: ## soak, overload, faults and fuzz of real nodes, figures printed; MINUTES=60 for the soak, 10 at most for the rest
+	@$(bootstrap) --with test,demo
+	@$(environment) && short=$$(( $(MINUTES) < 10 ? $(MINUTES) : 10 )) && \
+	  for script in "soak $(MINUTES)" "overload $$short" "faults $$short" "fuzz $$short"; do \
+	    set -- $$script && echo "== $$1, $$2 minutes" && \
+	    python test/stress/$$1.py --minutes $$2 --photos .build/photos $(ARGS) || exit 1; \
+	  done
+
 lint: ## ruff and mypy only
-	@$(bootstrap) --only venv --with test
+	@$(PYTHON) scripts/bootstrap.py --only venv --with test
 	@source .venv/bin/activate && ruff check . && mypy
 
 build: ## the environment and the package, nothing else; then: source .build/environment.sh

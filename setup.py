@@ -54,7 +54,11 @@ setup(
     packages=[*find_namespace_packages(include=['rmpe_ros', 'rmpe_ros.*']), *data],
     package_dir=data,
     package_data={package: ['**'] for package in data}
-    | {'rmpe_ros': ['py.typed'], 'rmpe_ros.engines': ['*.jpg']},
+    | {
+        'rmpe_ros': ['py.typed'],
+        'rmpe_ros.engines': ['*.jpg'],
+        'rmpe_ros.evaluation.page': ['*.css', '*.js'],
+    },
     include_package_data=False,
     python_requires='>=3.10',
     install_requires=read_requirements('runtime'),
@@ -63,6 +67,7 @@ setup(
         'evaluate': read_requirements('evaluate'),
         'tensorrt': read_requirements('tensorrt'),
         'completion': read_requirements('completion'),
+        'video': read_requirements('video'),
         'dev': read_requirements('test'),
     },
     entry_points={'console_scripts': ['rmpe = rmpe_ros.cli.main:main']},

@@ -22,6 +22,7 @@ __version__ = '0.1.0'
 
 _HOMES = {
     'PosePipeline': 'pipeline',
+    'PoseStream': 'pose_stream',
     'PersonDetector': 'detector',
     'PoseEstimator': 'estimator',
     'Poses': 'core.poses',
@@ -39,6 +40,7 @@ __all__ = [
     'PoseEstimator',
     'PoseNmsParameters',
     'PosePipeline',
+    'PoseStream',
     'Poses',
     'Skeleton',
     '__version__',
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
     from rmpe_ros.io.images import iter_images, load_image
     from rmpe_ros.models import find_model
     from rmpe_ros.pipeline import PosePipeline
+    from rmpe_ros.pose_stream import PoseStream
 
 
 def __getattr__(name: str) -> Any:

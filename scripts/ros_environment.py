@@ -9,7 +9,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-WHEELS_DISTRO = 'kilted'
+# Those on PyPI that this package is tested with; the first one is what is installed by default.
+WHEELS_DISTROS = ('kilted', 'jazzy')
 MESSAGES = (
     'diagnostic_msgs',
     'geometry_msgs',
@@ -88,7 +89,13 @@ def point_to(text: str, *, prefix: str, python_include: str, numpy_include: str)
 
 
 def environment(
-    *, root: Path, venv: Path, install: Path, sourced: bool, environ: Mapping[str, str]
+    *,
+    root: Path,
+    venv: Path,
+    install: Path,
+    sourced: bool,
+    environ: Mapping[str, str],
+    distro: str = WHEELS_DISTROS[0],
 ) -> dict[str, str]:
     """Variables that use the virtual environment, ROS 2 and, once built, this package.
 
@@ -117,7 +124,7 @@ def environment(
     if not sourced:
         variables |= {
             'PYTHONNOUSERSITE': '1',
-            'ROS_DISTRO': WHEELS_DISTRO,
+            'ROS_DISTRO': distro,
             'ROS_VERSION': '2',
             'ROS_PYTHON_VERSION': '3',
             # Else the wheels restart every Python once, to set LD_LIBRARY_PATH.

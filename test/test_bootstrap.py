@@ -2,6 +2,7 @@
 """The parts of scripts/bootstrap.py that decide: what is done, what is repaired, what is said."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -11,9 +12,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+PINNED = sorted((ROOT / 'requirements').glob('*.txt'))
 sys.path.insert(0, str(ROOT / 'scripts'))
 
+import bootstrap
 import demo_photos
+import lock
 import quiet_command
 import ros_environment
 import system_needs
@@ -128,7 +132,7 @@ def test_own_build_does_not_count_as_a_sourced_ros(tmp_path: Path):
     assert ros_environment.sourced_prefixes(mixed, tmp_path) == ['/opt/ros/jazzy']
 
 
-def make_environment(tmp_path: Path, *, sourced: bool) -> dict[str, str]:
+def make_environment(tmp_path: Path, *, sourced: bool, distro: str = 'kilted') -> dict[str, str]:
     """The environment of a built package below tmp_path, in a shell that has seen ROS 2 Jazzy."""
     (tmp_path / 'config').mkdir()
     (tmp_path / 'config' / 'fastdds_shared_memory.xml').touch()
@@ -147,6 +151,7 @@ def make_environment(tmp_path: Path, *, sourced: bool) -> dict[str, str]:
         install=tmp_path / 'install',
         sourced=sourced,
         environ=environ,
+        distro=distro,
     )
 
 
@@ -168,6 +173,23 @@ def test_environment_without_ros_keeps_foreign_paths_out(tmp_path: Path):
     assert variables['ROS_DISTRO'] == 'kilted'
     assert 'FASTDDS_DEFAULT_PROFILES_FILE' in variables
     assert 'FASTRTPS_DEFAULT_PROFILES_FILE' not in variables
+
+
+def test_another_ros_has_its_own_folders_and_profile(tmp_path: Path):
+    kilted, jazzy = bootstrap.Bootstrap([]), bootstrap.Bootstrap([], 'jazzy')
+    assert kilted.venv_folder == ROOT / '.venv'
+    assert jazzy.venv_folder == ROOT / '.build' / 'jazzy' / '.venv'
+    assert kilted.install_folder == ROOT / '.build' / 'colcon' / 'install'
+    assert jazzy.install_folder == ROOT / '.build' / 'jazzy' / 'colcon' / 'install'
+    variables = make_environment(tmp_path, sourced=False, distro='jazzy')
+    assert variables['ROS_DISTRO'] == 'jazzy'
+    assert 'FASTRTPS_DEFAULT_PROFILES_FILE' in variables
+
+
+def test_another_ros_is_not_taken_where_one_is_sourced(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv('AMENT_PREFIX_PATH', '/opt/ros/kilted')
+    with pytest.raises(quiet_command.StepFailed, match=r'/opt/ros/kilted is sourced'):
+        bootstrap.Bootstrap([], 'jazzy').make(last_step='venv')
 
 
 def test_environment_script_survives_spaces_and_keeps_the_path(tmp_path: Path):
@@ -239,13 +261,73 @@ def test_photos_come_out_of_wheels_with_credits(tmp_path: Path):
         demo_photos.unpack_photos(tmp_path, out)
 
 
-def test_pins_fit_together():
+@pytest.mark.parametrize('distro', ros_environment.WHEELS_DISTROS)
+def test_pins_fit_together(distro: str):
     """Any two sets can be installed into one environment: what both pin, they pin alike."""
     pins: dict[str, set[frozenset[str]]] = {}
-    for path in sorted((ROOT / 'requirements').glob('*.txt')):
-        lines = [line for line in path.read_text().splitlines() if not line.startswith('#')]
+    other_ros = {f'ros-{other}.txt' for other in ros_environment.WHEELS_DISTROS if other != distro}
+    for path in PINNED:
+        if path.name in other_ros:
+            continue
+        lines = [line for line in path.read_text().splitlines() if line[0] not in '# ']
         assert all('==' in line for line in lines)
         for name in {line.partition('==')[0] for line in lines}:
-            pinned = [line.partition(' ;')[0] for line in lines if line.startswith(f'{name}==')]
+            pinned = [
+                re.split(r' [;\\]', line)[0] for line in lines if line.startswith(f'{name}==')
+            ]
             pins.setdefault(name, set()).add(frozenset(pinned))
+    assert f'ros-{distro}-rclpy' in pins
     assert {name: found for name, found in pins.items() if len(found) > 1} == {}
+
+
+@pytest.mark.parametrize('path', PINNED, ids=lambda path: path.name)
+def test_every_pin_has_the_hashes_of_its_files(path: Path):
+    """And says nothing of where they come from: that is the user's choice."""
+    text = path.read_text()
+    pins = re.findall(
+        r'^[\w.-]+==\S+(?: ; [^\\\n]+)? \\\n(?: {4}--hash=sha256:[0-9a-f]{64}.*\n)+', text, re.M
+    )
+    first, rest = text.split('\n', 1)
+    assert ''.join(pins) == rest
+    assert first.startswith(f'# Made from {path.stem}.in')
+    assert '://' not in text and '--index' not in text and '--find-links' not in text
+
+
+def test_a_file_that_is_not_what_was_pinned_is_refused(tmp_path: Path):
+    """pip reads the pins as they are, and takes no other file for one of them."""
+    wheel = tmp_path / 'coloredlogs-15.0.1-py2.py3-none-any.whl'
+    with zipfile.ZipFile(wheel, 'w') as archive:
+        info = 'coloredlogs-15.0.1.dist-info'
+        archive.writestr(
+            f'{info}/METADATA', 'Metadata-Version: 2.1\nName: coloredlogs\nVersion: 15.0.1\n'
+        )
+        archive.writestr(f'{info}/WHEEL', 'Wheel-Version: 1.0\nTag: py2.py3-none-any\n')
+        archive.writestr(f'{info}/RECORD', '')
+    (pin,) = re.findall(
+        r'^coloredlogs==.*\n(?: .*\n)+', (ROOT / 'requirements/runtime.txt').read_text(), re.M
+    )
+    requirements = tmp_path / 'requirements.txt'
+    requirements.write_text(pin.replace(" ; python_full_version < '3.11'", ''))
+    command = [sys.executable, '-m', 'pip', 'install', *bootstrap.PINNED, '--dry-run']
+    command += ['--no-index', '--find-links', str(tmp_path), '--target', str(tmp_path / 'out')]
+    command += ['--ignore-installed', '--requirement', str(requirements)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert 'DO NOT MATCH THE HASHES' in done.stderr
+
+
+def test_what_pip_decides_has_no_pin():
+    pins = """\
+filelock==4.1.0 ; python_full_version < '3.11' \\
+    --hash=sha256:12
+nvidia-cublas==13.1 \\
+    --hash=sha256:34 \\
+    --hash=sha256:56
+torch==2.13.0 \\
+    --hash=sha256:78
+torchmetrics==1.0 \\
+    --hash=sha256:9a
+"""
+    kept = lock.without_what_pip_decides(pins)
+    assert re.findall(r'^[\w-]+(?===)', kept, re.M) == ['filelock', 'torchmetrics']
+    assert re.findall(r'sha256:(\w+)', kept) == ['12', '9a']

@@ -2,6 +2,7 @@
 """`rmpe ablate`: what each part of RMPE is worth, the paper's Table 3 on your data."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from rmpe_ros.cli.evaluate_command import add_label_options, open_labels
 from rmpe_ros.cli.predict_command import add_pipeline_options, open_pipeline
 from rmpe_ros.evaluation.fingerprints import hash_settings
 from rmpe_ros.io.extras import how_to_install
-from rmpe_ros.io.file_guard import Target, derives, reads
+from rmpe_ros.io.file_guard import Target, derives, reads, writes
 
 if TYPE_CHECKING:
     from rmpe_ros.evaluation.ablation import Row
@@ -88,8 +89,10 @@ def add_parser(subparsers: Any) -> None:
         metavar='S',
         help='least score of a box (default: %(default)s)',
     )
+    parser.add_argument('--html', type=Path, metavar='FILE', help='write a page with the table')
     add_pipeline_options(parser, everybody=True)
     reads(parser, '--data', '--pretrained', '--init', '--pgpg')
+    writes(parser, '--html')
     derives(parser, targets=lambda args: [Target(args.out / 'results.json', '--out')])
     parser.set_defaults(run=run)
 
@@ -159,6 +162,7 @@ class _Ablation:
     def run(self) -> int:
         from rmpe_ros.evaluation.ablation import ablation_table
         from rmpe_ros.evaluation.report import align
+        from rmpe_ros.io.files import write_file
 
         kept = [row for row in self.rows if row.name in self.kept.scores]
         if kept:
@@ -178,7 +182,10 @@ class _Ablation:
             self.kept.add(self._evaluate(rows, model))
         for note in self.notes:
             print(f'- {note}')
-        print(align(ablation_table(self.rows, self.kept.scores)))
+        table = ablation_table(self.rows, self.kept.scores)
+        print(align(table))
+        if self.args.html:
+            write_file(self.args.html, _page(table, self.notes))
         return 0
 
     def _train(self, row: 'Row') -> Path | None:
@@ -367,3 +374,19 @@ class _Ablation:
 
 def _options(*names: str, args: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name in names}
+
+
+def _page(table: list[list[str]], notes: Sequence[str]) -> str:
+    """The table, and its first column of scores as bars."""
+    from rmpe_ros.evaluation.page import html_table, notes_list, page, section
+    from rmpe_ros.evaluation.page.charts import bars
+
+    scores = [(row[0], {table[0][1]: float(row[1])}) for row in table[1:]]
+    return page(
+        "rmpe ablate: the paper's Table 3",
+        [
+            section(table[0][1], bars(scores, 'points')),
+            section('Scores', html_table(table)),
+            notes_list(notes),
+        ],
+    )

@@ -65,9 +65,10 @@ def add_parser(subparsers: Any) -> None:
         help='time only what pose_node adds to the pipeline, with each transport of Fast DDS',
     )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the numbers')
+    parser.add_argument('--html', type=Path, metavar='FILE', help='write a page with bars')
     add_pipeline_options(parser, everybody=True)
     reads(parser, '--image', '--against')
-    writes(parser, '--json')
+    writes(parser, '--json', '--html')
     parser.set_defaults(run=run)
 
 
@@ -75,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print a table, write JSON."""
     from rmpe_ros.io.files import write_file
 
+    if args.html and args.ros:
+        return fail('--html does not go with --ros', 2, 'benchmark')
     if args.repeat < 1 or min(args.people) < 1:
         return fail('--repeat and --people must be 1 or more', 2, 'benchmark')
     try:
@@ -88,7 +91,39 @@ def run(args: argparse.Namespace) -> int:
         _print_engines(report['engines'])
     if args.json:
         write_file(args.json, json.dumps(report, indent=2))
+    if args.html:
+        write_file(args.html, _page(report))
     return 0
+
+
+def _page(report: dict[str, Any]) -> str:
+    from rmpe_ros.evaluation.page import html_table, page, section
+    from rmpe_ros.evaluation.page.charts import bars
+
+    results = report['results']
+    stages = {
+        name: {
+            stage: each['p50']
+            for stage, each in result.items()
+            if isinstance(each, dict) and (stage != 'total' or len(result) == 2)
+        }
+        for name, result in results.items()
+    }
+    rows = [['', 'total p50 ms', 'total p95 ms', 'per second']]
+    rows += [
+        [name, f'{r["total"]["p50"]:.2f}', f'{r["total"]["p95"]:.2f}', f'{r["per_second"]:.1f}']
+        for name, r in results.items()
+    ]
+    facts = [['of the run', '']]
+    facts += [[k, str(v)] for k, v in report.items() if isinstance(v, str | int | float)]
+    return page(
+        'rmpe benchmark',
+        [
+            section('Milliseconds by stage, p50', bars(list(stages.items()), 'ms', digits=2)),
+            html_table(rows),
+            html_table(facts),
+        ],
+    )
 
 
 def _measure_ros(args: argparse.Namespace) -> int:

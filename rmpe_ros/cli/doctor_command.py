@@ -239,6 +239,9 @@ def _engines() -> Iterator[Check]:
 def _extras() -> Iterator[Check]:
     yield _installed('Extras', 'PyTorch', 'torch', f'{how_to_install("train")}, only for training')
     yield _installed(
+        'Extras', 'PyAV', 'av', f'{how_to_install("video")}, for streams and H.264 videos'
+    )
+    yield _installed(
         'Extras', 'pycocotools', 'pycocotools', 'pip install pycocotools, for evaluation'
     )
 

@@ -66,9 +66,10 @@ def add_parser(subparsers: Any) -> None:
         help='count AP also in pictures where not everyone is labelled (default: leave them out)',
     )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the numbers')
+    parser.add_argument('--html', type=Path, metavar='FILE', help='write a page with the numbers')
     add_schedule_options(parser)
     reads(parser, 'bag', '--annotations', '--frames')
-    writes(parser, '--json')
+    writes(parser, '--json', '--html')
     parser.set_defaults(run=run)
 
 
@@ -84,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     files = [image.file for image in labels.images]
     with Bag(args.bag) as bag:
         recording = read_recording(bag, find_pose_topic(bag, args.poses_topic), args.image_topic)
-        frames, how = _find_frames(args, bag, recording, files)
+        frames, how = find_frames(args, bag, recording, files)
         matching = match_frames(recording, frames, files, deadline_ms=args.deadline)
         if not matching.answers:
             first = recording.frames[0].stamp
@@ -96,17 +97,21 @@ def run(args: argparse.Namespace) -> int:
         tell_warnings('evaluate-bag', bag)
         for reason, count in recording.broken.items():
             tell(f'{count} messages left out: {reason}', 'evaluate-bag')
-        report, text = _report(args, labels, matching, how)
+        report, text, page = _report(args, labels, matching, how)
         print(text)
+        if args.html:
+            write_file(args.html, page)
         if args.json:
             write_file(args.json, json.dumps(report, indent=1) + '\n')
         return 1 if bag.damaged or recording.broken else 0
 
 
-def _find_frames(
+def find_frames(
     args: argparse.Namespace, bag: Bag, recording: Recording, files: list[str]
 ) -> tuple[dict[int, str], str]:
-    """Stamp → file, and in words where that is known from."""
+    """Stamp → file, and in words where that is known from, by the options --frames, --rate and
+    --start.
+    """
     from rmpe_ros.evaluation.evaluate_bag import frames_from_names
     from rmpe_ros.io.bags.frames import frame_schedule, frames_from_custom_data
     from rmpe_ros.io.bags.reader import Bag
@@ -134,8 +139,8 @@ def _find_frames(
 
 def _report(
     args: argparse.Namespace, labels: Labels, matching: Matching, how: str
-) -> tuple[dict[str, Any], str]:
-    """Everything for JSON, and as text."""
+) -> tuple[dict[str, Any], str, str]:
+    """Everything for JSON, as text and as a page."""
     from rmpe_ros.evaluation.evaluate import evaluate
     from rmpe_ros.evaluation.evaluate_bag import (
         STAGES,
@@ -144,7 +149,7 @@ def _report(
         percentiles,
         to_plain,
     )
-    from rmpe_ros.evaluation.report import align, number, text_report
+    from rmpe_ros.evaluation.report import align, bag_page, number, text_report
 
     found = found_people(matching, labels)
     evaluation = evaluate(labels, found, incomplete=args.incomplete)
@@ -197,4 +202,11 @@ def _report(
                 if values is not None
             )
         )
-    return to_plain(report), '\n\n'.join(parts)
+    page = bag_page(
+        args.bag.absolute().name,
+        evaluation,
+        frames=rows,
+        latency=table if summaries else [],
+        notes=[f'frames are matched by {how}', *([problem] if problem else [])],
+    )
+    return to_plain(report), '\n\n'.join(parts), page

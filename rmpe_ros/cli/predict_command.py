@@ -14,17 +14,20 @@ from rmpe_ros.cli.argument_types import (
     share,
 )
 from rmpe_ros.cli.errors import fail
+from rmpe_ros.cli.export_options import add_export_options, export_targets
+from rmpe_ros.cli.image_ids import ImageIds, read_image_ids
 from rmpe_ros.core.limits import MAX_PEOPLE
 from rmpe_ros.io.file_guard import Target, derives, reads, writes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from rmpe_ros.core.poses import Poses
-    from rmpe_ros.evaluation.coco_file import CocoImage
     from rmpe_ros.io.images import SourceImage
     from rmpe_ros.pipeline import PosePipeline
 
+# As `core.seldom_detection` has it, whose import would make `rmpe --help` slow.
+DETECT_EVERY = 3
 # Below this many pixels (the shorter side) nobody can be recognised; worth a remark.
 _TOO_SMALL = 16
 
@@ -37,7 +40,12 @@ def add_parser(subparsers: Any) -> None:
         description='Estimate the poses of all people in photos, folders of photos, videos or a '
         'webcam (webcam:0). Exit code 1 when an input could not be read; the others are done.',
     )
-    parser.add_argument('path', nargs='+', metavar='PATH', help='photo, folder, video or webcam:0')
+    parser.add_argument(
+        'path',
+        nargs='+',
+        metavar='PATH',
+        help='photo, folder, video, webcam:0 or the address of a stream',
+    )
     parser.add_argument(
         '--out', type=Path, metavar='DIR', help='write pictures and videos with skeletons drawn'
     )
@@ -67,11 +75,25 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         '--smooth', action='store_true', help='take the jitter off their joints; implies --track'
     )
+    add_stream_option(parser)
+    add_export_options(parser)
     add_pipeline_options(parser)
     reads(parser, 'path', '--annotations')
     writes(parser, '--json')
     derives(parser, targets=_pictures_to_write, inputs=_files_to_read)
     parser.set_defaults(run=run)
+
+
+def add_stream_option(parser: argparse.ArgumentParser) -> None:
+    """The option of every command that runs the pipeline over videos."""
+    parser.add_argument(
+        '--detect-every',
+        type=positive_number,
+        default=DETECT_EVERY,
+        metavar='N',
+        help='of a video, detect people in every Nth image, and follow them in the others '
+        '(default: %(default)s)',
+    )
 
 
 def add_pipeline_options(parser: argparse.ArgumentParser, *, everybody: bool = False) -> None:
@@ -154,7 +176,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None and args.out.exists() and not args.out.is_dir():
         return fail(f'--out {args.out} is a file, expected a folder', 2, 'predict')
     try:
-        image_ids = _read_image_ids(args.annotations) if args.annotations else None
+        image_ids = read_image_ids(args.annotations) if args.annotations else None
     except ValueError as error:
         return fail(error, 2, 'predict')
     with open_pipeline(args) as pipeline, Progress(count_images(args.path), 'image') as progress:
@@ -178,10 +200,11 @@ class _Prediction:
         args: argparse.Namespace,
         pipeline: 'PosePipeline',
         progress: Any,
-        image_ids: '_ImageIds | None',
+        image_ids: ImageIds | None,
     ) -> None:
         from rmpe_ros.core.skeletons import get_skeleton
         from rmpe_ros.io.drawn_files import DrawnFiles
+        from rmpe_ros.io.exports import open_exporters, options_of
 
         self.args = args
         self.pipeline = pipeline
@@ -191,7 +214,8 @@ class _Prediction:
         self.pictures = (
             DrawnFiles(args.out, color_by=args.color_by, boxes=args.boxes) if args.out else None
         )
-        self.tracks = _Tracks(smooth=args.smooth) if args.track or args.smooth else None
+        self.exporters = open_exporters(self.target, **options_of(vars(args)))
+        self.finder = _Finder(args, pipeline, progress.say)
         self.names: set[str] = set()
         self.results: list[dict[str, Any]] = []
         self.milliseconds: list[float] = []
@@ -210,16 +234,15 @@ class _Prediction:
                 self.progress.say(f'{item.path}: {width}x{height} pixels is too small for a person')
             if item.warning:
                 self.progress.say(f'rmpe predict: warning: {item.warning}')
-            poses = self.pipeline(item.image)
+            poses = self.finder.find(item)
             self.milliseconds.append(self.pipeline.timings['total'])
-            if self.tracks:
-                poses = self.tracks.follow(item, poses, self.progress.say)
             self.people += len(poses)
             if self.args.json:
                 self._collect(item, poses)
             if self.pictures:
                 self.pictures.add(item, poses)
-            if not (self.args.json or self.args.out):
+            self._export(item, poses)
+            if not (self.args.json or self.args.out or self.exporters):
                 self.progress.say(f'{item.name}: {_count(len(poses), "person", "people")}')
             self.progress.advance(f'{self.people} people')
 
@@ -236,7 +259,19 @@ class _Prediction:
                 )
                 return
             image_id = found
-        self.results += poses.to_skeleton(self.target).to_coco_results(image_id)
+        results = poses.to_skeleton(self.target).to_coco_results(image_id)
+        if item.frame is not None:
+            when = {'frame': item.frame, 'time': None if item.time is None else round(item.time, 6)}
+            results = [{**result, **when} for result in results]
+        self.results += results
+
+    def _export(self, item: 'SourceImage', poses: 'Poses') -> None:
+        from rmpe_ros.io.exports import Picture
+
+        if item.image is not None and self.exporters:
+            picture = Picture(item.name, item.image, item.frame, item.time, item.path)
+            for exporter in self.exporters:
+                exporter.add(picture, poses)
 
     def _fail(self, line: str) -> None:
         self.failures += 1
@@ -249,6 +284,8 @@ class _Prediction:
         try:
             if self.pictures:
                 self.pictures.close()
+            for exporter in self.exporters:
+                exporter.close()
         finally:
             if self.args.json:
                 write_file(self.args.json, json.dumps(self.results))
@@ -263,38 +300,49 @@ class _Prediction:
         if self.milliseconds:
             parts.append(f'{statistics.median(self.milliseconds):.1f} ms per image (p50)')
         parts += [f'pictures in {self.args.out}'] if self.args.out else []
+        parts += [f'YOLO data set in {self.args.yolo}'] if self.args.yolo else []
         return ', '.join(parts)
 
 
-class _Tracks:
-    """Follows people through each video or webcam; photos have nobody to follow."""
+class _Finder:
+    """Finds the people in photos, and follows them through each video or webcam."""
 
-    def __init__(self, *, smooth: bool) -> None:
+    def __init__(
+        self, args: argparse.Namespace, pipeline: 'PosePipeline', say: 'Callable[[str], None]'
+    ) -> None:
         from rmpe_ros.core.one_euro import OneEuroParameters
-        from rmpe_ros.core.tracking import PoseTracker, TrackingParameters
+        from rmpe_ros.core.tracking import TrackingParameters
+        from rmpe_ros.pose_stream import PoseStream
 
-        smoothing = OneEuroParameters() if smooth else None
-        self._tracker = PoseTracker(TrackingParameters(smoothing=smoothing))
+        smoothing = OneEuroParameters() if args.smooth else None
+        self._tracks = args.track or args.smooth
+        self._pipeline, self._say = pipeline, say
+        self._people = PoseStream(
+            pipeline,
+            detect_every=args.detect_every,
+            tracking=TrackingParameters(smoothing=smoothing) if self._tracks else None,
+        )
         self._stream: str | None = None
         self._has_told = False
 
-    def follow(self, item: 'SourceImage', poses: 'Poses', say: 'Callable[[str], None]') -> 'Poses':
+    def find(self, item: 'SourceImage') -> 'Poses':
         from rmpe_ros.io.images import USUAL_RATE
 
+        assert item.image is not None
         if item.frame is None:
-            if not self._has_told:
+            if self._tracks and not self._has_told:
                 self._has_told = True
-                say(
+                self._say(
                     '--track and --smooth follow people through videos and webcams; photos are '
                     'left without numbers'
                 )
-            return poses
+            return self._pipeline(item.image)
         stream = item.name.partition('#')[0]
         if stream != self._stream or item.frame == 0:
-            self._tracker.reset()
+            self._people.reset()
             self._stream = stream
         seconds = item.frame / (item.rate or USUAL_RATE) if item.time is None else item.time
-        return self._tracker.update(poses, seconds)
+        return self._people(item.image, seconds)
 
 
 def _files_to_read(args: argparse.Namespace) -> 'Iterator[Path]':
@@ -306,43 +354,8 @@ def _files_to_read(args: argparse.Namespace) -> 'Iterator[Path]':
 def _pictures_to_write(args: argparse.Namespace) -> list[Target]:
     from rmpe_ros.io.drawn_files import names_of_drawn_files
 
-    if args.out is None:
-        return []
-    names = names_of_drawn_files(args.path)
-    return [Target(args.out / name, '--out', derived=True) for name in names]
-
-
-class _ImageIds:
-    """Image ids by file name; of equal names the one whose folders fit the path best."""
-
-    def __init__(self, images: 'Iterable[CocoImage]') -> None:
-        self._by_name: dict[str, list[tuple[tuple[str, ...], int]]] = {}
-        for image in images:
-            parts = Path(image.file).parts
-            self._by_name.setdefault(parts[-1], []).append((parts, image.id))
-
-    def find(self, path: Path) -> int | None:
-        parts = path.resolve().parts
-        matches = [
-            (len(wanted), image_id)
-            for wanted, image_id in self._by_name.get(path.name, ())
-            if parts[-len(wanted) :] == wanted
-        ]
-        return max(matches)[1] if matches else None
-
-
-def _read_image_ids(path: Path) -> _ImageIds:
-    from rmpe_ros.evaluation.coco_file import read_images
-    from rmpe_ros.evaluation.labels import LabelsError
-    from rmpe_ros.evaluation.labels.label_files import read_json
-
-    try:
-        return _ImageIds(read_images(read_json(path), path).values())
-    except LabelsError as error:
-        raise ValueError(
-            f'--annotations {error}; expected COCO annotations, a JSON object with "images" that '
-            'have file_name and id'
-        ) from error
+    names = names_of_drawn_files(args.path) if args.out is not None else []
+    return [Target(args.out / name, '--out', derived=True) for name in names] + export_targets(args)
 
 
 def _count(number: int, one: str, many: str) -> str:

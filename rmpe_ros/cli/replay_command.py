@@ -9,10 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.errors import fail, tell
-from rmpe_ros.cli.predict_command import add_pipeline_options, open_pipeline
-from rmpe_ros.io.file_guard import reads, writes
+from rmpe_ros.cli.export_options import add_export_options, export_targets
+from rmpe_ros.cli.predict_command import (
+    add_pipeline_options,
+    add_stream_option,
+    open_pipeline,
+)
+from rmpe_ros.io.file_guard import derives, reads, writes
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from rmpe_ros.core.poses import Poses
     from rmpe_ros.io.bags.reader import Bag, BagMessage, TopicInfo
     from rmpe_ros.pipeline import PosePipeline
 
@@ -38,9 +47,12 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument('--with-images', action='store_true', help='copy the images, too')
     add_storage_option(parser)
+    add_stream_option(parser)
+    add_export_options(parser)
     add_pipeline_options(parser)
     reads(parser, 'bag')
     writes(parser, '--out', folder=True)
+    derives(parser, targets=export_targets)
     parser.set_defaults(run=run)
 
 
@@ -100,9 +112,16 @@ class _Replay:
         pipeline: PosePipeline,
         progress: Any,
     ) -> None:
+        from rmpe_ros.io.bags.frames import frames_from_custom_data
+        from rmpe_ros.io.exports import open_exporters, options_of
+        from rmpe_ros.pose_stream import PoseStream
+
         self.args, self.bag, self.topic = args, bag, topic
         self.pipeline, self.progress = pipeline, progress
+        self.stream = PoseStream(pipeline, detect_every=args.detect_every)
         self.frames = self.people = 0
+        self.exporters = open_exporters(pipeline.skeleton, **options_of(vars(args)))
+        self.files = frames_from_custom_data(bag.custom_data) or {}
         self.failures: Counter[str] = Counter()
         self.oddities: Counter[str] = Counter()
 
@@ -118,8 +137,12 @@ class _Replay:
         with BagWriter(
             self.args.out, topics, storage=self.args.storage, custom_data=self.bag.custom_data
         ) as self.output:
-            for item in self.bag.messages([self.topic]):
-                self._process(item)
+            try:
+                for item in self.bag.messages([self.topic]):
+                    self._process(item)
+            finally:
+                for exporter in self.exporters:
+                    exporter.close()
             if not self.frames:
                 raise BagError(
                     f'{self.bag.path}: not one image on {self.topic.name} can be used: '
@@ -129,7 +152,12 @@ class _Replay:
     def _process(self, item: BagMessage) -> None:
         from rmpe_ros.io.bags.image_topic import read_image
         from rmpe_ros.io.bags.message_types import POSES, bag_classes, bag_types
-        from rmpe_ros.io.messages import ImageConversionError, poses_to_message
+        from rmpe_ros.io.messages import (
+            NANOSECONDS,
+            ImageConversionError,
+            poses_to_message,
+            stamp_nanoseconds,
+        )
 
         try:
             image = read_image(item, warn=lambda text: self.oddities.update([text]))
@@ -137,18 +165,33 @@ class _Replay:
             self.failures[str(error)] += 1
             self.progress.advance()
             return
-        poses = self.pipeline(image)
-        message = poses_to_message(
-            poses, item.message.header, bag_classes(), image_size=image.shape[:2]
-        )
+        header = item.message.header
+        poses = self.stream(image, stamp_nanoseconds(header) / NANOSECONDS)
+        message = poses_to_message(poses, header, bag_classes(), image_size=image.shape[:2])
         if not self.frames:
             self._write_skeleton(item)
         if self.args.with_images:
             self.output.write(self.topic.name, item.received, item.data)
         self.output.write(_POSES_TOPIC, item.received, bag_types().serialize_cdr(message, POSES))
+        self._export(item, image, poses)
         self.frames += 1
         self.people += len(poses)
         self.progress.advance(f'{self.people} people')
+
+    def _export(self, item: BagMessage, image: NDArray[np.uint8], poses: Poses) -> None:
+        from rmpe_ros.io.exports import Picture
+        from rmpe_ros.io.messages import stamp_nanoseconds
+
+        stamp = stamp_nanoseconds(item.message.header)
+        file = self.files.get(stamp)
+        picture = (
+            Picture(file, image)
+            if file
+            else Picture(f'{self.topic.name.strip("/").replace("/", "_")}#{self.frames:06d}',
+                         image, self.frames, stamp / 1e9)
+        )  # fmt: skip
+        for exporter in self.exporters:
+            exporter.add(picture, poses)
 
     def _write_skeleton(self, first: BagMessage) -> None:
         from rmpe_ros.io.bags.message_types import SKELETON, bag_classes, bag_types

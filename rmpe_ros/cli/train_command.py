@@ -241,8 +241,11 @@ def _device(name: str) -> torch.device:
 
     if name == 'auto':
         name = 'cuda' if torch.cuda.is_available() else 'cpu'
-    device = torch.device(name)
-    if device.type not in ('cpu', 'cuda'):
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ('cpu', 'cuda'):
         raise ValueError(f'no training on {name!r}: --device is auto, cpu or cuda')
     if device.type == 'cuda' and not torch.cuda.is_available():
         raise ValueError(

@@ -45,6 +45,9 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument('--plot', type=Path, metavar='FILE', help='write the planes as a PNG')
     parser.add_argument(
+        '--html', type=Path, metavar='FILE', help='write a page with the numbers and the planes'
+    )
+    parser.add_argument(
         '--candidates',
         type=Path,
         metavar='FILE',
@@ -91,7 +94,7 @@ def add_parser(subparsers: Any) -> None:
         help="the paper's formulas or those of the released code (default: as --pose-nms says)",
     )
     add_pipeline_options(parser, everybody=True)
-    writes(parser, '--out', '--plot')
+    writes(parser, '--out', '--plot', '--html')
     derives(parser, targets=_kept_candidates)
     parser.set_defaults(run=run, gt_boxes=False)
 
@@ -108,7 +111,9 @@ def run(args: argparse.Namespace) -> int:
 
     if args.images is None:
         raise LabelsError('--images DIR is needed: the folder of the labelled pictures')
-    if args.plot is not None:
+    if args.html is not None and args.no_tuning:
+        raise LabelsError('--html shows the tuning, so it does not go with --no-tuning')
+    if args.plot is not None or args.html is not None:
         import matplotlib  # noqa: F401  missing? better known before the work than after
     labels = _open_labels(args)
     parameters = args.pose_nms or DEFAULT_POSE_NMS
@@ -143,6 +148,8 @@ def run(args: argparse.Namespace) -> int:
             save_pose_nms(args.out, parameters, provenance)
         if args.plot:
             write_file(args.plot, plot_planes(tuning))
+        if args.html:
+            write_file(args.html, _page(before, after, held_out, parameters, plot_planes(tuning)))
     if args.compare:
         print(align(compare(candidates, parameters)))
     return 0
@@ -184,6 +191,33 @@ def _numbers(scenes: 'PoseNmsScenes', parameters: 'PoseNmsParameters') -> dict[s
         'ap': round(scenes.candidates.average_precision(kept), 6),
         'duplicates': round(scenes.candidates.duplicates(kept, Goal().min_score), 4),
     }
+
+
+def _page(
+    before: dict[str, float],
+    after: dict[str, float],
+    held_out: float,
+    parameters: 'PoseNmsParameters',
+    planes: bytes,
+) -> str:
+    from dataclasses import asdict
+
+    from rmpe_ros.evaluation.page import headline, html_table, page, picture, section
+    from rmpe_ros.evaluation.report import number
+
+    rows = [['', 'before', 'after']]
+    rows += [[name, number(before[name], 4), number(after[name], 4)] for name in after]
+    numbers = [(number(after['ap'], 4), 'AP'), (number(held_out, 4), 'AP, not tuned on')]
+    chosen = [['parameter', ''], *([k, f'{v}'] for k, v in asdict(parameters).items())]
+    return page(
+        'rmpe tune-nms',
+        [
+            headline(numbers),
+            section('Numbers', html_table(rows)),
+            section('Parameters', html_table(chosen)),
+            section('Planes', picture(planes, 'png', 'AP by two parameters at a time')),
+        ],
+    )
 
 
 def _open_labels(args: argparse.Namespace) -> 'Labels':

@@ -155,6 +155,16 @@ def map_points(
     return points @ transforms[:, :, :2].transpose(0, 2, 1) + transforms[:, None, :, 2]
 
 
+def map_covariances(
+    covariances: NDArray[np.floating], transforms: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Covariances (N, K, 3), xx, xy and yy, of points that `map_points` maps."""
+    linear = np.asarray(transforms, np.float64)[:, :, :2]
+    full = covariances[..., [0, 1, 1, 2]].reshape(*covariances.shape[:2], 2, 2)
+    turned = linear[:, None] @ full @ linear[:, None].transpose(0, 1, 3, 2)
+    return turned.reshape(*covariances.shape[:2], 4)[..., [0, 1, 3]]
+
+
 def invert_transforms(transforms: NDArray[np.floating]) -> NDArray[np.float64]:
     """The inverses of affine maps (N, 2, 3). Raises numpy.linalg.LinAlgError for singular ones."""
     transforms = np.asarray(transforms, np.float64)

@@ -79,6 +79,10 @@ class DepthImage:
         strides = (step, dtype.itemsize)
         return DepthImage(np.ndarray((height, width), dtype, message.data, strides=strides), unit)
 
+    def windows(self, pixels: NDArray[np.floating], half: int) -> list[NDArray[np.float64]]:
+        """The `window` around each of the pixels (J, 2)."""
+        return [self.window(x, y, half) for x, y in pixels.tolist()]
+
     def window(self, x: float, y: float, half: int) -> NDArray[np.float64]:
         """The square of 2 * half + 1 pixels around (x, y), in metres, NaN where not measured.
 
@@ -127,12 +131,10 @@ def lift_poses(
     ]
     metres = np.full(poses.keypoint_scores.shape, np.nan)
     for person, half in enumerate(halves.astype(int).tolist()):
-        windows = {
-            joint: depth.window(float(x), float(y), half)
-            for joint, (x, y) in enumerate(pixels[person])
-            if poses.keypoint_scores[person, joint] >= parameters.min_score
-        }
         scores = poses.keypoint_scores[person]
+        joints = np.flatnonzero(scores >= parameters.min_score)
+        measured = depth.windows(pixels[person, joints], half)
+        windows = dict(zip(joints.tolist(), measured, strict=True))
         middle = _middle({joint: windows[joint] for joint in trunk if joint in windows}, scores)
         if np.isnan(middle):  # no joint of the trunk is seen
             middle = _middle(windows, scores)
@@ -176,7 +178,8 @@ def _nearer_surface(depths: NDArray[np.float64]) -> float:
         first = int(np.argmax(jumps > _EDGE)) + 1
         if first >= _NEAR_SHARE * depths.size:
             depths = depths[:first]
-    return float(np.median(depths))
+    last = depths.size - 1
+    return float(depths[last // 2] + depths[(last + 1) // 2]) / 2
 
 
 def _middle(windows: dict[int, NDArray[np.float64]], scores: NDArray[np.float32]) -> float:

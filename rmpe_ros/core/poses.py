@@ -21,6 +21,8 @@ class Poses:
     boxes: (N, 4) float32 x1, y1, x2, y2, pixels in edge coordinates (see `boxes.py`).
     scores: (N,) float32 in [0, 1], how sure the person is.
     track_ids: (N,) int32, -1 where there is none (the default).
+    covariances: (N, K, 3) float32 xx, xy, yy in pixels² of each keypoint, NaN where unknown; None
+        where the pose network does not tell them.
     Raises ValueError when shapes disagree, a value is not finite or a score is not in [0, 1].
     """
 
@@ -30,6 +32,7 @@ class Poses:
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     track_ids: NDArray[np.int32] = field(default_factory=lambda: np.full(0, -1, np.int32))
+    covariances: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         people, joints = len(np.atleast_1d(self.scores)), self.skeleton.num_keypoints
@@ -52,6 +55,13 @@ class Poses:
             if not np.isfinite(array).all():
                 raise ValueError(f'{name} must be finite; leave out people with NaN or infinity')
             setattr(self, name, array)
+        if self.covariances is not None:
+            self.covariances = np.asarray(self.covariances, np.float32)
+            if self.covariances.shape != (people, joints, 3):
+                raise ValueError(
+                    f'covariances of {people} {self.skeleton.name} poses must have shape '
+                    f'{(people, joints, 3)}, got {self.covariances.shape}'
+                )
         for name in ('keypoint_scores', 'scores'):
             array = getattr(self, name)
             if array.size and (array.min() < 0 or array.max() > 1):
@@ -86,10 +96,13 @@ class Poses:
             self.boxes[people],
             self.scores[people],
             self.track_ids[people],
+            None if self.covariances is None else self.covariances[people],
         )
 
     def to_skeleton(self, target: Skeleton) -> 'Poses':
-        """The same people with another skeleton's keypoints; see `skeletons.conversion`."""
+        """The same people with another skeleton's keypoints, without covariances; see
+        `skeletons.conversion`.
+        """
         if target == self.skeleton:
             return self
         keypoints, scores = conversion(self.skeleton, target)(self.keypoints, self.keypoint_scores)

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import io
 import math
 from collections.abc import Mapping, Sequence
@@ -21,19 +19,21 @@ from rmpe_ros.evaluation.evaluate import PCK_THRESHOLD, Evaluation
 from rmpe_ros.evaluation.found_people import FoundPeople
 from rmpe_ros.evaluation.labels import Labels
 from rmpe_ros.evaluation.labels.mpii import JOINT_GROUPS
+from rmpe_ros.evaluation.page import (
+    headline,
+    html_table,
+    notes_list,
+    page,
+    paragraph,
+    section,
+)
+from rmpe_ros.evaluation.page import picture as embedded
+from rmpe_ros.evaluation.page.charts import bars
 from rmpe_ros.io.images import load_image
 
 # So many of the best and of the worst pictures, this many pixels high.
 _PICTURES = 6
 _HEIGHT = 320
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 72em; margin: 2em auto; padding: 0 1em; }
-table { border-collapse: collapse; margin: 1em 0; }
-td, th { padding: .2em .8em; text-align: right; }
-th { border-bottom: 1px solid #888; } td:first-child, th:first-child { text-align: left; }
-figure { display: inline-block; margin: .4em; } figcaption { font-size: 85%; color: #666; }
-"""
-
 Table = tuple[str, list[list[str]]]
 
 
@@ -108,42 +108,57 @@ def html_report(
 
     paths: the picture files by id; None leaves the pictures out. Needs matplotlib.
     """
-    parts = [f'<h1>{html.escape(title)}</h1>']
-    parts.append(
-        f'<p>{evaluation.images} pictures, {evaluation.people} labelled people. '
-        + ' '.join(html.escape(f'{note}.') for note in evaluation.notes)
-        + '</p>'
-    )
+    parts = [headline(main_numbers(evaluation)), notes_list(evaluation.notes)]
     if evaluation.models:
         rows = [['model', 'name', 'version', 'SHA-256']]
         rows += [
             [part, each['name'], each['version'], each['sha256'][:16]]
             for part, each in evaluation.models.items()
         ]
-        parts.append(_html_table(rows))
-    parts += [
-        f'<h2>{html.escape(name)}</h2>{_html_table(rows)}' for name, rows in tables(evaluation)
-    ]
-    parts.append(f'<h2>Curves</h2>{_curves(evaluation, labels, found)}')
+        parts.append(html_table(rows))
+    parts += [section(name, html_table(rows)) for name, rows in tables(evaluation)]
+    parts.append(section('Curves', _curves(evaluation, labels, found)))
     if paths is not None:
         parts += _pictures(evaluation, labels, found, paths)
-    return (
-        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
-        f'<title>{html.escape(title)}</title><style>{_STYLE}</style></head>'
-        f'<body>{"".join(parts)}</body></html>'
-    )
+    return page(title, parts)
+
+
+def main_numbers(evaluation: Evaluation) -> list[tuple[str, str]]:
+    """The numbers to begin with, for `headline`."""
+    numbers = [
+        (number(values[key], 3), name)
+        for name, values, key in (
+            ('OKS AP', evaluation.oks, 'AP'),
+            ('mean OKS', evaluation.oks, 'mean'),
+            (f'PCK@{PCK_THRESHOLD} torso', evaluation.pck, 'mean'),
+            ('PCKh@0.5', evaluation.pckh, 'mean'),
+            ('detector AP', evaluation.detector, 'AP'),
+        )
+        if values is not None and not math.isnan(values[key])
+    ]
+    return [*numbers, (str(evaluation.images), 'pictures'), (str(evaluation.people), 'people')]
+
+
+def bag_page(
+    name: str,
+    evaluation: Evaluation,
+    *,
+    frames: list[list[str]],
+    latency: list[list[str]],
+    notes: Sequence[str],
+) -> str:
+    """One HTML page of a recorded bag against labels: rows of tables, their first the headings."""
+    parts = [headline(main_numbers(evaluation)), section('Frames', html_table(frames))]
+    if latency:
+        spans = [(row[0], {'p50': float(row[1])}) for row in latency[1:] if row[1] != '–']
+        parts.append(section('Latency', bars(spans, 'ms, p50'), html_table(latency)))
+    parts += [section(title, html_table(rows)) for title, rows in tables(evaluation)]
+    parts.append(notes_list([*notes, *evaluation.notes]))
+    return page(f'rmpe evaluate-bag: {name}', parts)
 
 
 def _one_row(values: Mapping[str, float]) -> list[list[str]]:
     return [list(values), [number(value, 4) for value in values.values()]]
-
-
-def _html_table(rows: Sequence[Sequence[str]]) -> str:
-    def line(cells: Sequence[str], tag: str) -> str:
-        return ''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)
-
-    body = ''.join(f'<tr>{line(row, "td")}</tr>' for row in rows[1:])
-    return f'<table><tr>{line(rows[0], "th")}</tr>{body}</table>'
 
 
 def _curves(evaluation: Evaluation, labels: Labels, found: Mapping[int, FoundPeople]) -> str:
@@ -171,7 +186,7 @@ def _curves(evaluation: Evaluation, labels: Labels, found: Mapping[int, FoundPeo
     axes[2].set(title='people by OKS', xlabel='OKS', xlim=(0, 1))
     stream = io.BytesIO()
     figure.savefig(stream, format='png', dpi=110)
-    return _embedded(stream.getvalue(), 'png', '')
+    return embedded(stream.getvalue(), 'png', 'Precision over recall, joints over distance, people')
 
 
 def _pictures(
@@ -193,12 +208,13 @@ def _pictures(
         ('Worst pictures', ranked[:_PICTURES]),
         ('Best pictures', ranked[::-1][:_PICTURES]),
     ):
-        parts.append(f'<h2>{title}</h2><p>Left the labels, right what was found.</p>')
+        shown = [paragraph('Left the labels, right what was found; a colour for each person.')]
         for image in chosen:
             drawn = _side_by_side(labels, image, found, load_image(paths[image]))
             caption = f'{names[image]}, mean OKS {means[image]:.2f}'
             data = cv2.imencode('.jpg', drawn[..., ::-1])[1].tobytes()
-            parts.append(_embedded(data, 'jpeg', caption))
+            shown.append(embedded(data, 'jpeg', caption))
+        parts.append(section(title, *shown))
     return parts
 
 
@@ -227,12 +243,4 @@ def _side_by_side(
     scale = _HEIGHT / both.shape[0]
     return np.asarray(
         cv2.resize(both, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8
-    )
-
-
-def _embedded(data: bytes, kind: str, caption: str) -> str:
-    text = base64.b64encode(data).decode()
-    return (
-        f'<figure><img src="data:image/{kind};base64,{text}" alt="">'
-        f'<figcaption>{html.escape(caption)}</figcaption></figure>'
     )

@@ -65,34 +65,27 @@ class SimulatedDepth(DepthImage):
         empty = np.broadcast_to(np.float32(0), (height // 2, width // 2))
         return SimulatedDepth(empty, 1.0, scene, pose, spheres, trunks, ray_map, scale, errors, rng)
 
-    def window(self, x: float, y: float, half: int) -> Array:
+    def windows(self, pixels: Array, half: int) -> list[Array]:
         height, width = self.values.shape
-        column, row = round(x), round(y)
-        if not (0 <= column < width and 0 <= row < height):
-            return np.zeros((0, 0))
-        rows = np.arange(max(row - half, 0), min(row + half + 1, height))
-        columns = np.arange(max(column - half, 0), min(column + half + 1, width))
-        rays = self.ray_map[np.ix_(rows * 2, columns * 2)]
-        flat = np.concatenate([rays, np.ones((*rays.shape[:2], 1))], -1).reshape(-1, 3)
-        z = self.nearest(flat, self._about(rays[rays.shape[0] // 2, rays.shape[1] // 2], half))
-        return self._measured(z).reshape(rays.shape[:2])
+        middle = np.round(pixels).astype(int)
+        inside = ((middle >= 0) & (middle < (width, height))).all(axis=1)
+        step = np.arange(-half, half + 1)
+        columns = middle[:, :1] + np.tile(step, 2 * half + 1)
+        rows = middle[:, 1:] + np.repeat(step, 2 * half + 1)
+        known = inside[:, None] & (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        rays = self.ray_map[np.clip(rows, 0, height - 1) * 2, np.clip(columns, 0, width - 1) * 2]
+        flat = np.concatenate([rays, np.ones((*known.shape, 1))], axis=-1).reshape(-1, 3)
+        z = self._measured(np.where(known, self.nearest(flat).reshape(known.shape), np.nan))
+        return [row[here] for row, here in zip(z, known, strict=True)]
 
-    def _about(self, ray: Array, half: int) -> Array:
-        """The spheres that can be seen in a window about `ray`."""
-        z = np.maximum(self.spheres[:, 2], 0.1)
-        pixel = np.abs(self.ray_map[0, 1] - self.ray_map[0, 0]).max()
-        reach = 2 * self.spheres[:, 3] / z + 6 * (half + 1) * pixel
-        off = np.abs(self.spheres[:, :2] / z[:, None] - ray)
-        return self.spheres[(off < reach[:, None]).all(axis=1)]
-
-    def nearest(self, directions: Array, spheres: Array | None = None) -> Array:
-        """z (R,) in the optical frame of the first surface along `directions` (R, 3).
-
-        spheres: those that can be seen there; all when left out.
-        """
-        spheres = self.spheres if spheres is None else spheres
+    def nearest(self, directions: Array) -> Array:
+        """z (R,) in the optical frame of the first surface along `directions` (R, 3)."""
         rays = directions / directions[:, 2:]
         squared = (rays**2).sum(axis=1)
+        low, high = rays[:, :2].min(axis=0), rays[:, :2].max(axis=0)
+        z = np.maximum(self.spheres[:, 2:3], 0.1)
+        middle, reach = self.spheres[:, :2] / z, 2 * self.spheres[:, 3:] / z
+        spheres = self.spheres[((middle + reach > low) & (middle - reach < high)).all(axis=1)]
         along = rays @ spheres[:, :3].T
         rest = (spheres[:, :3] ** 2).sum(axis=1) - spheres[:, 3] ** 2
         inside = along**2 - squared[:, None] * rest
@@ -129,17 +122,16 @@ class SimulatedDepth(DepthImage):
         return z
 
     def _measured(self, z: Array) -> Array:
-        """With the errors of a depth camera, NaN where it measures nothing."""
+        """Windows (J, R) with the errors of a depth camera, NaN where it measures nothing."""
         errors, rng = self.errors, self.rng
-        known = z[np.isfinite(z)]
-        if not known.size:
-            return np.full(z.shape, np.nan)
-        low, high = known.min(), known.max()
+        known = np.isfinite(z)
+        low = np.where(known, z, 1e3).min(axis=1, keepdims=True, initial=1e3)
+        high = np.where(known, z, 0).max(axis=1, keepdims=True, initial=0)
         # Noise of a stereo match is common to neighbours in part.
         noise = errors.noise * z**2
-        z = z * self.scale + noise * (0.7 * rng.normal(size=z.shape) + 0.7 * rng.normal())
-        if high - low > 0.2:
-            flying = rng.uniform(size=z.shape) < errors.flying
-            z = np.where(flying, rng.uniform(low, high, z.shape), z)
+        common = rng.normal(size=(len(z), 1))
+        z = z * self.scale + noise * (0.7 * rng.normal(size=z.shape) + 0.7 * common)
+        flying = (high - low > 0.2) & (rng.uniform(size=z.shape) < errors.flying)
+        z = np.where(flying, low + rng.uniform(size=z.shape) * (high - low), z)
         lost = (rng.uniform(size=z.shape) < errors.holes) | (z < 0.3) | (z > 9)
-        return np.where(lost, np.nan, z)
+        return np.where(known & ~lost, z, np.nan)

@@ -13,6 +13,7 @@ from rmpe_ros.core.drawing import draw_poses
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.io.files import NewFile, write_file
 from rmpe_ros.io.images import USUAL_RATE, SourceImage, is_video, list_sources
+from rmpe_ros.io.video_files import VideoWriter, open_video
 
 
 class DrawnFiles:
@@ -25,7 +26,8 @@ class DrawnFiles:
         self._out, self._color_by, self._boxes = out, color_by, boxes
         self._names: set[str] = set()
         self._stream: str | None = None
-        self._video: Any = None
+        self._video: VideoWriter | None = None
+        self._begin: float | None = None
         self._file: NewFile | None = None
 
     def add(self, item: SourceImage, poses: Poses) -> None:
@@ -38,10 +40,10 @@ class DrawnFiles:
             boxes=self._boxes,
             labels=self._boxes or bool((poses.track_ids >= 0).any()),
         )
-        picture = cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR)
         if item.frame is not None:
-            self._add_frame(item, picture)
+            self._add_frame(item, drawn)
             return
+        picture = cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR)
         name = _unique(_photo_name(item.name), self._names)
         write_file(self._out / name, cv2.imencode(Path(name).suffix, picture)[1].tobytes())
 
@@ -52,20 +54,22 @@ class DrawnFiles:
             path = self._out / _unique(_video_name(stream), self._names)
             self._file = NewFile(path, ending='.mp4')
             size = (picture.shape[1], picture.shape[0])
-            codec = cv2.VideoWriter.fourcc(*'mp4v')
-            rate = item.rate or USUAL_RATE
-            self._video = cv2.VideoWriter(str(self._file.temporary), codec, rate, size)
             self._stream = stream
-            if not self._video.isOpened():
+            try:
+                self._video = open_video(self._file.temporary, size, item.rate or USUAL_RATE)
+            except OSError:
                 self._file.discard()
                 self._file = None
-                raise OSError(None, 'this OpenCV cannot write MP4 videos there', str(path))
-        self._video.write(picture)
+                raise
+            self._begin = item.time
+        since = None if item.time is None or self._begin is None else item.time - self._begin
+        assert self._video is not None
+        self._video.write(picture, since)
 
     def close(self) -> None:
         """Give the video its name; after an interruption, too, it can be played to its end."""
         if self._video is not None:
-            self._video.release()
+            self._video.close()
             self._video = None
         if self._file is not None:
             self._file.commit()
@@ -77,7 +81,8 @@ def names_of_drawn_files(sources: Iterable[str | Path]) -> list[str]:
     names: set[str] = set()
     for path, camera in list_sources(sources):
         if camera is not None:
-            _unique(_video_name(f'webcam:{camera}'), names)
+            name = path.name if isinstance(camera, str) else f'webcam:{camera}'
+            _unique(_video_name(name), names)
         else:
             _unique(_video_name(path.name) if is_video(path) else _photo_name(path.name), names)
     return sorted(names)
@@ -89,8 +94,9 @@ def _photo_name(name: str) -> str:
 
 
 def _video_name(stream: str) -> str:
-    """clip.avi becomes clip.mp4, webcam:0 webcam-0.mp4."""
-    return f'{Path(stream.replace(":", "-")).stem}.mp4'
+    """clip.avi becomes clip.mp4, webcam:0 webcam-0.mp4; a stream keeps its whole name."""
+    path = Path(stream.replace(':', '-'))
+    return f'{path.stem if is_video(path) else path.name}.mp4'
 
 
 def _unique(name: str, names: set[str]) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rmpe_ros.core.odd_paths import path_hint
+from rmpe_ros.io.extras import how_to_install
 from rmpe_ros.io.image_decoding import (
     ADVICE,
     MAX_MEGAPIXELS,
@@ -21,6 +22,14 @@ from rmpe_ros.io.image_decoding import (
     decode_image,
     load_image,
     quiet_cv2,
+)
+from rmpe_ros.io.video_decoding import (
+    VideoFrame,
+    has_av,
+    read_file,
+    read_stream,
+    stream_address,
+    without_password,
 )
 
 __all__ = [
@@ -41,7 +50,10 @@ __all__ = [
 # FFmpeg, inside OpenCV, has a log of its own and reads this once, at the first video: be quiet.
 os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
 
-VIDEO_SUFFIXES = frozenset('.mp4 .avi .mov .mkv .webm .m4v .mpg .mpeg .wmv'.split())
+VIDEO_SUFFIXES = frozenset(
+    '.mp4 .avi .mov .mkv .webm .m4v .mpg .mpeg .wmv .ts .mts .m2ts .flv .mjpeg .mjpg .3gp .ogv '
+    '.gif'.split()
+)
 # Frames per second of a stream that does not say.
 USUAL_RATE = 30.0
 _WEBCAM = re.compile(r'(?:webcam:|/dev/video)?(\d+)')
@@ -78,7 +90,8 @@ class SourceImage:
 def iter_images(
     sources: Iterable[str | Path], *, max_megapixels: float | None = None
 ) -> Iterator[SourceImage]:
-    """All images of photos, folders, videos and cameras ('webcam:0', '/dev/video0' or '0').
+    """All images of photos, folders, videos, cameras ('webcam:0', '/dev/video0' or '0') and streams
+    (rtsp://…, http://…; with the extra `video`), which are reached again when they break off.
 
     Folders give their files in the natural order of their names, 2 before 10 (hidden files and
     sub-folders are left out), videos their frames, a camera its frames until it is unplugged.
@@ -88,8 +101,12 @@ def iter_images(
     """
     most = max_megapixels
     for path, camera in list_sources(sources):
-        if camera is not None:
+        if isinstance(camera, str):
+            yield from _read_address(camera, most)
+        elif camera is not None:
             yield from _read_stream(camera, f'webcam:{camera}', None, most)
+        elif is_video(path) and has_av() and path.is_file():
+            yield from _from_frames(read_file(path, most), path.name, path, str(path))
         elif is_video(path):
             yield from _read_stream(str(path), path.name, path, most)
         else:
@@ -111,12 +128,17 @@ def count_images(sources: Iterable[str | Path]) -> int | None:
     return total
 
 
-def list_sources(sources: Iterable[str | Path]) -> Iterator[tuple[Path, int | None]]:
-    """What `iter_images` will read, in its order: (path, None), or (name, number) of a camera."""
+def list_sources(sources: Iterable[str | Path]) -> Iterator[tuple[Path, int | str | None]]:
+    """What `iter_images` will read, in its order: (path, None), or a name with the number of a
+    camera or the address of a stream.
+    """
     for source in sources:
         path = Path(source)
         camera = _WEBCAM.fullmatch(str(source))
-        if camera and not path.is_file():
+        address = stream_address(source)
+        if address is not None:
+            yield Path(stream_name(address)), address
+        elif camera and not path.is_file():
             yield path, int(camera[1])
         elif path.is_dir():
             try:
@@ -144,6 +166,39 @@ def _natural_key(path: Path) -> tuple[list[tuple[bool, int, str]], str]:
     # A part is a number or not: digits come before letters, as in the order of characters.
     key = [(False, int(p), '') if p[0] in '0123456789' else (True, 0, p) for p in parts]
     return key, path.name
+
+
+def stream_name(address: str) -> str:
+    """What a stream is called, without a password that may be in its address."""
+    return re.sub(r'[^\w.-]+', '-', without_password(address)).strip('-')
+
+
+def _read_address(address: str, most: float | None) -> Iterator[SourceImage]:
+    """Frames of a stream in the network, and an item with an error at its end."""
+    name, shown = stream_name(address), without_password(address)
+    if not has_av():
+        error = f'{shown}: streams are read with PyAV: {how_to_install("video")}'
+        yield SourceImage(name, None, None, error)
+        return
+    yield from _from_frames(read_stream(address, most), name, None, shown)
+
+
+def _from_frames(
+    frames: Iterator[VideoFrame], name: str, path: Path | None, where: str
+) -> Iterator[SourceImage]:
+    try:
+        for number, frame in enumerate(frames):
+            yield SourceImage(
+                f'{name}#{number:06d}',
+                path,
+                frame.image,
+                frame=number,
+                rate=frame.rate,
+                time=frame.time,
+                warning=f'{where}: {frame.warning}' if frame.warning else None,
+            )
+    except ImageError as error:
+        yield SourceImage(name, path, None, f'{where}: {error}')
 
 
 def _read_photo(path: Path, most: float | None) -> SourceImage:

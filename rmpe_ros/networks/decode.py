@@ -106,3 +106,21 @@ def smooth(heatmaps: Tensor) -> Tensor:
     row = heatmaps.new_tensor(_BINOMIAL)
     kernel = (row[:, None] * row).expand(joints, 1, 5, 5)
     return F.conv2d(heatmaps, kernel, padding=2, groups=joints)
+
+
+def heatmap_moments(maps: Tensor, points: Tensor) -> Tensor:
+    """Second moments of maps about points: how wide, and along which axis, a joint's peak is.
+
+    maps: (N, K, h, w), what is negative counts as 0; each cell weighs by its square, or the noise
+    of thousands of far cells would outweigh the peak. points: (N, K, 2) in cells, x and y. Returns
+    (N, K, 3) xx, xy, yy in cells².
+    """
+    height, width = int(maps.shape[2]), int(maps.shape[3])  # constants of the exported graph
+    weights = maps.float().clamp_min(0) ** 2
+    rows = torch.arange(height, device=maps.device, dtype=torch.float32) - points[:, :, 1:]
+    columns = torch.arange(width, device=maps.device, dtype=torch.float32) - points[:, :, :1]
+    by_row, by_column = weights.sum(dim=3), weights.sum(dim=2)
+    across = (weights @ columns.unsqueeze(3)).squeeze(3)  # (N, K, h)
+    sums = [(by_column * columns**2), across * rows, by_row * rows**2]
+    total = by_row.sum(dim=2, keepdim=True).clamp_min(1e-9)
+    return torch.stack([each.sum(dim=2) for each in sums], dim=2) / total

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
-# Percentiles and rates are of the most recent frames.
+# Percentiles are of the most recent frames, rates of those of the last seconds.
 _RECENT_FRAMES = 300
+_RATE_SECONDS = 5.0
 
 REPLACED = 'a newer image came'
 TOO_OLD = 'older than max_age'
@@ -23,7 +24,7 @@ IDLE = 'nobody subscribes'
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Counts since the start, and rates and times of the recent frames.
+    """Counts since the start, rates of the last seconds, and times of the recent frames.
 
     dropped: images by why they were not looked at. milliseconds: (p50, p95) by name: the stages of
     the pipeline and their `total`, `queue` (image received to work begun) and `latency` (image's
@@ -199,7 +200,10 @@ def _percentiles(values: deque[float]) -> tuple[float, float]:
 
 
 def _rate(times: deque[float], now: float) -> float:
-    """Events per second over the recent ones, falling when no more come."""
+    """Events per second over the last seconds, falling when no more come."""
     if len(times) < 2:
         return 0.0
-    return (len(times) - 1) / max(now - times[0], 1e-6)
+    recent = sum(now - time <= _RATE_SECONDS for time in times)
+    # Of rarer events the last two say the most.
+    count = max(recent, 2)
+    return (count - 1) / max(now - times[-count], 1e-6)

@@ -145,7 +145,7 @@ class GuardedExecutor(SingleThreadedExecutor):
             try:
                 return take(entity)
             except Exception as error:
-                self._faults.fail(self._source, error)
+                self._faults.refuse(self._source, f'what came cannot be read: {error}')
                 return None
 
         return super()._make_handler(entity, node, guarded_take, *rest)

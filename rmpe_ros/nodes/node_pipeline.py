@@ -59,6 +59,20 @@ def apply_settings(pipeline: PosePipeline, settings: PoseSettings) -> None:
     pipeline.max_people = settings.max_people or None
 
 
+def engines_sentence(pipeline: PosePipeline) -> str:
+    """What runs the models; of the reasons why nothing better does, one short one."""
+    engines = (pipeline.detector.engine, pipeline.estimator.engine)
+    backends = list(dict.fromkeys(engine.backend for engine in engines))
+    if len(backends) > 1:
+        return ', '.join(f'{engine.name} runs on {engine.backend}' for engine in engines)
+    why = ''
+    if reasons := [engine.reason for engine in engines if engine.reason]:
+        missing = all(each.endswith('not installed') for each in reasons[0].split('; ')[:2])
+        short = 'TensorRT is not installed' if missing else reasons[0].partition('; ')[0]
+        why = f', as {short} ("rmpe doctor" tells all)'
+    return f'the models run on {backends[0]}{why}'
+
+
 def return_memory() -> None:
     """Give freed memory back to the system; glibc keeps it otherwise."""
     gc.collect()

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from rmpe_ros.nodes.parameter_tables import TABLES
-from rmpe_ros.nodes.parameters import Value
+from rmpe_ros.nodes.parameters import Parameter, Value
 
 README_BEGIN = '<!-- parameters: made by `python3 -m rmpe_ros.nodes.parameter_documents write` -->'
 README_END = '<!-- end of parameters -->'
@@ -23,7 +23,8 @@ def parameters_yaml() -> str:
     lines = [
         '# Parameters of the nodes with their defaults, for any namespace.',
         '# Generated: python3 -m rmpe_ros.nodes.parameter_documents write',
-        '# "live" parameters may change while the node runs.',
+        '# "live" parameters may change while the node runs, those "at configure" while it is',
+        '# unconfigured.',
     ]
     for node, table in TABLES.items():
         lines += ['', f'/**/{node}:', '  ros__parameters:']
@@ -34,7 +35,7 @@ def parameters_yaml() -> str:
                 lines.append(f'    {parents[0]}:')
             group = parents[0] if parents else ''
             indent = '      ' if parents else '    '
-            facts = ', '.join(filter(None, [parameter.limits, 'live' if parameter.dynamic else '']))
+            facts = ', '.join(filter(None, [parameter.limits, _when(parameter, 'live')]))
             lines.append(f'{indent}# {parameter.meaning}' + (f' [{facts}]' if facts else ''))
             lines.append(f'{indent}{name}: {_literal(parameter.default)}')
     return '\n'.join(lines) + '\n'
@@ -44,12 +45,17 @@ def parameters_markdown(node: str) -> str:
     """The README's table of one node's parameters."""
     rows = ['| Parameter | Type | Default | Range | Live | Meaning |', '|---|---|---|---|---|---|']
     for parameter in TABLES[node]:
-        live = 'yes' if parameter.dynamic else ''
+        live = _when(parameter, 'yes')
         rows.append(
             f'| `{parameter.name}` | {parameter.type_name} | `{_literal(parameter.default)}` '
             f'| {parameter.limits} | {live} | {parameter.meaning} |'
         )
     return '\n'.join(rows) + '\n'
+
+
+def _when(parameter: Parameter, live: str) -> str:
+    """When the parameter may change, empty for never."""
+    return live if parameter.dynamic else 'at configure' if parameter.at_configure else ''
 
 
 def _literal(value: Value) -> str:

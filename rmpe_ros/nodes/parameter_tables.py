@@ -116,22 +116,30 @@ class PoseSettings:
     detector: str = parameter(
         DEFAULT_DETECTOR,
         'Person detector: the name of a shipped model or the path of an ONNX file.',
+        at_configure=True,
     )
     pose_model: str = parameter(
-        DEFAULT_POSE, 'Pose network: the name of a shipped model or the path of an ONNX file.'
+        DEFAULT_POSE,
+        'Pose network: the name of a shipped model or the path of an ONNX file.',
+        at_configure=True,
     )
-    backend: str = parameter('auto', 'What runs the networks.', choices=BACKENDS)
+    backend: str = parameter('auto', 'What runs the networks.', choices=BACKENDS, at_configure=True)
     precision: Literal['fp32', 'fp16'] = parameter(
-        'fp32', 'Of TensorRT engines; fp16 is faster and moves joints by less than half a pixel.'
+        'fp32',
+        'Of TensorRT engines; fp16 is faster and moves joints by less than half a pixel.',
+        at_configure=True,
     )
     serve_while_building: bool = parameter(
-        False, 'While a TensorRT engine is being built, estimate poses with ONNX Runtime, not none.'
+        False,
+        'While a TensorRT engine is being built, estimate poses with ONNX Runtime, not none.',
+        at_configure=True,
     )
     threads: int = parameter(
         0,
         'CPU threads of each network, no more than there are CPUs; 0 means all physical cores.',
         0,
         256,
+        at_configure=True,
     )
     compressed: bool = _compressed()
     max_megapixels: float = _max_megapixels()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import keyword
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import (
@@ -22,6 +22,8 @@ from typing import (
     get_type_hints,
 )
 
+from rmpe_ros.core.nearest import did_you_mean
+
 if TYPE_CHECKING:
     from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
     from rclpy.node import Node
@@ -29,6 +31,15 @@ if TYPE_CHECKING:
 Value = bool | int | float | str | list[str]
 V = TypeVar('V', bound=Value)
 S = TypeVar('S')
+_ALLOW_UNKNOWN = 'allow_unknown_parameters'
+# Declared by ROS itself, some of them later.
+_OF_ROS = (
+    _ALLOW_UNKNOWN,
+    'use_sim_time',
+    'qos_overrides.',
+    'diagnostic_updater.',
+    'start_type_description_service',
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +48,8 @@ class Parameter:
 
     default: also decides the type: bool, int, double, string or string[] (an empty list has no type
     in ROS, so [''] stands for none); minimum, maximum: inclusive, for numbers; choices: for
-    strings; dynamic: it may change while the node runs.
+    strings; dynamic: it may change while the node runs; at_configure: it is read by the transition
+    configure, so it may change while the node is unconfigured.
     """
 
     name: str
@@ -47,6 +59,7 @@ class Parameter:
     maximum: float | None = None
     choices: tuple[str, ...] = ()
     dynamic: bool = False
+    at_configure: bool = False
 
     @property
     def type_name(self) -> str:
@@ -92,12 +105,13 @@ def parameter(
     *,
     choices: tuple[str, ...] = (),
     dynamic: bool = False,
+    at_configure: bool = False,
 ) -> V:
     """A field of a node's settings, as `Parameter` describes it; Literal types are choices, too.
 
     Typed as its value, as `dataclasses.field` is.
     """
-    made = Parameter('', default, meaning, minimum, maximum, choices, dynamic)
+    made = Parameter('', default, meaning, minimum, maximum, choices, dynamic, at_configure)
     metadata = {'parameter': made}
     return field(default_factory=lambda: deepcopy(default), metadata=metadata)
 
@@ -129,7 +143,8 @@ def declare_parameters(
 
     Dynamic ones change in the returned object while the node runs. on_change: called before that
     with all values as they would be; what it raises as ValueError refuses the change.
-    Raises ValueError when a value given at start is not allowed.
+    Raises ValueError when a value given at start is not allowed, and for a parameter that the node
+    does not have, unless `allow_unknown_parameters` is given as true.
     """
     from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 
@@ -147,12 +162,14 @@ def declare_parameters(
             raise ValueError(problem)
         _assign(settings, name, value)
 
+    _refuse_unknown(node, by_name)
+
     def change(parameters: list[Any]) -> SetParametersResult:
         from rcl_interfaces.msg import SetParametersResult
 
         changed = {each.name: each.value for each in parameters if each.name in by_name}
         for name, value in changed.items():
-            problem = by_name[name].problem(value)
+            problem = by_name[name].problem(value) or _untimely(node, by_name[name])
             if problem:
                 return SetParametersResult(successful=False, reason=problem)
         if changed and on_change is not None:
@@ -164,19 +181,58 @@ def declare_parameters(
             except ValueError as error:
                 return SetParametersResult(successful=False, reason=str(error))
         for name, value in changed.items():
+            before = _value(settings, name)
             _assign(settings, name, value)
+            if value != before:
+                node.get_logger().info(f'parameter {name}: {before!r} → {value!r}')
         return SetParametersResult(successful=True)
 
     node.add_on_set_parameters_callback(change)
     return settings
 
 
-def _assign(settings: Any, name: str, value: Any) -> None:
-    """Set the field that the parameter `name` stands for."""
+def _refuse_unknown(node: Node, known: Mapping[str, Parameter]) -> None:
+    """Raise ValueError for a parameter given at start that nobody will ever read."""
+    overrides = node._parameter_overrides
+    unknown = [name for name in overrides if name not in known and not name.startswith(_OF_ROS)]
+    if not unknown:
+        return
+    told = ', '.join(f'{name}{did_you_mean(name, known)}' for name in sorted(unknown))
+    allowed = overrides.get(_ALLOW_UNKNOWN)
+    if allowed is not None and allowed.value is True:
+        node.get_logger().warning(f'parameters that {node.get_name()} does not have: {told}')
+        return
+    raise ValueError(
+        f'{node.get_name()} has no parameter {told}; with {_ALLOW_UNKNOWN} true it starts all the '
+        'same'
+    )
+
+
+def _untimely(node: Node, parameter: Parameter) -> str | None:
+    """Why the state of the node forbids a change."""
+    state = getattr(node, 'state', 'running')
+    if not parameter.at_configure or parameter.dynamic or state == 'unconfigured':
+        return None
+    return (
+        f'{parameter.name} is read by the transition configure, and the node is {state}: '
+        'deactivate and cleanup first, then set it and configure'
+    )
+
+
+def _owner(settings: Any, name: str) -> tuple[Any, str]:
+    """The object and its field that the parameter `name` stands for."""
     *groups, last = (part + '_' * keyword.iskeyword(part) for part in name.split('.'))
     for group in groups:
         settings = getattr(settings, group)
-    setattr(settings, last, value)
+    return settings, last
+
+
+def _value(settings: Any, name: str) -> Any:
+    return getattr(*_owner(settings, name))
+
+
+def _assign(settings: Any, name: str, value: Any) -> None:
+    setattr(*_owner(settings, name), value)
 
 
 def describe(parameter: Parameter) -> ParameterDescriptor:
@@ -185,7 +241,7 @@ def describe(parameter: Parameter) -> ParameterDescriptor:
 
     descriptor = ParameterDescriptor(
         description=parameter.meaning,
-        read_only=not parameter.dynamic,
+        read_only=not (parameter.dynamic or parameter.at_configure),
         additional_constraints=f'one of {parameter.limits}' if parameter.choices else '',
     )
     if parameter.minimum is None and parameter.maximum is None:

@@ -37,7 +37,12 @@ from rmpe_ros.nodes.estimate_service import BURST, EstimateService
 from rmpe_ros.nodes.frame_worker import FrameWorker
 from rmpe_ros.nodes.image_subscription import ImageMessage, read_image
 from rmpe_ros.nodes.managed_node import ManagedNode
-from rmpe_ros.nodes.node_pipeline import apply_settings, open_pipeline, return_memory
+from rmpe_ros.nodes.node_pipeline import (
+    apply_settings,
+    engines_sentence,
+    open_pipeline,
+    return_memory,
+)
 from rmpe_ros.nodes.node_process import run_node
 from rmpe_ros.nodes.parameter_tables import PoseSettings
 from rmpe_ros.nodes.parameters import declare_parameters
@@ -106,6 +111,7 @@ class PoseNode(ManagedNode):
         self._model = f'{detector.name} {detector.version} + {pose.name} {pose.version}'
         for camera in self._cameras:
             camera.advertise(pipeline.skeleton)
+        self.get_logger().info(engines_sentence(pipeline))
 
     def activate(self) -> None:
         if self._left_behind is not None and self._left_behind.alive:
@@ -122,8 +128,6 @@ class PoseNode(ManagedNode):
         topics = ', '.join(camera.topic for camera in self._cameras)
         paused = '' if self._enabled else ' once ~/enable is called'
         self.get_logger().info(f'ready: {self._model}, images from {topics}{paused}')
-        for name, text in self._pipeline.engines.items() if self._pipeline else ():
-            self.get_logger().info(f'{name} runs on {text}')
 
     def deactivate(self) -> None:
         for camera in self._cameras:

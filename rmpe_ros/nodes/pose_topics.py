@@ -69,6 +69,10 @@ def subscribe_people(
                 f'a message of {len(data) / 1e6:.1f} MB, people in an image take less than '
                 f'{_MAX_BYTES / 1e6:.0f} MB'
             )
-        callback(deserialize_message(data, PersonPoseArray))
+        try:
+            message = deserialize_message(data, PersonPoseArray)
+        except Exception as error:  # rclpy's own class has no public name
+            raise MessageError(f'{len(data)} bytes that are no PersonPoseArray: {error}') from error
+        callback(message)
 
     return node.create_subscription(PersonPoseArray, topic, unfold, depth, raw=True)

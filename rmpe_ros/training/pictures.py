@@ -76,9 +76,18 @@ def photo_pictures(validation: DetectorValidation, network: nn.Module) -> dict[s
         columns.append(
             np.concatenate(
                 [
-                    draw_poses(canvas, only_boxes(labelled, np.ones(len(labelled))), boxes=True),
                     draw_poses(
-                        canvas, only_boxes(boxes[sure], scores[sure]), boxes=True, labels=True
+                        canvas,
+                        only_boxes(labelled, np.ones(len(labelled))),
+                        boxes=True,
+                        only_sure=False,
+                    ),
+                    draw_poses(
+                        canvas,
+                        only_boxes(boxes[sure], scores[sure]),
+                        boxes=True,
+                        labels=True,
+                        only_sure=False,
                     ),
                 ]
             )

@@ -125,8 +125,12 @@ def test_a_recording_with_losses(record, annotations, storage, capsys):
     """Of six frames, 1 and 4 are lost, 3 comes late, 0 comes twice, and one is of no photo."""
     frames = [(0, START, 10), (0, START, 15), (2, START + 200, 12), (3, START + 300, 130)]
     frames += [(5, START + 500, 14), (5, START + 550, 11)]
-    code, report = evaluate(record(*frames, storage=storage), annotations)
+    page = annotations.parent / 'page.html'
+    bag = record(*frames, storage=storage)
+    code, report = evaluate(bag, annotations, '--html', str(page))
     assert code == 0
+    text = page.read_text()
+    assert 'stamp to receiving' in text and '<rect' in text and 'OKS AP' in text
     assert report['frames'] == {
         'labelled': 6,
         'recorded': None,

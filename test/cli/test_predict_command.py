@@ -296,7 +296,9 @@ def test_people_of_a_video_are_numbered(tmp_path: Path, option: str) -> None:
     writer.release()
     results = tmp_path / 'poses.json'
     for path in ([clip], [clip, clip]):
+        # The test network sees the middle of its crop, and cannot follow anybody.
         command = ['predict', *map(str, path), option, '--json', str(results)]
+        command += ['--detect-every', '1']
         assert main([*command, '--out', str(tmp_path / 'out')]) == 0
         people = json.loads(results.read_text())
         assert len(people) == 13 * len(path)
@@ -308,6 +310,26 @@ def test_people_of_a_video_are_numbered(tmp_path: Path, option: str) -> None:
         )
     assert main(['predict', str(clip), '--json', str(results)]) == 0
     assert all('track_id' not in person for person in json.loads(results.read_text()))
+
+
+def test_people_of_a_video_are_detected_in_every_nth_image(tmp_path: Path) -> None:
+    """Somebody who comes is found at the next detection; each photo has one of its own."""
+    pictures = [np.full((240, 320, 3), 20, np.uint8) for _ in range(6)]
+    for number, picture in enumerate(pictures):
+        cv2.rectangle(picture, (20, 20), (60, 100), (255,) * 3, -1)
+        if number:
+            cv2.rectangle(picture, (220, 140), (260, 220), (220,) * 3, -1)
+    clip, photos, results = tmp_path / 'clip.avi', tmp_path / 'photos', tmp_path / 'poses.json'
+    photos.mkdir()
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*'MJPG'), 10, (320, 240))
+    for number, picture in enumerate(pictures):
+        writer.write(picture)
+        cv2.imwrite(str(photos / f'{number}.png'), picture)
+    writer.release()
+    for source, every, people in ((clip, 1, 11), (clip, 2, 10), (clip, 3, 9), (photos, 3, 11)):
+        command = ['predict', str(source), '--json', str(results), '--detect-every', str(every)]
+        assert main(command) == 0
+        assert len(json.loads(results.read_text())) == people
 
 
 def test_labels_that_are_not_ascii_in_a_plain_locale(photos: Path, tmp_path: Path) -> None:

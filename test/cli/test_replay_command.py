@@ -50,7 +50,9 @@ Maker = Callable[..., Path]
 def camera_bag(tmp_path: Path, pictures: list[np.ndarray]) -> Maker:
     """Makes a bag with the pictures on each topic; received a second after their stamps."""
 
-    def make(*topics: str, encoding: str = 'rgb8', storage: str = 'mcap') -> Path:
+    def make(
+        *topics: str, encoding: str = 'rgb8', storage: str = 'mcap', stamps: list[int] = STAMPS
+    ) -> Path:
         classes, types = bag_classes(), bag_types()
         kinds = [
             BagTopic(
@@ -60,7 +62,7 @@ def camera_bag(tmp_path: Path, pictures: list[np.ndarray]) -> Maker:
         ]
         path = tmp_path / 'camera'
         with BagWriter(path, kinds, storage=storage, custom_data={'key': 'value'}) as bag:
-            for stamp, picture in zip(STAMPS, pictures, strict=True):
+            for stamp, picture in zip(stamps, pictures, strict=True):
                 header = make_header(stamp, 'eye', classes)
                 for kind in kinds:
                     convert = rgb_to_image if kind.type == IMAGE else rgb_to_compressed
@@ -119,6 +121,17 @@ def test_it_is_bit_identical_from_run_to_run(camera_bag, tmp_path, storage, opti
     assert len(contents[0]) == 2
     with Bag(out) as bag:
         assert len(bag.topics_of(IMAGE)) == bool(options)
+
+
+def test_people_are_detected_in_every_nth_image(camera_bag, pictures, tmp_path, capsys):
+    """Somebody new is found at the next detection, and the others are followed until then."""
+    pictures[:] = [pictures[0].copy(), pictures[0], pictures[0], pictures[0]]
+    pictures[0][:, 320:] = 20
+    bag = camera_bag(stamps=[index * 10**8 for index in range(4)])
+    for every, people in ((1, 7), (2, 6), (3, 5)):
+        out = tmp_path / f'poses-{every}'
+        assert main(['replay', str(bag), '--out', str(out), '--detect-every', str(every)]) == 0
+        assert f'4 images of /image_raw, {people} people' in capsys.readouterr().out
 
 
 def test_images_are_copied_as_they_are(camera_bag, tmp_path):

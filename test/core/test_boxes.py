@@ -16,6 +16,7 @@ from rmpe_ros.core.boxes import (
     crop_transforms,
     grow_boxes,
     invert_transforms,
+    map_covariances,
     map_points,
 )
 
@@ -206,3 +207,13 @@ def test_shrinking_does_not_alias() -> None:
     assert abs(inside.mean() - 127.5) < 3
     # Blocks of five pixels hold two or three bright ones; sampling alone would leave 0 and 255.
     assert inside.std() < 16
+
+
+def test_covariances_follow_the_points():
+    rng = np.random.default_rng(0)
+    transforms = rng.normal(size=(2, 2, 3))
+    samples = rng.multivariate_normal([3, -2], [[4, 1.5], [1.5, 2]], 50000)
+    told = np.tile([4, 1.5, 2], (2, 1, 1))
+    mapped = map_points(np.tile(samples, (2, 1, 1)), transforms)
+    for found, points in zip(map_covariances(told, transforms), mapped, strict=True):
+        np.testing.assert_allclose(found[0], np.cov(points.T).ravel()[[0, 1, 3]], rtol=0.06)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from rmpe_ros.core.drawing import PERSON_COLORS, SIDE_COLORS, draw_poses
+from rmpe_ros.core.label_places import overlap, place_labels
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.skeletons import BODY19, MPII16, Skeleton
 
@@ -98,7 +99,62 @@ def test_box_and_label() -> None:
     with_box = draw_poses(GREY, poses, boxes=True)
     assert (with_box[250, 94:96] != plain[250, 94:96]).any(), "the box's left edge"
     labelled = draw_poses(GREY, poses, labels=True)
-    assert (labelled[25:45, 95:140] != plain[25:45, 95:140]).any()
+    assert (labelled != plain).any(axis=-1).sum() > 200
+
+
+def test_nothing_is_drawn_of_a_person_without_a_confident_joint() -> None:
+    poses = standing()
+    poses.keypoint_scores[:] = 0.2
+    assert not changed(draw_poses(GREY, poses, boxes=True, labels=True)).any()
+    assert changed(draw_poses(GREY, poses, boxes=True, labels=True, only_sure=False)).any()
+
+
+def labelled_pixels(image: np.ndarray, poses: Poses) -> np.ndarray:
+    return (draw_poses(image, poses, labels=True) != draw_poses(image, poses)).any(axis=-1)
+
+
+def test_labels_cover_no_face_and_no_other_label() -> None:
+    # The second person stands below the first: the face is where the usual place would be.
+    people = [standing(size=100), standing(left=101, size=100)]
+    for person, down in zip(people, (0, 90), strict=True):
+        person.keypoints[..., 1] += down
+        person.boxes[:, [1, 3]] += down
+        person.keypoints[0, :5] = person.keypoints[0, 0] + np.arange(5)[:, None] * (3, 0)
+    both = Poses(
+        BODY19,
+        np.concatenate([each.keypoints for each in people]),
+        np.full((2, 19), 0.9),
+        np.concatenate([each.boxes for each in people]),
+        np.array([0.9, 0.8]),
+    )
+    canvas = np.full((300, 400, 3), 90, np.uint8)
+    marked = labelled_pixels(canvas, both)
+    assert marked.any()
+    for x, y in np.rint(both.keypoints[:, :5].reshape(-1, 2)).astype(int):
+        assert not marked[y, x]
+    # Five people in one place: no two labels share a pixel.
+    sizes = [(30.0, 12.0)] * 5
+    places = place_labels(sizes, [(50, 50, 90, 150)] * 5, [], (400, 300))
+    rectangles = [(*place, *size) for place, size in zip(places, sizes, strict=True)]
+    assert all(overlap(a, b) == 0 for i, a in enumerate(rectangles) for b in rectangles[:i])
+
+
+@pytest.mark.parametrize('box', [(-50, -50, 30, 40), (380, 280, 500, 400), (0, 0, 400, 300)])
+def test_labels_are_not_cut_off(box: tuple[float, ...]) -> None:
+    ((x, y),) = place_labels([(60, 20)], [box], [], (400, 300))
+    assert 0 <= x <= 340 and 0 <= y <= 280
+
+
+def test_lines_and_labels_grow_with_the_picture() -> None:
+    areas = []
+    for times in (1, 8):
+        poses = standing(left=100 * times, size=200 * times)
+        image = np.full((300 * times, 400 * times, 3), 90, np.uint8)
+        plain = (draw_poses(image, poses) != image).any(axis=-1).mean()
+        areas.append((plain, labelled_pixels(image, poses).mean()))
+    small, large = areas
+    assert large[0] > 0.5 * small[0]
+    assert large[1] > 0.2 * small[1]
 
 
 @pytest.mark.parametrize('options', [{}, {'boxes': True, 'labels': True}, {'color_by': 'side'}])

@@ -43,7 +43,7 @@ def test_counts_rates_and_percentiles():
     assert snapshot.dropped == {REPLACED: 101, TOO_OLD: 1}
     assert snapshot.dropped_total == 102
     assert snapshot.rate == pytest.approx(10.0)
-    assert snapshot.input_rate == pytest.approx(30.0, rel=0.01)
+    assert snapshot.input_rate == pytest.approx(30.0, rel=0.03)
     assert snapshot.milliseconds == {
         'total': pytest.approx((5.0, 5.0)),
         'latency': pytest.approx((50.0, 95.0)),
@@ -53,9 +53,21 @@ def test_counts_rates_and_percentiles():
 
 
 def test_rates_fall_when_nothing_comes():
-    snapshot = busy_statistics().snapshot(20.0)
-    assert snapshot.rate == pytest.approx(5.0)
-    assert snapshot.input_rate == pytest.approx(15.0, rel=0.02)
+    statistics = busy_statistics()
+    snapshot = statistics.snapshot(12.0)
+    assert snapshot.rate == pytest.approx(6.0)
+    assert snapshot.input_rate == pytest.approx(18.0, rel=0.03)
+    assert statistics.snapshot(20.0).rate == pytest.approx(0.1, rel=0.05)
+
+
+def test_rates_are_of_the_last_seconds():
+    statistics = FrameStatistics()
+    for index in range(150):
+        statistics.frame_done(index / 10, people=0, milliseconds={})
+    assert statistics.snapshot(14.9).rate == pytest.approx(10, rel=0.01)
+    for index in range(50):
+        statistics.frame_done(15 + index / 2, people=0, milliseconds={})
+    assert statistics.snapshot(39.5).rate == pytest.approx(2, rel=0.01)
 
 
 def test_frames_without_a_usable_stamp_have_no_latency():

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One table, in step with config/rmpe.yaml, and refusals with a reason."""
 
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -40,6 +41,7 @@ class Settings:
     count: int = parameter(3, 'A count.', 1, 9, dynamic=True)
     group: Group = field(default_factory=Group)
     names: list[str] = parameter([''], 'Names.')
+    model: str = parameter('lite', 'A model.', at_configure=True)
 
 
 def lookup(node: str, name: str) -> Parameter:
@@ -49,7 +51,7 @@ def lookup(node: str, name: str) -> Parameter:
 def test_a_table_is_made_of_a_dataclass_with_groups_and_choices():
     table = table_of(Settings)
     names = [each.name for each in table]
-    assert names == ['level', 'count', 'group.kind', 'group.lambda', 'names']
+    assert names == ['level', 'count', 'group.kind', 'group.lambda', 'names', 'model']
     assert table[2] == Parameter('group.kind', 'a', 'A choice.', choices=('a', 'b'), dynamic=True)
 
 
@@ -221,6 +223,34 @@ class TestOnANode:
         assert told == []
         assert asdict(values) == before
         assert node.get_parameter('level').value == 0.5
+
+    def test_what_configure_reads_may_change_while_the_node_is_unconfigured(self, node):
+        values = self.declare(node)
+        for node.state in ('active', 'inactive'):
+            result = self.set(node, model='standard')
+            assert not result.successful and 'deactivate and cleanup first' in result.reason
+        node.state = 'unconfigured'
+        assert self.set(node, model='standard').successful
+        assert values.model == 'standard'
+
+    def test_changes_are_logged(self, node, capfd):
+        self.declare(node)
+        assert self.set(node, level=0.75, count=3).successful
+        said = capfd.readouterr().err
+        assert 'parameter level: 0.5 → 0.75' in said and 'parameter count' not in said
+
+    @pytest.mark.parametrize('node', [{'levle': 0.25, 'qos_overrides./x': 1}], indirect=True)
+    def test_an_unknown_parameter_is_refused_with_the_nearest(self, node):
+        expected = 'parameters has no parameter levle (did you mean level?)'
+        with pytest.raises(ValueError, match=re.escape(expected)):
+            self.declare(node)
+
+    @pytest.mark.parametrize(
+        'node', [{'levle': 0.25, 'allow_unknown_parameters': True}], indirect=True
+    )
+    def test_an_unknown_parameter_can_be_allowed(self, node, capfd):
+        assert self.declare(node) == Settings()
+        assert 'does not have: levle (did you mean level?)' in capfd.readouterr().err
 
     def test_the_node_can_refuse(self, node):
         def refuse(values):

@@ -95,6 +95,9 @@ def test_photos_become_pictures_a_bag_and_a_table(demo, photos, tmp_path):
     assert set(bag.headers['/poses']) <= set(bag.headers['/image_raw'])
     people = {key[2]: count for key, count in bag.people.items()}
     assert people == {'two.png': 2, 'one.jpg': 1, 'nobody.jpg': 0}
+    assert 'Report: out/report.html' in output
+    report = (tmp_path / 'out' / 'report.html').read_text()
+    assert report.count('"picture":') == 9 and 'rmpe report: demo' in report
     assert marked_processes(demo.mark) == []
 
 

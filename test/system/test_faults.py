@@ -342,14 +342,17 @@ def test_a_parameter_of_an_unknown_type_is_answered(peer, start_node, inputs, na
 def test_bytes_that_are_no_message_are_refused(peer, start_node, inputs):
     node = start(start_node, 'visualizer_node', inputs)
     markers = peer.collect(MarkerArray, f'/{inputs.space}/poses/markers')
+    diagnostics = peer.collect(DiagnosticArray, '/diagnostics')
     rng = np.random.default_rng(8)
     inputs.publish('poses', inputs.people(new_header()))
     inputs.publish('skeleton', skeleton_to_message(BODY19), LATCHED)
+    inputs.publish('camera_info', camera_info(), qos_profile_sensor_data)
     for _ in range(100):
-        for topic in ('poses', 'skeleton'):
+        for topic in ('poses', 'skeleton', 'camera_info'):
             noise = rng.integers(0, 256, rng.integers(4, 400), np.uint8).tobytes()
             inputs.publish(topic, b'\x00\x01\x00\x00' + noise)
         peer.spin_for(0.01)
+    inputs.publish('camera_info', camera_info())
     del markers[:]
 
     def publish():
@@ -358,4 +361,8 @@ def test_bytes_that_are_no_message_are_refused(peer, start_node, inputs):
         return markers
 
     peer.wait_for(publish, 'markers after the noise')
+    values = told(peer, diagnostics, inputs, 'visualizer_node')
+    # No bug of the node: a message that cannot be used, as others.
+    assert values['callbacks_failed'] == '0', node.log_text()
+    assert 'Traceback' not in node.log_text()
     assert node.stop() == 0

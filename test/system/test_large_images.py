@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images that are too large: for shared memory they are told, as bombs they starve nobody."""
 
+import os
 import struct
 from pathlib import Path
 
@@ -119,4 +120,24 @@ def test_bombs_on_one_camera_leave_the_other_its_answers(
     status = Path(f'/proc/{node.pid}/status').read_text()
     (peak,) = (int(line.split()[1]) for line in status.splitlines() if line.startswith('VmHWM'))
     assert peak / 1e3 < MOST_MB
+    assert node.stop() == 0
+
+
+def test_the_memory_of_a_large_image_is_given_back(peer, start_node, two_people):
+    """60 MB of pixels, and as much again while they are decoded."""
+    node = start_node('pose_node', '-r', '__ns:=/huge', compressed=True)
+    camera = peer.node.create_publisher(
+        CompressedImage, '/huge/image_raw/compressed', qos_profile_sensor_data
+    )
+    answers = peer.collect(PersonPoseArray, '/huge/poses')
+
+    def memory_after(picture, count):
+        for _ in range(count):
+            peer.ask(camera, rgb_to_compressed(picture, new_header()), answers)
+        pages = int(Path(f'/proc/{node.pid}/statm').read_text().split()[1])
+        return pages * os.sysconf('SC_PAGE_SIZE') / 1e6
+
+    before = memory_after(two_people, 5)
+    memory_after(cv2.resize(two_people, (5000, 4000)), 2)
+    assert memory_after(two_people, 3) - before < 60
     assert node.stop() == 0

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
 from rmpe_ros.msg import PersonPoseArray, SkeletonInfo
 from rmpe_ros.srv import EstimatePoses
 from sensor_msgs.msg import Image
@@ -117,6 +119,34 @@ def test_a_failed_transition_is_explained_and_can_be_repeated(
     assert node.state() == State.PRIMARY_STATE_FINALIZED
     peer.wait_for(lambda: peer.node.count_publishers('/failing/skeleton') == 0, 'no publisher')
     assert node.process.stop() == 0
+
+
+def test_the_models_can_be_changed_while_unconfigured(peer, start_node, two_people, detector_model):
+    node = Managed(peer, start_node, 'changing', autostart=False, detector='no_such_model')
+
+    def choose(model):
+        value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=model)
+        request = SetParameters.Request(parameters=[Parameter(name='detector', value=value)])
+        service = f'/{node.name}/{node.name}/set_parameters'
+        return peer.call(SetParameters, service, request).results[0]
+
+    assert not node.change(Transition.TRANSITION_CONFIGURE)
+    assert choose(str(detector_model)).successful
+    assert node.change(Transition.TRANSITION_CONFIGURE)
+    refused = choose('detector')
+    assert not refused.successful and 'cleanup first' in refused.reason
+    assert node.change(Transition.TRANSITION_ACTIVATE)
+    assert node.people(two_people) == 2
+    log = node.process.log_text()
+    assert "parameter detector: 'no_such_model' → " in log
+    assert log.count('the models run on') == 1
+    assert node.process.stop() == 0
+
+
+def test_an_unknown_parameter_is_refused_at_start(start_node):
+    node = start_node('pose_node', ready=False, min_scor=0.2)
+    assert node.wait(PATIENCE) == 1
+    assert 'pose_node has no parameter min_scor (did you mean min_score?)' in node.log_text()
 
 
 def test_services_of_an_active_node(peer, start_node, two_people, pipeline):

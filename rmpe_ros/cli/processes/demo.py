@@ -117,6 +117,7 @@ class _Demo:
         print(summary_table(recorder.answers, recorder.latencies_ms))
         for problem in self.problems:
             print(f'problem: {problem}', file=sys.stderr)
+        self._write_report()
         print(f'Pictures: {self.pictures}  bag: {self.bag}')
         return 1 if self.problems else 0
 
@@ -278,6 +279,22 @@ class _Demo:
             + ', '.join(f'{count} {topic}' for topic, count in content.counts.items())
             + f'; {found} people'
         )
+
+    def _write_report(self) -> None:
+        """The page of the bag, which shows in a browser what was found and how long it took."""
+        from rmpe_ros.evaluation.bag_report.run_page import run_page
+        from rmpe_ros.evaluation.bag_report.shown_run import show_run
+        from rmpe_ros.io.bags.reader import Bag
+        from rmpe_ros.io.files import write_file
+
+        page = self.folder.report
+        if page.exists():  # not the demo's: what it made was removed at its beginning
+            print(f'Report: left out, as {page} is there and not of a demo')
+            return
+        with Bag(self.bag) as bag:
+            write_file(page, run_page([show_run(bag, 'demo')]))
+        self.folder.note(page)
+        print(f'Report: {page}  (a page with player and latencies, for any browser)')
 
 
 def photo_files(source: Path) -> list[Path]:

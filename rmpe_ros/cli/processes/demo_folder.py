@@ -17,11 +17,12 @@ class DemoError(Exception):
 
 
 class DemoFolder:
-    """`pictures`, `logs` and `bag` below `out`; the list of files grows as they are made."""
+    """`pictures`, `logs`, `bag`, `report` below `out`; the list of files grows as they are made."""
 
     def __init__(self, out: Path) -> None:
         self.out = out
         self.pictures, self.logs, self.bag = out / 'pictures', out / 'log', out / 'bag'
+        self.report = out / 'report.html'
 
     def log(self, name: str) -> Path:
         """The log file of a process, noted as ours: it is written until the process ends."""
@@ -91,5 +92,7 @@ def _parse(line: str) -> tuple[str, list[int] | None]:
         parts = Path(name).parts
     except (ValueError, TypeError):
         return '', None
-    known = len(parts) == 2 and parts[0] in ('pictures', 'log', 'bag')
+    known = parts == ('report.html',) or (
+        len(parts) == 2 and parts[0] in ('pictures', 'log', 'bag')
+    )
     return (name if known else ''), state

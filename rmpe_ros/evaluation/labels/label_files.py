@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of labels, COCO, MPII or LSP, read into one form and told apart by what is in them."""
+"""Files of labels (COCO, MPII, LSP, Label Studio, CVAT) in one form, told apart by content."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from rmpe_ros.core.json_text import parse_json
 from rmpe_ros.core.odd_paths import path_hint
 from rmpe_ros.evaluation.coco_file import CocoFile, read_coco
 from rmpe_ros.evaluation.labels import LabelledImage, Labels, LabelsError
+from rmpe_ros.evaluation.labels.cvat import coco_of_cvat
+from rmpe_ros.evaluation.labels.label_studio import coco_of_tasks, is_label_studio
 from rmpe_ros.evaluation.labels.lsp import labels_from_joints
 from rmpe_ros.evaluation.labels.mpii import labels_from_people, labels_from_release, read_release
 from rmpe_ros.io.extras import how_to_install
@@ -20,12 +22,13 @@ from rmpe_ros.io.extras import how_to_install
 AREA_OF_BOX = 0.53
 _LAYOUTS = (
     'expected COCO annotations (.json with "images" and "annotations"), MPII (.json or the '
-    'release .mat) or LSP (joints.mat)'
+    'release .mat), LSP (joints.mat), or an export of Label Studio (JSON) or CVAT '
+    '(images 1.1, .xml)'
 )
 
 
 def read_labels(path: Path) -> Labels:
-    """Labels of a COCO, MPII or LSP file, told apart by what is in it.
+    """Labels of a COCO, MPII, LSP, Label Studio or CVAT file, told apart by what is in it.
 
     Raises LabelsError (a ValueError) naming the file, what is wrong with it and what was expected.
     """
@@ -45,6 +48,8 @@ def read_label_file(path: Path) -> CocoFile | Labels:
             return labels_from_release(read_release(content['RELEASE'], path), path)
         names = sorted(name for name in content if not name.startswith('__'))
         raise LabelsError(f'{path} holds {names or "nothing"}; {_LAYOUTS}')
+    if path.suffix.lower() == '.xml' and path.is_file():
+        return read_coco(coco_of_cvat(path), path)
     data = read_json(path)
     if isinstance(data, dict) and {'images', 'annotations'} <= set(data):
         return read_coco(data, path)
@@ -52,6 +57,8 @@ def read_label_file(path: Path) -> CocoFile | Labels:
         return labels_from_release(data['annolist'], path)
     if isinstance(data, list) and data and isinstance(data[0], dict) and 'joints' in data[0]:
         return labels_from_people(data, path)
+    if is_label_studio(data):
+        return read_coco(coco_of_tasks(data, path), path)
     if isinstance(data, list) and data and isinstance(data[0], dict) and 'image_id' in data[0]:
         raise LabelsError(f'{path} holds results, not labels: give it with --results; {_LAYOUTS}')
     raise LabelsError(f'{path} is not a labels file; {_LAYOUTS}')

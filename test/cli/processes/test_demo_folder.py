@@ -22,6 +22,7 @@ def run_a_demo(out: Path) -> None:
     make(folder.log('pose_node'), 'ready')
     folder.note(make(folder.bag / 'bag_0.mcap'))
     folder.note(make(folder.bag / 'metadata.yaml'))
+    folder.note(make(folder.report))
 
 
 def files_in(folder: Path) -> set[str]:

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Detection in every Nth image: when it is due, and where people are looked for meanwhile."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rmpe_ros.core.boxes import box_iou
+from rmpe_ros.core.one_euro import OneEuroParameters
+from rmpe_ros.core.poses import Poses
+from rmpe_ros.core.seldom_detection import SeldomDetection
+from rmpe_ros.core.skeletons import BODY19, COCO17
+from rmpe_ros.core.tracking import PoseTracker, TrackingParameters
+
+from .walkers import Frame, Walker, walk
+
+SIZE = (480, 640)
+WALKERS = [Walker((150, 100), (90, 0)), Walker((400, 120), (-60, 10), phase=2.0, height=230)]
+
+
+def run(detection: SeldomDetection, frames: list[Frame]) -> list[np.ndarray | None]:
+    """What was forecast for each frame; the people of the frames are found in any case."""
+    forecasts = []
+    for frame in frames:
+        forecast = detection.forecast(frame.stamp, SIZE)
+        forecasts.append(None if forecast is None else forecast[0])
+        detection.update(frame.poses, frame.poses.scores, frame.stamp, detected=forecast is None)
+    return forecasts
+
+
+def detected(forecasts: list[np.ndarray | None]) -> list[int]:
+    return [number for number, forecast in enumerate(forecasts) if forecast is None]
+
+
+@pytest.mark.parametrize(
+    ('every', 'images'), [(1, list(range(11))), (2, [0, 2, 4, 6, 8, 10]), (5, [0, 5, 10])]
+)
+def test_detection_is_due_in_every_nth_image(every: int, images: list[int]) -> None:
+    frames = list(walk(WALKERS, seconds=1, rate=10))
+    assert detected(run(SeldomDetection(every), frames)) == images
+
+
+def test_the_number_may_change_at_any_time() -> None:
+    detection = SeldomDetection(1)
+    frames = list(walk(WALKERS, seconds=1.4, rate=10))
+    assert detected(run(detection, frames[:4])) == [0, 1, 2, 3]
+    detection.every = 5
+    assert detected(run(detection, frames[4:12])) == [
+        4,
+    ]
+    detection.every = 2
+    assert detected(run(detection, frames[12:])) == [0, 2]
+
+
+def test_with_nobody_there_every_image_is_detected_in() -> None:
+    frames = [replace(frame, poses=frame.poses[[]]) for frame in walk(WALKERS, seconds=1)]
+    forecasts = run(SeldomDetection(5), frames)
+    assert forecasts == [None] * len(frames)
+
+
+def test_it_detects_when_the_last_one_has_gone() -> None:
+    frames = list(walk(WALKERS, seconds=1, rate=10))
+    frames[2] = replace(frames[2], poses=frames[2].poses[[]])
+    assert detected(run(SeldomDetection(5), frames))[:3] == [0, 3, 8]
+
+
+@pytest.mark.parametrize('rate', [10, 30])
+@pytest.mark.parametrize('smoothing', [None, OneEuroParameters()])
+def test_boxes_are_where_people_go(rate: int, smoothing: OneEuroParameters | None) -> None:
+    """Of people whose motion is known, the forecast is the box of their joints."""
+    tracker = PoseTracker(TrackingParameters(smoothing=smoothing))
+    frames = list(walk(WALKERS, seconds=2, rate=rate, noise=1))
+    forecasts = run(SeldomDetection(5, tracker), frames)
+    for frame, forecast in list(zip(frames, forecasts, strict=True))[rate // 2 :]:
+        if forecast is None:
+            continue
+        truth = np.concatenate([frame.truth.min(axis=1), frame.truth.max(axis=1)], axis=1)
+        # 5 % of the height on each side of the joints.
+        margin = np.ptp(frame.truth, axis=1).max(axis=1, keepdims=True) * 0.05
+        wanted = truth + margin * np.array([-1, -1, 1, 1])
+        assert box_iou(wanted, forecast).max(axis=1).min() > 0.75
+
+
+def test_a_head_without_a_top_gets_more_room_above() -> None:
+    (frame,) = walk(WALKERS[:1], seconds=0)
+    points, scores = frame.poses.keypoints[:, :17], frame.poses.keypoint_scores[:, :17]
+    poses = Poses(COCO17, points, scores, frame.poses.boxes, frame.poses.scores)
+    detection = SeldomDetection(5)
+    detection.forecast(0, SIZE)
+    detection.update(poses, poses.scores, 0, detected=True)
+    forecast = detection.forecast(0.1, SIZE)
+    assert forecast is not None
+    height = np.ptp(points[0, :, 1])
+    top = points[0, :, 1].min() + 0.5
+    np.testing.assert_allclose(top - forecast[0][0, 1], 0.12 * height, rtol=1e-3)
+    np.testing.assert_allclose(forecast[0][0, 3] - top - height, 0.05 * height, rtol=1e-3)
+
+
+def test_of_whose_joints_are_unsure_the_box_stays() -> None:
+    (frame,) = walk(WALKERS[:1], seconds=0)
+    scores = np.where(np.arange(19) < 3, 0.9, 0.1)[None]
+    poses = replace(frame.poses, keypoint_scores=scores)
+    detection = SeldomDetection(5)
+    detection.forecast(0, SIZE)
+    detection.update(poses, poses.scores, 0, detected=True)
+    forecast = detection.forecast(0.1, SIZE)
+    assert forecast is not None
+    np.testing.assert_allclose(forecast[0], poses.boxes, rtol=1e-6)
+
+
+def test_the_detectors_scores_stay_with_their_people() -> None:
+    detection = SeldomDetection(5)
+    frames = list(walk(WALKERS, seconds=1, rate=10))
+    for frame in frames[:5]:
+        forecast = detection.forecast(frame.stamp, SIZE)
+        # Who is on the left has a box of score 0.9.
+        left = frame.poses.boxes[:, 0] == frame.poses.boxes[:, 0].min()
+        scores = np.where(left, 0.9, 0.6).astype(np.float32)
+        if forecast is not None:
+            first = forecast[0][:, 0].argmin()
+            np.testing.assert_allclose(forecast[1][[first, 1 - first]], [0.9, 0.6])
+        detection.update(frame.poses, scores, frame.stamp, detected=forecast is None)
+
+
+def test_boxes_are_within_the_image_and_nobody_is_looked_for_outside() -> None:
+    """One person walks out on the right, and when that one has gone a detection is due."""
+    frames = list(walk([Walker((560, 100), (400, 0))], seconds=0.6, rate=20))
+    forecasts = run(SeldomDetection(1000), frames)
+    boxes = np.concatenate([forecast for forecast in forecasts if forecast is not None])
+    assert (boxes >= 0).all() and (boxes[:, [0, 2]] <= 640).all()
+    assert forecasts[0] is None and forecasts[-1] is None and forecasts[1] is not None
+
+
+@pytest.mark.parametrize('stamp', [-1.0, 0.0, 5.0])
+def test_a_gap_or_a_jump_back_in_time_asks_for_a_detection(stamp: float) -> None:
+    detection = SeldomDetection(5)
+    run(detection, list(walk(WALKERS, seconds=0.2, rate=10)))
+    assert detection.forecast(stamp, SIZE) is None
+
+
+def test_an_image_of_another_size_shows_other_people() -> None:
+    detection = SeldomDetection(5)
+    run(detection, list(walk(WALKERS, seconds=0.2, rate=10)))
+    assert detection.forecast(0.3, (240, 320)) is None
+    assert detection.tracker.velocities(np.arange(2)).tolist() == [[0, 0], [0, 0]]
+
+
+def test_cameras_without_a_clock_are_followed_too() -> None:
+    """All stamps are 0: nobody is moved on, and detections are as seldom."""
+    frames = [replace(frame, stamp=0.0) for frame in walk(WALKERS, seconds=1, rate=10)]
+    assert detected(run(SeldomDetection(5), frames)) == [0, 5, 10]
+
+
+def test_the_answer_has_numbers_and_is_as_smooth_as_the_tracker() -> None:
+    smooth = PoseTracker(TrackingParameters(smoothing=OneEuroParameters()))
+    alone = PoseTracker(TrackingParameters(smoothing=OneEuroParameters()))
+    detection = SeldomDetection(5, smooth)
+    for frame in walk(WALKERS, seconds=1, noise=2):
+        forecast = detection.forecast(frame.stamp, SIZE)
+        answer = detection.update(
+            frame.poses, frame.poses.scores, frame.stamp, detected=forecast is None
+        )
+        expected = alone.update(frame.poses, frame.stamp)
+        np.testing.assert_array_equal(answer.keypoints, expected.keypoints)
+        np.testing.assert_array_equal(answer.track_ids, expected.track_ids)
+    assert BODY19 == answer.skeleton
