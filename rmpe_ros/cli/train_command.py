@@ -241,12 +241,13 @@ def _device(name: str) -> torch.device:
 
     if name == 'auto':
         name = 'cuda' if torch.cuda.is_available() else 'cpu'
+    unknown = f'no training on {name!r}: --device is auto, cpu or cuda'
     try:
         device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ('cpu', 'cuda'):
-        raise ValueError(f'no training on {name!r}: --device is auto, cpu or cuda')
+    except RuntimeError as error:
+        raise ValueError(unknown) from error
+    if device.type not in ('cpu', 'cuda'):
+        raise ValueError(unknown)
     if device.type == 'cuda' and not torch.cuda.is_available():
         raise ValueError(
             'PyTorch finds no GPU: is its build one for CUDA, is the driver there (nvidia-smi)? '

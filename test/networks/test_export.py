@@ -34,26 +34,10 @@ METADATA = {
 }
 
 
-class SmallSppe(torch.nn.Module):
-    """An SPPE of a few convolutions, quick to export; real ones are exported beside their tests."""
-
-    def __init__(self, channels: int = 96):
-        super().__init__()
-        layers, inputs = [], 3
-        for stride in (2, 2, 1, 1):
-            layers += [torch.nn.Conv2d(inputs, channels, 3, stride, 1), torch.nn.ReLU()]
-            inputs = channels
-        self.features = torch.nn.Sequential(*layers)
-        self.logits = torch.nn.Conv2d(channels, 19, 1)
-
-    def forward(self, x):
-        return [self.logits(self.features(x))]
-
-
 @pytest.fixture(scope='module')
-def pose_network():
+def pose_network(small_sppe):
     torch.manual_seed(0)
-    network = SstnSppe(SmallSppe(), (64, 32)).eval()
+    network = SstnSppe(small_sppe(), (64, 32)).eval()
     torch.nn.init.normal_(network.localisation.theta.weight, std=0.5)  # far from the identity
     return network
 
@@ -77,9 +61,9 @@ def test_pose_graph_keeps_the_contract_and_parity(pose_network, tmp_path):
     assert np.allclose(one['keypoints'], outputs['keypoints'][:1], atol=1e-3)
 
 
-def test_pose_graph_without_sstn_has_a_dynamic_batch_too(tmp_path):
+def test_pose_graph_without_sstn_has_a_dynamic_batch_too(small_sppe, tmp_path):
     torch.manual_seed(0)
-    network = SstnSppe(SmallSppe(), (64, 32), sstn=False).eval()
+    network = SstnSppe(small_sppe(), (64, 32), sstn=False).eval()
     path = tmp_path / 'plain.onnx'
     parity = export_pose(network, path, calibration=(1.0, 0.0), metadata=METADATA)
     assert parity.largest < 1e-3
@@ -131,10 +115,12 @@ def pose_model(pose_network):
     )
 
 
-def test_a_model_that_answers_otherwise_is_not_written(pose_network, pose_model, tmp_path):
+def test_a_model_that_answers_otherwise_is_not_written(
+    small_sppe, pose_network, pose_model, tmp_path
+):
     path = tmp_path / 'pose.onnx'
     path.write_bytes(b'old')
-    another = SstnSppe(SmallSppe(), (64, 32)).eval()
+    another = SstnSppe(small_sppe(), (64, 32)).eval()
     with pytest.raises(ParityError, match=r'pose.onnx was not written: in fp32, .* than 0.001 px'):
         write_checked(PoseGraph(another), pose_model, path)
     assert path.read_bytes() == b'old' and list(tmp_path.iterdir()) == [path]
@@ -151,9 +137,9 @@ def peaked(network):
     return network
 
 
-def test_half_precision_keeps_theta_and_half_a_pixel(tmp_path):
+def test_half_precision_keeps_theta_and_half_a_pixel(small_sppe, tmp_path):
     torch.manual_seed(3)
-    network = peaked(SstnSppe(SmallSppe(), (64, 32)).eval())
+    network = peaked(SstnSppe(small_sppe(), (64, 32)).eval())
     torch.nn.init.normal_(network.localisation.theta.weight, std=0.5)
     path = tmp_path / 'half.onnx'
     parity = export_pose(network, path, calibration=(1.0, 0.0), metadata=METADATA, precision='fp16')
