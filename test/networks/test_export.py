@@ -13,7 +13,6 @@ from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.detector import PersonDetector as DetectorStage
 from rmpe_ros.engines import open_engine
 from rmpe_ros.estimator import PoseEstimator
-from rmpe_ros.networks.backbones.lite_hrnet import LiteHrnetSppe
 from rmpe_ros.networks.export import (
     ParityError,
     PoseGraph,
@@ -36,9 +35,9 @@ METADATA = {
 
 
 @pytest.fixture(scope='module')
-def pose_network():
+def pose_network(small_sppe):
     torch.manual_seed(0)
-    network = SstnSppe(LiteHrnetSppe(19, width=8), (64, 32)).eval()
+    network = SstnSppe(small_sppe(), (64, 32)).eval()
     torch.nn.init.normal_(network.localisation.theta.weight, std=0.5)  # far from the identity
     return network
 
@@ -62,9 +61,9 @@ def test_pose_graph_keeps_the_contract_and_parity(pose_network, tmp_path):
     assert np.allclose(one['keypoints'], outputs['keypoints'][:1], atol=1e-3)
 
 
-def test_pose_graph_without_sstn_has_a_dynamic_batch_too(tmp_path):
+def test_pose_graph_without_sstn_has_a_dynamic_batch_too(small_sppe, tmp_path):
     torch.manual_seed(0)
-    network = SstnSppe(LiteHrnetSppe(19, width=8), (64, 32), sstn=False).eval()
+    network = SstnSppe(small_sppe(), (64, 32), sstn=False).eval()
     path = tmp_path / 'plain.onnx'
     parity = export_pose(network, path, calibration=(1.0, 0.0), metadata=METADATA)
     assert parity.largest < 1e-3
@@ -116,10 +115,12 @@ def pose_model(pose_network):
     )
 
 
-def test_a_model_that_answers_otherwise_is_not_written(pose_network, pose_model, tmp_path):
+def test_a_model_that_answers_otherwise_is_not_written(
+    small_sppe, pose_network, pose_model, tmp_path
+):
     path = tmp_path / 'pose.onnx'
     path.write_bytes(b'old')
-    another = SstnSppe(LiteHrnetSppe(19, width=8), (64, 32)).eval()
+    another = SstnSppe(small_sppe(), (64, 32)).eval()
     with pytest.raises(ParityError, match=r'pose.onnx was not written: in fp32, .* than 0.001 px'):
         write_checked(PoseGraph(another), pose_model, path)
     assert path.read_bytes() == b'old' and list(tmp_path.iterdir()) == [path]
@@ -132,13 +133,13 @@ def test_a_model_that_answers_otherwise_is_not_written(pose_network, pose_model,
 def peaked(network):
     """The network with heatmaps that have clear peaks, as training gives them."""
     with torch.no_grad():
-        network.sppe.heatmaps.weight *= 30
+        network.sppe.logits.weight *= 30
     return network
 
 
-def test_half_precision_keeps_theta_and_half_a_pixel(tmp_path):
+def test_half_precision_keeps_theta_and_half_a_pixel(small_sppe, tmp_path):
     torch.manual_seed(3)
-    network = peaked(SstnSppe(LiteHrnetSppe(19, width=8), (64, 32)).eval())
+    network = peaked(SstnSppe(small_sppe(), (64, 32)).eval())
     torch.nn.init.normal_(network.localisation.theta.weight, std=0.5)
     path = tmp_path / 'half.onnx'
     parity = export_pose(network, path, calibration=(1.0, 0.0), metadata=METADATA, precision='fp16')
