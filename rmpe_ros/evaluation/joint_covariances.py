@@ -104,7 +104,8 @@ def find_joint_errors(
         raise ValueError('no labelled joint to compare covariances with')
     columns: list[NDArray[Any]] = [np.concatenate(column) for column in zip(*rows, strict=True)]
     names = tuple(ours[each] for each in model.tolist())
-    return JointErrors(columns[0], columns[1], columns[2], columns[3], columns[4], columns[5], names)
+    off, spread, sure, reaches, whose, which = columns
+    return JointErrors(off, spread, sure, reaches, whose, which, names)
 
 
 def fit_scale(found: JointErrors) -> tuple[float, float, float]:
