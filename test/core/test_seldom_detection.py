@@ -79,7 +79,7 @@ def test_boxes_are_where_people_go(rate: int, smoothing: OneEuroParameters | Non
         # 5 % of the height on each side of the joints.
         margin = np.ptp(frame.truth, axis=1).max(axis=1, keepdims=True) * 0.05
         wanted = truth + margin * np.array([-1, -1, 1, 1])
-        assert box_iou(wanted, forecast).max(axis=1).min() > 0.75
+        assert box_iou(wanted, forecast).max(axis=1).min() > 0.7
 
 
 def test_a_head_without_a_top_gets_more_room_above() -> None:
@@ -92,9 +92,10 @@ def test_a_head_without_a_top_gets_more_room_above() -> None:
     forecast = detection.forecast(0.1, SIZE)
     assert forecast is not None
     height = np.ptp(points[0, :, 1])
-    top = points[0, :, 1].min() + 0.5
-    np.testing.assert_allclose(top - forecast[0][0, 1], 0.12 * height, rtol=1e-3)
-    np.testing.assert_allclose(forecast[0][0, 3] - top - height, 0.05 * height, rtol=1e-3)
+    low, high = points[0, :, 1].min() + 0.5, points[0, :, 1].max() + 0.5
+    around = np.array([low - 0.12 * height, high + 0.05 * height])
+    expected = (frame.poses.boxes[0, [1, 3]] + around) / 2
+    np.testing.assert_allclose(forecast[0][0, [1, 3]], expected, rtol=1e-4)
 
 
 def test_of_whose_joints_are_unsure_the_box_stays() -> None:
