@@ -25,12 +25,11 @@ from launch.events import Shutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch_ros.substitutions import FindPackageShare
 
-BOOLEAN = ['true', 'false', 'True', 'False']
+from rmpe_ros.nodes.launching import BOOLEAN, beside, declare, is_true
 
 
 def generate_launch_description() -> LaunchDescription:
     """Declare the arguments; start_processes() decides what runs, once their values are known."""
-    share = FindPackageShare('rmpe_ros')
     return LaunchDescription([
         DeclareLaunchArgument(
             'bag', default_value='',
@@ -50,27 +49,12 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument(
             'delay', default_value='5.0',
             description='Seconds before the first image, in which the nodes load their models.'),
-        DeclareLaunchArgument(
-            'params_file', default_value=[share, '/config/rmpe.yaml'],
-            description='YAML file with the parameters of the nodes.'),
-        DeclareLaunchArgument(
-            'visualizer', default_value='false', choices=BOOLEAN,
-            description='Start visualizer_node: the picture with skeletons on poses/image, '
-                        'markers on poses/markers.'),
-        DeclareLaunchArgument(
-            'rviz', default_value='false', choices=BOOLEAN,
-            description='Start RViz with config/rmpe.rviz, and the visualizer_node that it needs.'),
-        DeclareLaunchArgument(
-            'record', default_value='false', choices=BOOLEAN,
-            description='Record images and new poses into a bag of their own, below record_dir.'),
-        DeclareLaunchArgument(
-            'record_dir', default_value='bags',
-            description='Folder in which each recording makes its own.'),
-        OpaqueFunction(function=start_processes, args=[share]),
+        *declare('params_file', 'visualizer', 'rviz', 'record', 'record_dir'),
+        OpaqueFunction(function=start_processes),
     ])  # fmt: skip
 
 
-def start_processes(context: LaunchContext, share: FindPackageShare) -> list[Action]:
+def start_processes(context: LaunchContext) -> list[Action]:
     """Return the actions that the values of the arguments ask for."""
     arguments = context.launch_configurations
     bag = os.path.expanduser(arguments['bag'])
@@ -78,10 +62,9 @@ def start_processes(context: LaunchContext, share: FindPackageShare) -> list[Act
         raise FileNotFoundError(f'there is no bag {bag!r}; give one with bag:=path')
     image_topic = '/' + arguments['image_topic'].removesuffix('/compressed').strip('/')
     passed = ('compressed', 'params_file', 'visualizer', 'rviz', 'record', 'record_dir')
+    share = FindPackageShare('rmpe_ros').perform(context)
     nodes = IncludeLaunchDescription(
-        PythonLaunchDescriptionSource(
-            os.path.join(share.perform(context), 'launch', 'rmpe.launch.py')
-        ),
+        PythonLaunchDescriptionSource(os.path.join(share, 'launch', 'rmpe.launch.py')),
         launch_arguments=[
             ('image_topic', image_topic),
             ('use_sim_time', 'true'),
@@ -89,12 +72,11 @@ def start_processes(context: LaunchContext, share: FindPackageShare) -> list[Act
         ],
     )
     image = f'{image_topic}/compressed' if is_true(arguments['compressed']) else image_topic
-    camera_info = '/'.join([*image_topic.split('/')[:-1], 'camera_info'])
     command = ['ros2', 'bag', 'play', bag, '--clock', '100']
     command += ['--rate', arguments['rate'], '--delay', arguments['delay']]
     if is_true(arguments['loop']):
         command.append('--loop')
-    command += ['--topics', image, camera_info]
+    command += ['--topics', image, beside(image_topic, 'camera_info')]
     play = ExecuteProcess(
         cmd=command,
         name='rosbag2_play',
@@ -102,8 +84,3 @@ def start_processes(context: LaunchContext, share: FindPackageShare) -> list[Act
         on_exit=[EmitEvent(event=Shutdown(reason='the bag has ended'))],
     )
     return [nodes, play]
-
-
-def is_true(value: str) -> bool:
-    """Whether the text of a boolean argument says yes."""
-    return value.lower() == 'true'

@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 
 from rmpe_ros.core.boxes import box_nms, boxes_with_area, clip_boxes
 from rmpe_ros.engines import Engine
-from rmpe_ros.models import ModelError, ModelInfo, check_sides
+from rmpe_ros.models import LARGEST_SIDE, ModelError, ModelInfo, check_sides
 
 # Boxes that take part in box NMS; more than any image has people, and it bounds the time.
 _MOST_CANDIDATES = 300
 _PADDING = 114
 # Of a free input size, each side: a flatter picture would have fewer cells than the model's Q.
 FEWEST_STEPS = 2
+# Pixels of the longer side; nobody is recognised in less.
+SMALLEST_SIZE = 64
 
 
 class PersonDetector:
@@ -30,6 +32,8 @@ class PersonDetector:
         free and chosen for each image by the model's metadata (`ModelInfo.long_side`).
     score_threshold, nms_iou: the model's own suggestions by default.
     max_people: keep only so many boxes, the best ones.
+    size: longer side of the network's input in pixels, the model's own by default; more pixels
+        find smaller people and take longer.
     Raises ModelError when the model is not such a detector.
     """
 
@@ -40,6 +44,7 @@ class PersonDetector:
         score_threshold: float | None = None,
         nms_iou: float | None = None,
         max_people: int | None = None,
+        size: int | None = None,
     ) -> None:
         self.engine = engine
         self.info = ModelInfo.from_metadata(engine.metadata, task='detector', model=engine.name)
@@ -63,16 +68,46 @@ class PersonDetector:
         if self._fixed_size is not None:
             sides = dict(zip(('height', 'width'), self._fixed_size, strict=True))
             check_sides(engine.name, 'image', sides)
+        self.size = size
+
+    @property
+    def size(self) -> int | None:
+        """Longer side of the network's input in pixels; None where the model decides.
+
+        Raises ValueError, when it is set, for a size that cannot be.
+        """
+        return self._size
+
+    @size.setter
+    def size(self, size: int | None) -> None:
+        if size is not None and self._fixed_size is not None:
+            height, width = self._fixed_size
+            raise ValueError(
+                f"the detector's size cannot be {size}: the input of {self.engine.name} is fixed "
+                f'at {width}x{height}; use a detector with a free input, as the shipped one'
+            )
+        if size is not None and not SMALLEST_SIZE <= size <= LARGEST_SIDE:
+            raise ValueError(
+                f"the detector's size is from {SMALLEST_SIZE} to {LARGEST_SIDE} pixels, got {size}"
+            )
+        self._size = size
 
     def input_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """Height and width of the network's input for an image of (height, width)."""
         if self._fixed_size is not None:
             return self._fixed_size
-        ratio = self.info.long_side / max(image_size)
+        ratio = (self.size or self.info.long_side) / max(image_size)
         step = self.info.size_step
         height, width = (
             step * max(FEWEST_STEPS, math.ceil(round(side * ratio) / step)) for side in image_size
         )
+        # As many cells as in the flattest picture of the model's own size, again for its Q.
+        area = self.info.long_side * FEWEST_STEPS * step
+        if height * width < area:
+            if height < width:
+                height = step * math.ceil(area / width / step)
+            else:
+                width = step * math.ceil(area / height / step)
         return height, width
 
     def __call__(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

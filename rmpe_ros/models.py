@@ -12,9 +12,7 @@ from rmpe_ros.core.person_score import PersonScore
 from rmpe_ros.core.share_folders import share_folders
 from rmpe_ros.core.skeletons import Skeleton
 
-SHIPPED_MODELS = ('detector', 'lite', 'lite_int8', 'standard')
-# With 8-bit convolutions in a form that ONNX Runtime runs and TensorRT does not.
-CPU_ONLY_MODELS = ('lite_int8',)
+SHIPPED_MODELS = ('detector', 'lite', 'standard')
 DEFAULT_DETECTOR = 'detector'
 DEFAULT_POSE = 'lite'
 

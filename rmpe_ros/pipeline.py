@@ -30,6 +30,7 @@ class PosePipeline:
 
     detector, pose: name of a shipped model, path of an .onnx file, or a ready `PersonDetector` /
         `PoseEstimator`; the shipped defaults when left out.
+    detector_size: longer side of the detector's input in pixels, see `PersonDetector.size`.
     pose_nms: None keeps all poses, one per detected box.
     min_score: people below it are left out; None means where the pose model puts the threshold,
         or 0.1 where it does not say. A person's score is in [0, 1]: by the pose model's own
@@ -54,6 +55,7 @@ class PosePipeline:
         detector: str | Path | PersonDetector | None = None,
         pose: str | Path | PoseEstimator | None = None,
         *,
+        detector_size: int | None = None,
         pose_nms: PoseNmsParameters | None = DEFAULT_POSE_NMS,
         min_score: float | None = None,
         max_people: int | None = None,
@@ -87,6 +89,8 @@ class PosePipeline:
         try:
             if not isinstance(detector, PersonDetector):
                 detector = PersonDetector(engine(detector or DEFAULT_DETECTOR))
+            if detector_size is not None:
+                detector.size = detector_size
             if not isinstance(pose, PoseEstimator):
                 pose = PoseEstimator(engine(pose or DEFAULT_POSE))
         except BaseException:

@@ -4,8 +4,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from rmpe_ros.core.limits import DETECT_EVERY
 from rmpe_ros.core.poses import Poses
-from rmpe_ros.core.seldom_detection import DEFAULT_DETECT_EVERY, SeldomDetection
+from rmpe_ros.core.seldom_detection import SeldomDetection
 from rmpe_ros.core.tracking import PoseTracker, TrackingParameters
 from rmpe_ros.pipeline import PosePipeline
 
@@ -23,7 +24,7 @@ class PoseStream:
         self,
         pipeline: PosePipeline,
         *,
-        detect_every: int = DEFAULT_DETECT_EVERY,
+        detect_every: int = DETECT_EVERY,
         tracking: TrackingParameters | None = None,
     ) -> None:
         if detect_every < 1:

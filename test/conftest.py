@@ -191,7 +191,6 @@ def models_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp('models')
     make_detector(folder / 'detector.onnx')
     make_pose(folder / 'lite.onnx')
-    make_pose(folder / 'lite_int8.onnx')
     make_pose(folder / 'standard.onnx')
     return folder
 
@@ -246,3 +245,24 @@ def two_people() -> np.ndarray:
     for (x1, y1, x2, y2), brightness in PEOPLE.items():
         image[y1:y2, x1:x2] = brightness
     return image
+
+
+@pytest.fixture(scope='session')
+def small_sppe():
+    """The class of an SPPE of a few convolutions, quick to train and to export."""
+    torch = pytest.importorskip('torch')
+
+    class SmallSppe(torch.nn.Module):
+        def __init__(self, channels: int = 96) -> None:
+            super().__init__()
+            layers, inputs = [], 3
+            for stride in (2, 2, 1, 1):
+                layers += [torch.nn.Conv2d(inputs, channels, 3, stride, 1), torch.nn.ReLU()]
+                inputs = channels
+            self.features = torch.nn.Sequential(*layers)
+            self.logits = torch.nn.Conv2d(channels, BODY19.num_keypoints, 1)
+
+        def forward(self, x):
+            return [self.logits(self.features(x))]
+
+    return SmallSppe

@@ -8,9 +8,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from rmpe_ros import PosePipeline
+from rmpe_ros.core.boxes import box_iou
 from rmpe_ros.detector import PersonDetector, letterbox
 from rmpe_ros.engines import open_engine
-from rmpe_ros.models import ModelError
+from rmpe_ros.engines.example_pictures import PERSON, read_photo
+from rmpe_ros.models import ModelError, find_model
+
+SHIPPED = PersonDetector(open_engine(find_model('detector')))
 
 
 @pytest.fixture
@@ -165,3 +170,43 @@ def test_free_input_size_must_be_explained(free_size_model: Path) -> None:
 def test_a_pose_model_is_no_detector(pose_model: Path) -> None:
     with pytest.raises(ModelError, match=r'lite.onnx is a pose model.*swapped'):
         PersonDetector(open_engine(pose_model))
+
+
+@pytest.mark.parametrize('size', [64, 160, 320, 640])
+@pytest.mark.parametrize('image_size', [(480, 640), (640, 480), (90, 1000), (1000, 90)])
+def test_the_size_may_change_from_image_to_image(size: int, image_size: tuple[int, int]) -> None:
+    """The shipped detector takes every size, for pictures of every shape."""
+    detector = SHIPPED
+    detector.size = size
+    height, width = detector.input_size(image_size)
+    assert max(height, width) >= size
+    assert height % 32 == width % 32 == 0
+    boxes, scores = detector(np.zeros((*image_size, 3), np.uint8))
+    assert boxes.shape == (len(scores), 4)
+
+
+def test_a_person_is_found_at_every_sensible_size() -> None:
+    image = np.full((480, 640, 3), 127, np.uint8)
+    image[40:360, 60:380] = read_photo()
+    sides = []
+    for size in (None, 256, 640):
+        SHIPPED.size = size
+        sides.append(SHIPPED.input_size((480, 640)))
+        boxes, _ = SHIPPED(image)
+        person = np.array([PERSON]) + np.array([60, 40, 60, 40])
+        assert box_iou(boxes[:1], person).item() > 0.7
+    assert sides == [(352, 448), (192, 256), (480, 640)]
+
+
+@pytest.mark.parametrize('size', [0, 63, 5000])
+def test_sizes_that_cannot_be(size: int) -> None:
+    with pytest.raises(ValueError, match=f'is from 64 to 4096 pixels, got {size}'):
+        SHIPPED.size = size
+
+
+def test_a_fixed_input_has_no_other_size(detector_model: Path, pose_model: Path) -> None:
+    with pytest.raises(ValueError, match='is fixed at 128x96; use a detector with a free input'):
+        PersonDetector(open_engine(detector_model), size=320)
+    with pytest.raises(ValueError, match='is fixed at 128x96'):
+        PosePipeline(detector_model, pose_model, detector_size=320)
+    PersonDetector(open_engine(detector_model), size=None)

@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 
 from rmpe_ros import PosePipeline, PoseStream, find_model
-from rmpe_ros.cli.predict_command import DETECT_EVERY
 from rmpe_ros.core.oks import keypoint_similarity
-from rmpe_ros.core.seldom_detection import DEFAULT_DETECT_EVERY
 from rmpe_ros.core.tracking import TrackingParameters
 from rmpe_ros.detector import PersonDetector
 from rmpe_ros.engines import open_engine
@@ -112,7 +110,3 @@ def test_the_same_images_give_the_same_bits(
 def test_what_is_no_number_of_images(pipeline: PosePipeline) -> None:
     with pytest.raises(ValueError, match='detect_every must be 1 or more, got 0'):
         PoseStream(pipeline, detect_every=0)
-
-
-def test_the_command_line_has_the_same_default() -> None:
-    assert DETECT_EVERY == DEFAULT_DETECT_EVERY

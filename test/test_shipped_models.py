@@ -47,7 +47,7 @@ def test_models_tell_where_they_come_from(name):
     assert engine.metadata['rmpe.name'] == name
     for key in ('rmpe.version', 'rmpe.training_data', 'rmpe.license'):
         assert engine.metadata[key] not in ('', 'not stated')
-    card = (MODELS / f'{name.removesuffix("_int8")}.md').read_text()
+    card = (MODELS / f'{name}.md').read_text()
     assert engine.metadata['rmpe.version'] in card
     if name != 'detector':
         assert json.loads(engine.metadata['rmpe.skeleton'])['name'] == 'body19'

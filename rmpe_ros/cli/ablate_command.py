@@ -43,7 +43,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         '--model', default='lite', help='pose network to train (default: %(default)s)'
     )
-    parser.add_argument('--pretrained', type=Path, help='MoveNet ONNX file to start from')
+    parser.add_argument('--pretrained', type=Path, help='PP-TinyPose ONNX file to start from')
     parser.add_argument(
         '--init', type=Path, help='checkpoint.pt of a trained sppe: skips the first stage'
     )

@@ -4,19 +4,29 @@
 import argparse
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from rmpe_ros.cli.benchmark_inputs import (
+    made_boxes,
+    made_picture,
+    make_input,
+    parse_size,
+    rival_size,
+)
 from rmpe_ros.cli.errors import fail
+from rmpe_ros.cli.machine_load import LoadMeter
 from rmpe_ros.cli.predict_command import add_pipeline_options, open_pipeline
+from rmpe_ros.core.limits import DETECT_EVERY
 from rmpe_ros.io.file_guard import reads, writes
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from rmpe_ros.engines import Engine, TensorInfo
+    from rmpe_ros.engines import Engine
     from rmpe_ros.pipeline import PosePipeline
 
 Times = dict[str, list[float]]
@@ -56,7 +66,10 @@ def add_parser(subparsers: Any) -> None:
         '--against', type=Path, metavar='FILE.onnx', help='another network, its bare graph'
     )
     parser.add_argument(
-        '--against-size', type=int, default=640, metavar='PX', help='its input, where not fixed'
+        '--against-size',
+        metavar='WxH',
+        help="its input, where not fixed (default: the picture's size in steps of 32, as YOLO's "
+        'run time does it)',
     )
     parser.add_argument('--nms', action='store_true', help='time only the pose NMS')
     parser.add_argument(
@@ -64,11 +77,18 @@ def add_parser(subparsers: Any) -> None:
         action='store_true',
         help='time only what pose_node adds to the pipeline, with each transport of Fast DDS',
     )
+    parser.add_argument(
+        '--plot',
+        type=Path,
+        metavar='FILE',
+        help='instead, draw time and memory against people (1-50), size of the image (VGA to 8K) '
+        'and cameras (1-4), with the floor of this machine (.png, .svg, .pdf)',
+    )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the numbers')
     parser.add_argument('--html', type=Path, metavar='FILE', help='write a page with bars')
     add_pipeline_options(parser, everybody=True)
     reads(parser, '--image', '--against')
-    writes(parser, '--json', '--html')
+    writes(parser, '--json', '--html', '--plot')
     parser.set_defaults(run=run)
 
 
@@ -83,9 +103,16 @@ def run(args: argparse.Namespace) -> int:
     try:
         if args.ros:
             return _measure_ros(args)
+        meter = LoadMeter()
+        if args.plot:
+            return _plot(args, meter)
         report = _nms_report(args.repeat) if args.nms else _pipeline_report(args)
     except ValueError as error:
         return fail(error, 2, 'benchmark')
+    load = meter.read()
+    if load is not None:
+        report['load'] = asdict(load)
+        print(load)
     _print_table(report)
     if 'engines' in report:
         _print_engines(report['engines'])
@@ -93,6 +120,26 @@ def run(args: argparse.Namespace) -> int:
         write_file(args.json, json.dumps(report, indent=2))
     if args.html:
         write_file(args.html, _page(report))
+    return 0
+
+
+def _plot(args: argparse.Namespace, meter: LoadMeter) -> int:
+    import matplotlib  # noqa: F401  missing? better known before the work than after
+
+    from rmpe_ros.cli.benchmark_curves import draw_curves, measure_curves
+    from rmpe_ros.io.files import write_file
+
+    with open_pipeline(args) as pipeline:
+        report = measure_curves(pipeline, args)
+    load = meter.read()
+    if load is not None:
+        report['load'] = asdict(load)
+        print(load)
+    report['title'] = str(load or '')
+    draw_curves(report, args.plot)
+    print(f'curves in {args.plot}')
+    if args.json:
+        write_file(args.json, json.dumps(report, indent=2))
     return 0
 
 
@@ -105,7 +152,9 @@ def _page(report: dict[str, Any]) -> str:
         name: {
             stage: each['p50']
             for stage, each in result.items()
-            if isinstance(each, dict) and (stage != 'total' or len(result) == 2)
+            if isinstance(each, dict)
+            and stage != 'video'
+            and (stage != 'total' or len(result) == 2)
         }
         for name, result in results.items()
     }
@@ -134,7 +183,7 @@ def _measure_ros(args: argparse.Namespace) -> int:
 
     models = {'detector': args.detector, 'pose_model': args.pose}
     report = measure_ros(
-        size=_parse_size(args.size[0]),
+        size=parse_size(args.size[0]),
         repeat=args.repeat,
         models={name: str(model) for name, model in models.items() if model},
     )
@@ -150,22 +199,22 @@ def _pipeline_report(args: argparse.Namespace) -> dict[str, Any]:
     from rmpe_ros.engines import open_engine
     from rmpe_ros.engines.onnxruntime import physical_cores
 
-    pictures = [_picture(args.image, *_parse_size(size)) for size in args.size]
+    pictures = [made_picture(args.image, *parse_size(size)) for size in args.size]
     contenders: dict[str, Callable[[], dict[str, float]]] = {}
     with open_pipeline(args) as pipeline:
         for size, image in zip(args.size, pictures, strict=True):
             # Detected once: the boxes, not the detector, decide how many people there are.
             found = pipeline.detector(image)[0] if args.image else None
             for people in args.people:
-                boxes = _boxes(people, image.shape[1], image.shape[0], found)
+                boxes = made_boxes(people, image.shape[1], image.shape[0], found)
                 name = f'{people} people' if people > 1 else '1 person'
                 name += f', {size}' if len(pictures) > 1 else ''
                 contenders[name] = _stages(pipeline, image, boxes)
         if args.against:
             rival = open_engine(args.against, args.backend or 'auto', threads=args.threads)
+            size = rival_size(args.against_size, pictures[0])
             inputs = {
-                name: _make_input(info, args.against_size, pictures[0])
-                for name, info in rival.inputs.items()
+                name: make_input(info, size, pictures[0]) for name, info in rival.inputs.items()
             }
             contenders[rival.name] = _network(rival, inputs)
         times = measure(contenders, args.repeat)
@@ -184,6 +233,8 @@ def _pipeline_report(args: argparse.Namespace) -> dict[str, Any]:
         report['against'] = rival.name
         for result in report['results'].values():
             result['ratio'] = round(result['total']['p50'] / theirs, 3)
+            if 'video' in result:
+                result['video_ratio'] = round(result['video']['p50'] / theirs, 3)
     return report
 
 
@@ -250,7 +301,9 @@ def summarise(times: Times) -> dict[str, Any]:
 def _stages(
     pipeline: 'PosePipeline', image: 'NDArray[np.uint8]', boxes: 'NDArray[np.floating]'
 ) -> Callable[[], dict[str, float]]:
-    """Detection in the image, then the rest of the pipeline with the given people."""
+    """Detection in the image, then the rest of the pipeline with the given people; and the mean of
+    a video's images, in which people are detected now and then.
+    """
 
     def once() -> dict[str, float]:
         start = perf_counter()
@@ -258,13 +311,15 @@ def _stages(
         detect = (perf_counter() - start) * 1e3
         pipeline(image, boxes=boxes)
         timings = pipeline.timings
-        return {**timings, 'detect': detect, 'total': timings['total'] + detect}
+        rest = timings['total']
+        video = detect / DETECT_EVERY + rest
+        return {**timings, 'detect': detect, 'total': rest + detect, 'video': video}
 
     return once
 
 
 def _network(engine: 'Engine', inputs: dict[str, Any]) -> Callable[[], dict[str, float]]:
-    return lambda: {'total': _milliseconds(lambda: engine(inputs))}
+    return lambda: {'total': milliseconds(lambda: engine(inputs))}
 
 
 def _nms(count: int) -> Callable[[], dict[str, float]]:
@@ -280,69 +335,13 @@ def _nms(count: int) -> Callable[[], dict[str, float]]:
     scores = random.uniform(0.2, 0.9, (count, 19)).astype(np.float32)
     boxes = np.concatenate([keypoints.min(axis=1), keypoints.max(axis=1)], axis=1)
     arrays = keypoints, scores, boxes, scores.mean(axis=1), PoseNmsParameters()
-    return lambda: {'total': _milliseconds(lambda: parametric_pose_nms(*arrays))}
+    return lambda: {'total': milliseconds(lambda: parametric_pose_nms(*arrays))}
 
 
-def _milliseconds(action: Callable[[], Any]) -> float:
+def milliseconds(action: Callable[[], Any]) -> float:
     start = perf_counter()
     action()
     return (perf_counter() - start) * 1e3
-
-
-def _picture(path: Path | None, width: int, height: int) -> 'NDArray[np.uint8]':
-    """The photo, or smooth noise, at the size asked for."""
-    import cv2
-    import numpy as np
-
-    from rmpe_ros.io.images import load_image
-
-    if path is not None:
-        return np.asarray(cv2.resize(load_image(path), (width, height)), np.uint8)
-    coarse = np.random.default_rng(0).integers(0, 255, (12, 16, 3), dtype=np.uint8)
-    return np.asarray(cv2.resize(coarse, (width, height)), np.uint8)
-
-
-def _boxes(
-    count: int, width: int, height: int, found: 'NDArray[np.floating] | None'
-) -> 'NDArray[np.floating]':
-    """`count` boxes: those found in the photo, repeated where they are fewer; or a row of them."""
-    import numpy as np
-
-    if found is not None and len(found):
-        return np.resize(found, (count, 4))
-    left = np.linspace(0, width * 0.8, count)
-    top = np.full(count, height * 0.2)
-    return np.stack([left, top, left + width * 0.2, top + height * 0.6], axis=1)
-
-
-def _make_input(info: 'TensorInfo', size: int, image: 'NDArray[np.uint8]') -> Any:
-    """The picture, or noise, in the shape of another network's input; free sides become `size`."""
-    import cv2
-    import numpy as np
-
-    shape = [side if isinstance(side, int) else size for side in info.shape]
-    if shape and not isinstance(info.shape[0], int):
-        shape[0] = 1
-    is_image = len(shape) == 4 and 3 in (shape[1], shape[3])
-    if len(shape) == 4 and not is_image and not isinstance(info.shape[1], int):
-        shape[1], is_image = 3, True
-    if is_image and shape[1] == 3:
-        array = cv2.resize(image, (shape[3], shape[2])).transpose(2, 0, 1)[None]
-    elif is_image:
-        array = cv2.resize(image, (shape[2], shape[1]))[None]
-    else:
-        array = np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)
-    array = np.repeat(array, shape[0], axis=0) if shape and len(array) != shape[0] else array
-    if np.issubdtype(info.dtype, np.floating):
-        array = array / 255
-    return np.ascontiguousarray(array, dtype=info.dtype)
-
-
-def _parse_size(text: str) -> tuple[int, int]:
-    width, _, height = text.lower().partition('x')
-    if not (width.isdigit() and height.isdigit() and int(width) > 0 and int(height) > 0):
-        raise ValueError(f'--size is width x height in pixels such as 640x480, got {text!r}')
-    return int(width), int(height)
 
 
 def _print_table(report: dict[str, Any]) -> None:
@@ -359,6 +358,7 @@ def _print_table(report: dict[str, Any]) -> None:
             cell = f'{times["p50"]:.2f} ({times["p95"]:.2f})' if times else ''
             cells += cell.rjust(18)
         ratio = f'   {result["ratio"]:.2f} x {report["against"]}' if 'ratio' in result else ''
+        ratio += f', on video {result["video_ratio"]:.2f}' if 'video_ratio' in result else ''
         print(f'{name:<{name_width}}{cells}{result["per_second"]:>9}{ratio}')
 
 

@@ -69,12 +69,11 @@ def run(args: argparse.Namespace) -> int:
     from rmpe_ros.engines.cache import EngineCache
     from rmpe_ros.engines.cuda import find_gpu
     from rmpe_ros.io.files import write_file
-    from rmpe_ros.models import CPU_ONLY_MODELS, SHIPPED_MODELS, find_model
+    from rmpe_ros.models import SHIPPED_MODELS, find_model
 
     cache = EngineCache(args.out)
     # What is missing altogether is wrong usage (code 2); cli.main says it.
-    compilable = [name for name in SHIPPED_MODELS if name not in CPU_ONLY_MODELS]
-    models = [find_model(name) for name in args.model or compilable]
+    models = [find_model(name) for name in args.model or SHIPPED_MODELS]
     precisions = ('fp32', 'fp16') if args.precision == 'both' else (args.precision,)
     gpu = None if args.targets else find_gpu()
     backend = args.backend or ('tensorrt_rtx' if args.targets else _best_backend())

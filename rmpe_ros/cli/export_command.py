@@ -7,17 +7,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rmpe_ros.cli.errors import fail, fail_without
 from rmpe_ros.io.file_guard import reads, writes
 
-if TYPE_CHECKING:
-    from rmpe_ros.networks.export import ExampleMaker
-    from rmpe_ros.training.data_config import DataConfig
-
-
-_FEWEST_EXAMPLES = 20
 _STRIDES = (8, 16, 32)  # of the detector's cells; its input grows in steps of the last
 
 
@@ -37,8 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         '--data',
         type=Path,
-        help='YAML data file; its validation part calibrates the keypoint scores, its training '
-        'part the activations of int8',
+        help='YAML data file, whose validation part calibrates the keypoint scores',
     )
     parser.add_argument(
         '--data-root',
@@ -53,16 +45,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         '--precision',
-        choices=('fp32', 'fp16', 'int8'),
+        choices=('fp32', 'fp16'),
         default='fp32',
-        help='of the convolutions: fp16 for TensorRT, int8 for CPUs (default: %(default)s)',
-    )
-    parser.add_argument(
-        '--calibration',
-        type=int,
-        default=200,
-        metavar='N',
-        help='training examples that int8 is calibrated and checked on (default: %(default)s)',
+        help='of the convolutions: fp16 is for TensorRT (default: %(default)s)',
     )
     parser.add_argument(
         '--model-version', default='1', help='of the weights, for the metadata (default: 1)'
@@ -95,13 +80,6 @@ def run(args: argparse.Namespace) -> int:
         return fail_without(error, extra='train', command='export')
     if args.long_side is not None and (problem := _long_side_problem(args.long_side)):
         return fail(problem, 2, 'export')
-    if args.precision == 'int8' and (args.data is None or args.calibration < _FEWEST_EXAMPLES):
-        return fail(
-            '--precision int8 is calibrated on training photos: give --data, and at least '
-            f'{_FEWEST_EXAMPLES} of them with --calibration',
-            2,
-            'export',
-        )
     metadata = {
         'rmpe.name': args.name or args.output.stem,
         'rmpe.version': args.model_version,
@@ -111,7 +89,6 @@ def run(args: argparse.Namespace) -> int:
     try:
         state = read_checkpoint(args.checkpoint)['ema']
         data = read_data_config(args.data, root=args.data_root) if args.data else None
-        examples = _examples(data, args.calibration) if data else None
         if args.task == 'detector':
             detector = PersonDetector()
             load_checkpoint(detector, args.checkpoint)
@@ -123,7 +100,6 @@ def run(args: argparse.Namespace) -> int:
                 long_side=long_side,
                 queries=_count_boxes(long_side),
                 precision=args.precision,
-                examples=examples,
             )
             print(f'{args.output}: person detector, {args.precision}; {parity}')
             return 0
@@ -149,7 +125,6 @@ def run(args: argparse.Namespace) -> int:
             calibration=calibration,
             metadata=metadata,
             precision=args.precision,
-            examples=examples,
         )
         print(f'{args.output}: pose network, {args.precision}; {parity}')
     except ValueError as error:
@@ -181,9 +156,3 @@ def _count_boxes(long_side: int) -> int:
     short = FEWEST_STEPS * max(_STRIDES)
     cells = sum((short // stride) * (long_side // stride) for stride in _STRIDES)
     return min(QUERIES, cells)
-
-
-def _examples(data: DataConfig, count: int) -> ExampleMaker:
-    from rmpe_ros.training.calibration import calibration_inputs
-
-    return lambda engine: calibration_inputs(data, engine, count)

@@ -16,18 +16,17 @@ from rmpe_ros.cli.argument_types import (
 from rmpe_ros.cli.errors import fail
 from rmpe_ros.cli.export_options import add_export_options, export_targets
 from rmpe_ros.cli.image_ids import ImageIds, read_image_ids
+from rmpe_ros.cli.stream_finder import StreamFinder, add_stream_option
 from rmpe_ros.core.limits import MAX_PEOPLE
 from rmpe_ros.io.file_guard import Target, derives, reads, writes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from rmpe_ros.core.poses import Poses
     from rmpe_ros.io.images import SourceImage
     from rmpe_ros.pipeline import PosePipeline
 
-# As `core.seldom_detection` has it, whose import would make `rmpe --help` slow.
-DETECT_EVERY = 3
 # Below this many pixels (the shorter side) nobody can be recognised; worth a remark.
 _TOO_SMALL = 16
 
@@ -84,18 +83,6 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def add_stream_option(parser: argparse.ArgumentParser) -> None:
-    """The option of every command that runs the pipeline over videos."""
-    parser.add_argument(
-        '--detect-every',
-        type=positive_number,
-        default=DETECT_EVERY,
-        metavar='N',
-        help='of a video, detect people in every Nth image, and follow them in the others '
-        '(default: %(default)s)',
-    )
-
-
 def add_pipeline_options(parser: argparse.ArgumentParser, *, everybody: bool = False) -> None:
     """The options of every command that runs the pipeline; see `open_pipeline`.
 
@@ -108,9 +95,16 @@ def add_pipeline_options(parser: argparse.ArgumentParser, *, everybody: bool = F
         help='person detector: shipped name or .onnx file (default: detector)',
     )
     group.add_argument(
+        '--detector-size',
+        type=positive_number,
+        metavar='PX',
+        help="longer side of the detector's input: more finds smaller people, and takes longer "
+        '(default: as the detector suggests, 448)',
+    )
+    group.add_argument(
         '--pose',
         metavar='MODEL',
-        help='pose network: shipped name (lite, lite_int8, standard) or .onnx file (default: lite)',
+        help='pose network: shipped name (lite, standard) or .onnx file (default: lite)',
     )
     group.add_argument(
         '--threads',
@@ -159,6 +153,7 @@ def open_pipeline(args: argparse.Namespace) -> 'PosePipeline':
     return PosePipeline(
         args.detector,
         args.pose,
+        detector_size=args.detector_size,
         pose_nms=args.pose_nms or DEFAULT_POSE_NMS,
         min_score=args.min_score,
         max_people=args.max_people or None,
@@ -205,6 +200,7 @@ class _Prediction:
         from rmpe_ros.core.skeletons import get_skeleton
         from rmpe_ros.io.drawn_files import DrawnFiles
         from rmpe_ros.io.exports import open_exporters, options_of
+        from rmpe_ros.io.overlap import WriteBehind
 
         self.args = args
         self.pipeline = pipeline
@@ -215,7 +211,11 @@ class _Prediction:
             DrawnFiles(args.out, color_by=args.color_by, boxes=args.boxes) if args.out else None
         )
         self.exporters = open_exporters(self.target, **options_of(vars(args)))
-        self.finder = _Finder(args, pipeline, progress.say)
+        self.drawing: WriteBehind[tuple[SourceImage, Poses]] | None = None
+        if self.pictures:
+            add = self.pictures.add
+            self.drawing = WriteBehind(lambda done: add(*done), lambda done: _bytes(done[0]))
+        self.finder = StreamFinder(args, pipeline, progress.say)
         self.names: set[str] = set()
         self.results: list[dict[str, Any]] = []
         self.milliseconds: list[float] = []
@@ -223,9 +223,18 @@ class _Prediction:
         self.failures = 0
 
     def run(self) -> None:
+        """While people are looked for in one image, the next are read, the last are drawn."""
         from rmpe_ros.io.images import iter_images
+        from rmpe_ros.io.overlap import ReadAhead
 
-        for item in iter_images(self.args.path):
+        images = ReadAhead(iter_images(self.args.path), _bytes)
+        try:
+            self._predict(images)
+        finally:
+            images.close()
+
+    def _predict(self, images: 'Iterable[SourceImage]') -> None:
+        for item in images:
             if item.image is None:
                 self._fail(item.error or item.name)
                 continue
@@ -239,8 +248,8 @@ class _Prediction:
             self.people += len(poses)
             if self.args.json:
                 self._collect(item, poses)
-            if self.pictures:
-                self.pictures.add(item, poses)
+            if self.drawing:
+                self.drawing.put((item, poses))
             self._export(item, poses)
             if not (self.args.json or self.args.out or self.exporters):
                 self.progress.say(f'{item.name}: {_count(len(poses), "person", "people")}')
@@ -282,10 +291,14 @@ class _Prediction:
         from rmpe_ros.io.files import write_file
 
         try:
-            if self.pictures:
-                self.pictures.close()
-            for exporter in self.exporters:
-                exporter.close()
+            try:
+                if self.drawing:
+                    self.drawing.close()
+            finally:
+                if self.pictures:
+                    self.pictures.close()
+                for exporter in self.exporters:
+                    exporter.close()
         finally:
             if self.args.json:
                 write_file(self.args.json, json.dumps(self.results))
@@ -304,47 +317,6 @@ class _Prediction:
         return ', '.join(parts)
 
 
-class _Finder:
-    """Finds the people in photos, and follows them through each video or webcam."""
-
-    def __init__(
-        self, args: argparse.Namespace, pipeline: 'PosePipeline', say: 'Callable[[str], None]'
-    ) -> None:
-        from rmpe_ros.core.one_euro import OneEuroParameters
-        from rmpe_ros.core.tracking import TrackingParameters
-        from rmpe_ros.pose_stream import PoseStream
-
-        smoothing = OneEuroParameters() if args.smooth else None
-        self._tracks = args.track or args.smooth
-        self._pipeline, self._say = pipeline, say
-        self._people = PoseStream(
-            pipeline,
-            detect_every=args.detect_every,
-            tracking=TrackingParameters(smoothing=smoothing) if self._tracks else None,
-        )
-        self._stream: str | None = None
-        self._has_told = False
-
-    def find(self, item: 'SourceImage') -> 'Poses':
-        from rmpe_ros.io.images import USUAL_RATE
-
-        assert item.image is not None
-        if item.frame is None:
-            if self._tracks and not self._has_told:
-                self._has_told = True
-                self._say(
-                    '--track and --smooth follow people through videos and webcams; photos are '
-                    'left without numbers'
-                )
-            return self._pipeline(item.image)
-        stream = item.name.partition('#')[0]
-        if stream != self._stream or item.frame == 0:
-            self._people.reset()
-            self._stream = stream
-        seconds = item.frame / (item.rate or USUAL_RATE) if item.time is None else item.time
-        return self._people(item.image, seconds)
-
-
 def _files_to_read(args: argparse.Namespace) -> 'Iterator[Path]':
     from rmpe_ros.io.images import list_sources
 
@@ -356,6 +328,10 @@ def _pictures_to_write(args: argparse.Namespace) -> list[Target]:
 
     names = names_of_drawn_files(args.path) if args.out is not None else []
     return [Target(args.out / name, '--out', derived=True) for name in names] + export_targets(args)
+
+
+def _bytes(item: 'SourceImage') -> int:
+    return 0 if item.image is None else item.image.nbytes
 
 
 def _count(number: int, one: str, many: str) -> str:

@@ -10,11 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.errors import fail, tell
 from rmpe_ros.cli.export_options import add_export_options, export_targets
-from rmpe_ros.cli.predict_command import (
-    add_pipeline_options,
-    add_stream_option,
-    open_pipeline,
-)
+from rmpe_ros.cli.predict_command import add_pipeline_options, open_pipeline
+from rmpe_ros.cli.stream_finder import add_stream_option
 from rmpe_ros.io.file_guard import derives, reads, writes
 
 if TYPE_CHECKING:

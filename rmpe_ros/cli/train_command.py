@@ -60,8 +60,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     network.add_argument(
         '--pretrained',
         type=Path,
-        help='ONNX file of PP-TinyPose (lite, standard), MoveNet (mobile) or RTMDet (detector) to '
-        'start from',
+        help='ONNX file of PP-TinyPose (lite, standard) or RTMDet (detector) to start from',
     )
     network.add_argument(
         '--teacher',
@@ -84,8 +83,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         type=natural_number,
         default=0,
         metavar='N',
-        help='keep the first N blocks of the encoder of lite, standard or mobile as they are; 2 '
-        '(of mobile 3) make training on a CPU 1.3 (1.7) times as fast (default: %(default)s)',
+        help='keep the first N blocks of the encoder of lite or standard as they are; 2 make '
+        'training on a CPU 1.3 times as fast (default: %(default)s)',
     )
     schedule = parser.add_argument_group('schedule')
     schedule.add_argument('--steps', type=positive_number, help='optimiser steps of the whole run')
@@ -242,9 +241,13 @@ def _device(name: str) -> torch.device:
 
     if name == 'auto':
         name = 'cuda' if torch.cuda.is_available() else 'cpu'
-    device = torch.device(name)
+    unknown = f'no training on {name!r}: --device is auto, cpu or cuda'
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(unknown) from error
     if device.type not in ('cpu', 'cuda'):
-        raise ValueError(f'no training on {name!r}: --device is auto, cpu or cuda')
+        raise ValueError(unknown)
     if device.type == 'cuda' and not torch.cuda.is_available():
         raise ValueError(
             'PyTorch finds no GPU: is its build one for CUDA, is the driver there (nvidia-smi)? '

@@ -56,7 +56,6 @@ class BodyRays:
     poses: Poses
     camera: PinholeCamera
     image_size: tuple[int, int]
-    covariances: Array | None
     parameters: SightParameters
     rays: Array = field(init=False)
     seen: NDArray[np.bool_] = field(init=False)
@@ -72,28 +71,33 @@ class BodyRays:
         self.rays = self.camera.rays(poses.keypoints)
         self.seen = poses.keypoint_scores >= self.parameters.min_score
         focal = np.array([self.camera.fx, self.camera.fy])
-        if self.covariances is None:
-            sides = np.maximum(poses.boxes[:, 2:] - poses.boxes[:, :2], 1).astype(float)
-            size = np.sqrt(_AREA * sides.prod(axis=1))
-            sigmas = np.array(poses.skeleton.sigmas) * self.parameters.joint_noise
-            pixels = size[:, None] * sigmas * np.where(self.seen, 1, 2.5)
-            # Where the picture ends, guesses are as far off as the body goes on.
-            edge = np.array(self.image_size[::-1]) * EDGE
-            limit = np.array(self.image_size[::-1]) - edge
-            near_edge = ((poses.keypoints < edge) | (poses.keypoints > limit)).any(axis=2)
-            pixels += 0.15 * sides.max(axis=1)[:, None] * (near_edge & ~self.seen)
-            covariances = pixels[:, :, None] ** 2 * np.array([1.0, 0.0, 1.0])
-        else:
-            covariances = np.asarray(self.covariances, float)
+        covariances = self.expected_covariances()
+        if poses.covariances is not None:
+            told = np.isfinite(poses.covariances).all(axis=2, keepdims=True)
+            covariances = np.where(told, poses.covariances, covariances)
         xx, xy, yy = np.moveaxis(covariances, 2, 0)
         self.noise = np.sqrt((xx + yy) / 2) / focal.mean()  # (N, K), on the plane z = 1
         left_shoulder, right_shoulder, left_hip, right_hip = self.parts
         self.shoulders = self.rays[:, [left_shoulder, right_shoulder]].mean(axis=1)
         self.hips = self.rays[:, [left_hip, right_hip]].mean(axis=1)
         self.middle = (self.shoulders + self.hips) / 2
-        # Errors of the four joints are not independent: half of what one of them has.
-        both = np.stack([xx, xy, xy, yy], axis=2)[:, list(self.parts)].mean(axis=1) / 2
+        # Errors of the four joints are not quite independent.
+        both = np.stack([xx, xy, xy, yy], axis=2)[:, list(self.parts)].mean(axis=1) * 0.3
         self.middle_covariances = both.reshape(-1, 2, 2) / np.outer(focal, focal)
+
+    def expected_covariances(self) -> Array:
+        """(N, K, 3) pixels², of networks that do not tell them: by OKS sigmas and boxes."""
+        poses = self.poses
+        sides = np.maximum(poses.boxes[:, 2:] - poses.boxes[:, :2], 1).astype(float)
+        size = np.sqrt(_AREA * sides.prod(axis=1))
+        sigmas = np.array(poses.skeleton.sigmas) * self.parameters.joint_noise
+        pixels = size[:, None] * sigmas * np.where(self.seen, 1, 2.5)
+        # Where the picture ends, guesses are as far off as the body goes on.
+        edge = np.array(self.image_size[::-1]) * EDGE
+        limit = np.array(self.image_size[::-1]) - edge
+        near_edge = ((poses.keypoints < edge) | (poses.keypoints > limit)).any(axis=2)
+        pixels += 0.15 * sides.max(axis=1)[:, None] * near_edge
+        return pixels[:, :, None] ** 2 * np.array([1.0, 0.0, 1.0])
 
     def joints(self, *names: str) -> list[int]:
         """Indices of those joints that the skeleton has."""

@@ -25,8 +25,9 @@ from rmpe_ros.core.people_filter import Array
 
 # The joint of the ankle above the ground, metres.
 ANKLE = 0.08
-# The trunk's middle is behind the surface that a depth camera sees by so many metres.
-SURFACE = 0.12
+# The trunk's middle is behind the surface that a depth camera sees by so many metres: from the
+# front, and from the side, where the nearer shoulder and arm are that surface.
+SURFACE, SIDE_SURFACE = 0.10, 0.21
 # Joints of one body differ so little in depth, metres.
 _THICK = 0.35
 # Standard deviation of the logarithm of a distance by size, when it is to tell people apart.
@@ -58,7 +59,8 @@ def by_depth(
     size_variance: Array,
     parameters: SightParameters,
 ) -> tuple[Array, Array]:
-    """Distances (N,), and the variances of their logarithms, from joints measured in depth.
+    """Distances (N,), and the variances of their logarithms, from joints measured in depth, of the
+    middle of people who face the camera; see `turned_depth`.
 
     Where joints are on two surfaces (somebody is partly before the person), that one counts which
     has more of them and fits `size`, the distance (N,) by the size of the body, with the variance
@@ -103,6 +105,25 @@ def by_depth(
     behind = SURFACE / np.sqrt(1 + (body.middle**2).sum(axis=1))
     distance = np.where(known, middle, 1.0) + behind
     return distance, np.where(known, (sd / distance) ** 2, np.inf)
+
+
+def turned_depth(
+    log_depths: Array, variances: Array, body: BodyRays, facing: Array, facing_variances: Array
+) -> tuple[Array, Array]:
+    """What `by_depth` gave, as logarithms, for people who face elsewhere: `facing` (N, 3)."""
+    line = np.concatenate([body.middle, np.ones((len(facing), 1))], axis=1)
+    away = line / np.linalg.norm(line, axis=1)[:, None]
+    cosine = np.clip((facing * away).sum(axis=1), -1, 1)
+    broadside = 1 - cosine**2
+    thicker = SIDE_SURFACE - SURFACE
+    known = np.isfinite(facing_variances)
+    # Of an unknown heading, the mean and the spread over all of them.
+    more = thicker * np.where(known, broadside**2, 0.375)
+    slope = 4 * thicker * np.abs(cosine) * broadside**1.5
+    sd = np.where(known, slope * np.sqrt(np.where(known, facing_variances, 0)), 0.35 * thicker)
+    z = np.exp(log_depths)
+    farther = z + more * away[:, 2]
+    return np.log(farther), variances * (z / farther) ** 2 + (sd / farther) ** 2
 
 
 def by_size(body: BodyRays, up: Array, parameters: SightParameters) -> tuple[Array, Array]:

@@ -47,9 +47,10 @@ _RAY_GATE, _DEPTH_GATE = 20.0, 20.0
 # within a factor of e².
 _STRAY_CLEAR, _STRAY_HIDDEN, _STRAY_DENSITY = 0.003, 0.2, 0.5
 # Logarithm of how much likelier the same number is for the same person: apart, and side by side.
-_SAME_ID, _SAME_ID_CROWDED = 6.0, 4.0
-# The same for another number: right after the person was seen, and when the number was forgotten.
-_OTHER_ID, _OTHER_ID_LATER = -5.0, -1.0
+_SAME_ID, _SAME_ID_CROWDED = 6.0, 3.0
+# The same for another number: right after the person was seen, side by side with somebody (where
+# the image tracker mixes people up most), and when the number was forgotten.
+_OTHER_ID, _OTHER_ID_CROWDED, _OTHER_ID_LATER = -5.0, -2.0, -1.0
 # Without the number: squared distances at most, and the least clarity to find who was lost; and how
 # much less likely it is for each unit by which the scores of the detector differ.
 _STRANGE_GATE, _PLAIN, _SCORE_WEIGHT = 14.0, 0.5, 6.0
@@ -280,7 +281,8 @@ class PeopleTracker:
         along = along + np.log(2.0) * np.maximum(known - 1, 0)
         likelihood = along - 0.5 * (off_ray + np.log(determinant)) - np.log(2 * np.pi)
         bonus = np.where(crowded, _SAME_ID_CROWDED, _SAME_ID)
-        other = np.where(lost, _OTHER_ID_LATER, _OTHER_ID) - unlike
+        other = np.where(lost, _OTHER_ID_LATER, np.where(crowded, _OTHER_ID_CROWDED, _OTHER_ID))
+        other = other - unlike
         gain = likelihood - np.log(_NEW_DENSITY) + np.where(same, bonus, other)
         return best_assignment(np.where(possible, np.maximum(gain, 0), 0))
 

@@ -68,9 +68,9 @@ class MotionModel:
     stopping: seconds in which somebody out of sight is expected to lose 63 % of the velocity.
     """
 
-    walking: float = 0.12
+    walking: float = 0.2
     rising: float = 0.05
-    bias_sd: tuple[float, float, float] = (0.07, 0.06, 0.1)
+    bias_sd: tuple[float, float, float] = (0.03, 0.06, 0.1)
     bias_time: tuple[float, float, float] = (2.0, 4.0, 6.0)
     stopping: float = 2.0
 
@@ -165,6 +165,27 @@ def update(
     rays: (T, 2) with covariances (T, 2, 2); log_depths: (T, 3) with variances (T, 3), infinite
     where a method did not measure.
     """
+    for method in range(len(METHODS)):
+        variance = log_depth_variances[:, method]
+        known = np.isfinite(variance)
+        if not known.any():
+            continue
+        # In metres, not in logarithms: a step to a third of the distance would end at nothing.
+        expected = expect(states, camera)
+        predicted = np.exp(expected.log_depths[:, method])
+        row = expected.depth_jacobian[:, method][:, None] * predicted[:, None, None]
+        measured = np.where(known, np.exp(log_depths[:, method]), predicted)
+        variance = np.where(known, variance * ((measured + predicted) / 2) ** 2, 1e12)
+        spread = covariances @ row.transpose(0, 2, 1)
+        prior = (row @ spread)[:, 0, 0]
+        error = measured - predicted
+        # Somebody else's surface, or half a body: the farther off, the less it pulls.
+        excess = (error**2 / (prior + variance) / _OUTLYING**2) ** 2
+        variance = np.maximum(variance, excess * (prior + variance) - prior)
+        gain = spread / (prior + variance)[:, None, None]
+        states = states + gain[:, :, 0] * error[:, None]
+        covariances = _kept(covariances, gain, (prior + variance)[:, None, None])
+    # After the distances: where a line of sight leads depends on how far away somebody is.
     expected = expect(states, camera)
     jacobian = expected.ray_jacobian
     spread = covariances @ jacobian.transpose(0, 2, 1)
@@ -173,30 +194,12 @@ def update(
     off = (error.transpose(0, 2, 1) @ np.linalg.solve(total, error))[:, :, 0]
     # Half a body has its middle elsewhere.
     ray_covariances = ray_covariances * np.maximum(1, (off / _OUTLYING**2) ** 2)[:, :, None]
-    gain = spread @ np.linalg.inv(jacobian @ spread + ray_covariances)
+    total = jacobian @ spread + ray_covariances
+    gain = spread @ np.linalg.inv(total)
     states = states + (gain @ error)[:, :, 0]
-    covariances = _kept(covariances, gain, jacobian, ray_covariances)
-    for method in range(len(METHODS)):
-        variance = log_depth_variances[:, method]
-        known = np.isfinite(variance)
-        if not known.any():
-            continue
-        expected = expect(states, camera)
-        row = expected.depth_jacobian[:, method][:, None]
-        spread = covariances @ row.transpose(0, 2, 1)
-        predicted = (row @ spread)[:, 0, 0]
-        error = np.where(known, log_depths[:, method] - expected.log_depths[:, method], 0)
-        variance = np.where(known, variance, 1e12)
-        # Somebody else's surface, or half a body: the farther off, the less it pulls.
-        excess = (error**2 / (predicted + variance) / _OUTLYING**2) ** 2
-        variance = np.maximum(variance, excess * (predicted + variance) - predicted)
-        gain = spread / (predicted + variance)[:, None, None]
-        states = states + gain[:, :, 0] * error[:, None]
-        covariances = _kept(covariances, gain, row, variance[:, None, None])
-    return states, covariances
+    return states, _kept(covariances, gain, total)
 
 
-def _kept(covariances: Array, gain: Array, jacobian: Array, noise: Array) -> Array:
-    """Covariances after an update, in Joseph's form, which stays symmetric and positive."""
-    rest = np.eye(_STATES) - gain @ jacobian
-    return rest @ covariances @ rest.transpose(0, 2, 1) + gain @ noise @ gain.transpose(0, 2, 1)
+def _kept(covariances: Array, gain: Array, total: Array) -> Array:
+    """Covariances after an update; total: of the innovation, the one that `gain` was made with."""
+    return covariances - gain @ total @ gain.transpose(0, 2, 1)

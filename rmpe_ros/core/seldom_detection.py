@@ -6,15 +6,16 @@ the velocity of the person's track. The pose network sees more than the box, and
 transformer centres what is off (RMPE sec. 3.1).
 """
 
+import sys
+
 import numpy as np
 from numpy.typing import NDArray
 
 from rmpe_ros.core.boxes import clip_boxes
+from rmpe_ros.core.limits import DETECT_EVERY
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.tracking import PoseTracker
 
-# Chosen by measurement: docs/speed.md.
-DEFAULT_DETECT_EVERY = 3
 # Joints that are less sure than this may be anywhere, and fewer of them than this are no body.
 _SURE_JOINT = 0.3
 _FEWEST_JOINTS = 4
@@ -36,9 +37,7 @@ class SeldomDetection:
     tracker: numbers the people and knows their velocities.
     """
 
-    def __init__(
-        self, every: int = DEFAULT_DETECT_EVERY, tracker: PoseTracker | None = None
-    ) -> None:
+    def __init__(self, every: int = DETECT_EVERY, tracker: PoseTracker | None = None) -> None:
         self.every = every
         self.tracker = tracker or PoseTracker()
         self.reset()
@@ -51,6 +50,10 @@ class SeldomDetection:
         self._stamp = 0.0
         self._images = 0
         self._image_size: tuple[int, int] | None = None
+
+    def detect_next(self) -> None:
+        """Detect in the next image, whenever it would be due."""
+        self._images = sys.maxsize
 
     def forecast(
         self, stamp_seconds: float, image_size: tuple[int, int]
@@ -95,7 +98,7 @@ class SeldomDetection:
         )  # fmt: skip
         self._box_scores = box_scores
         self._stamp = stamp_seconds
-        self._images = 1 if detected else self._images + 1
+        self._images = 1 if detected else min(self._images + 1, sys.maxsize)
         return numbered
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rmpe_ros.core.body_rays import BodyRays, SightParameters
 from rmpe_ros.core.camera import PinholeCamera
-from rmpe_ros.core.distances import Ground, by_depth, by_ground, by_size
+from rmpe_ros.core.distances import Ground, by_depth, by_ground, by_size, turned_depth
 from rmpe_ros.core.facing import facing_direction
 from rmpe_ros.core.people_filter import METHODS, Array
 from rmpe_ros.core.poses import Poses
@@ -26,6 +26,11 @@ __all__ = ['LEVEL', 'Ground', 'SightParameters', 'Sights', 'observe']
 
 # An image has no up of its own: cameras are mostly level.
 LEVEL = np.array([0.0, -1.0, 0.0])
+# Joints stray for half a second at a time, so that the errors of an image are in part those of the
+# one before; a filter that takes them for new ones is sure too soon. So many images are one.
+_ALIKE = 2.0
+# How well it is known where a camera looks, radians: mounting, odometry, TF.
+_AIM = 0.005
 
 
 @dataclass(frozen=True)
@@ -75,18 +80,17 @@ def observe(
     image_size: tuple[int, int],
     positions: Array | None = None,
     ground: Ground | None = None,
-    covariances: Array | None = None,
     parameters: SightParameters | None = None,
 ) -> Sights:
     """Turn the poses in one image into sights.
 
     image_size: (height, width), pixels. positions: (N, K, 3) metres in the optical frame, NaN where
-    unknown, from a depth camera. ground: where it is, if that is known. covariances: (N, K, 3) xx,
-    xy, yy in pixels² of each joint; without them they follow from the OKS sigmas and the box.
+    unknown, from a depth camera. ground: where it is, if that is known. Where the poses tell no
+    covariances of the joints, these follow from the OKS sigmas and the box.
     Raises ValueError for a skeleton without shoulders and hips.
     """
     parameters = parameters or SightParameters()
-    body = BodyRays(poses, camera, image_size, covariances, parameters)
+    body = BodyRays(poses, camera, image_size, parameters)
     up = LEVEL if ground is None else ground.up
     count = len(poses)
     log_depths = np.zeros((count, len(METHODS)))
@@ -105,11 +109,15 @@ def observe(
         variances[:, ~only] = np.inf
     distance = np.exp(_best(log_depths, variances))
     facing, facing_variances = facing_direction(body, distance, positions, up)
+    log_depths[:, 0], variances[:, 0] = turned_depth(
+        log_depths[:, 0], variances[:, 0], body, facing, facing_variances
+    )
     # The sway of the trunk with the steps and its unknown middle, besides the noise of the joints.
-    inner = (0.02 / distance) ** 2
+    spread = _ALIKE * (0.02 / distance) ** 2 + _AIM**2
+    variances[:, 0] *= _ALIKE
     return Sights(
         body.middle,
-        body.middle_covariances + inner[:, None, None] * np.eye(2),
+        _ALIKE * body.middle_covariances + spread[:, None, None] * np.eye(2),
         log_depths,
         variances,
         facing,

@@ -16,6 +16,7 @@ from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.skeletons import COCO17
 from rmpe_ros.evaluation.labels import Labels, boxes_around
 from rmpe_ros.io.images import load_image
+from rmpe_ros.io.overlap import ReadAhead
 
 if TYPE_CHECKING:
     from rmpe_ros.pipeline import PosePipeline
@@ -133,20 +134,27 @@ def find_people(
     """
     found = {}
     people_of = labels.people_of()
-    for image in labels.images:
-        picture = load_image(paths[image.id])
-        if gt_boxes:
-            people = people_of[image.id]
-            found[image.id] = _in_true_boxes(
-                labels, people[labels.counted[people]], picture, pipeline
-            )
-        else:
-            boxes, scores = pipeline.detector(picture)
-            poses = pipeline(picture, boxes=boxes, box_scores=scores)
-            found[image.id] = FoundPeople.from_poses(
-                poses.to_skeleton(labels.skeleton), boxes, scores
-            )
-        progress()
+    # The next pictures are decoded while people are looked for in one.
+    pictures = ReadAhead(
+        ((image.id, load_image(paths[image.id])) for image in labels.images),
+        lambda read: read[1].nbytes,
+    )
+    try:
+        for image, picture in pictures:
+            if gt_boxes:
+                people = people_of[image]
+                found[image] = _in_true_boxes(
+                    labels, people[labels.counted[people]], picture, pipeline
+                )
+            else:
+                boxes, scores = pipeline.detector(picture)
+                poses = pipeline(picture, boxes=boxes, box_scores=scores)
+                found[image] = FoundPeople.from_poses(
+                    poses.to_skeleton(labels.skeleton), boxes, scores
+                )
+            progress()
+    finally:
+        pictures.close()
     return found
 
 

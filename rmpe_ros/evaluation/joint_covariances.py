@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,10 +47,15 @@ class JointErrors:
     names: tuple[str, ...]
 
     def __getitem__(self, chosen: NDArray[np.bool_]) -> JointErrors:
-        arrays = (
-            self.errors, self.covariances, self.scores, self.reaches, self.people, self.joints
-        )  # fmt: skip
-        return JointErrors(*(each[chosen] for each in arrays), self.names)
+        return JointErrors(
+            self.errors[chosen],
+            self.covariances[chosen],
+            self.scores[chosen],
+            self.reaches[chosen],
+            self.people[chosen],
+            self.joints[chosen],
+            self.names,
+        )
 
 
 def find_joint_errors(
@@ -66,7 +72,7 @@ def find_joint_errors(
     both = [(ours.index(name), theirs.index(name)) for name in ours if name in theirs]
     model, label = (np.array(each) for each in zip(*both, strict=True))
     sigmas = np.array(estimator.skeleton.sigmas)[model]
-    rows: list[tuple[Array, ...]] = []
+    rows: list[tuple[NDArray[Any], ...]] = []
     for image, people in labels.people_of().items():
         progress()
         people = people[labels.counted[people]]
@@ -96,8 +102,11 @@ def find_joint_errors(
         )
     if not rows:
         raise ValueError('no labelled joint to compare covariances with')
-    arrays = [np.concatenate(column) for column in zip(*rows, strict=True)]
-    return JointErrors(*arrays, tuple(ours[each] for each in model.tolist()))
+    columns: list[NDArray[Any]] = [np.concatenate(column) for column in zip(*rows, strict=True)]
+    names = tuple(ours[each] for each in model.tolist())
+    return JointErrors(
+        columns[0], columns[1], columns[2], columns[3], columns[4], columns[5], names
+    )
 
 
 def fit_scale(found: JointErrors) -> tuple[float, float, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,14 +66,15 @@ class SimulatedDepth(DepthImage):
         empty = np.broadcast_to(np.float32(0), (height // 2, width // 2))
         return SimulatedDepth(empty, 1.0, scene, pose, spheres, trunks, ray_map, scale, errors, rng)
 
-    def windows(self, pixels: NDArray[np.floating], half: int) -> list[Array]:
+    def windows(self, pixels: NDArray[np.floating[Any]], half: int) -> list[Array]:
         height, width = self.values.shape
         middle = np.round(pixels).astype(int)
-        inside = np.all((middle >= 0) & (middle < (width, height)), axis=1, keepdims=True)
+        inside = np.all((middle >= 0) & (middle < (width, height)), axis=1)
         step = np.arange(-half, half + 1)
         columns = middle[:, :1] + np.tile(step, 2 * half + 1)
         rows = middle[:, 1:] + np.repeat(step, 2 * half + 1)
-        known = inside & (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        known = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        known &= np.expand_dims(inside, 1)
         rays = self.ray_map[np.clip(rows, 0, height - 1) * 2, np.clip(columns, 0, width - 1) * 2]
         flat = np.concatenate([rays, np.ones((*known.shape, 1))], axis=-1).reshape(-1, 3)
         z = self._measured(np.where(known, self.nearest(flat).reshape(known.shape), np.nan))

@@ -59,8 +59,9 @@ USUAL_RATE = 30.0
 _WEBCAM = re.compile(r'(?:webcam:|/dev/video)?(\d+)')
 _SIDES = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
 # Containers whose frame count is only an estimate, from the length and the rate.
-_ESTIMATES = frozenset('.mkv .webm .wmv .mpg .mpeg'.split())
+_ESTIMATES = frozenset('.mkv .webm .wmv .mpg .mpeg .3gp .ogv'.split())
 _ESTIMATE_ERROR = 0.1
+_UNCOUNTED = frozenset('.ts .mts .m2ts .flv .mjpeg .mjpg .gif'.split())
 
 
 @dataclass(frozen=True, eq=False)
@@ -285,6 +286,8 @@ def _frame_time(capture: cv2.VideoCapture, before: float | None, rate: float) ->
 
 def _least_frames(path: Path, count: float) -> float:
     """So many frames a whole video has that says it has `count`."""
+    if path.suffix.lower() in _UNCOUNTED:
+        return 0
     if path.suffix.lower() in _ESTIMATES:
         return count - max(2.0, _ESTIMATE_ERROR * count)
     return count

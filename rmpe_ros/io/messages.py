@@ -230,19 +230,26 @@ def poses_to_message(
     timings = timings or {}
     # One shared point says "unknown" for every joint: constructing hundreds costs a millisecond.
     unknown = classes.point(x=float('nan'), y=float('nan'), z=float('nan'))
+    covariances = poses.covariances
+    if covariances is None:
+        nothing = np.full(3, np.nan, np.float32)
+        spreads: list[Any] = [[nothing] * poses.skeleton.num_keypoints] * len(poses)
+    else:
+        spreads = list(covariances)
     people = [
         classes.person_pose(
             track_id=track_id,
             score=score,
             box=box,
             keypoints=[
-                classes.keypoint(x=x, y=y, score=joint_score, position=unknown)
-                for (x, y), joint_score in zip(points, joint_scores, strict=True)
+                classes.keypoint(x=x, y=y, score=joint_score, covariance=spread, position=unknown)
+                for (x, y), joint_score, spread in zip(points, joint_scores, spread_of, strict=True)
             ],
         )
-        for points, joint_scores, box, score, track_id in zip(
+        for points, joint_scores, spread_of, box, score, track_id in zip(
             poses.keypoints.tolist(),
             poses.keypoint_scores.tolist(),
+            spreads,
             poses.boxes.astype(np.float32),
             poses.scores.tolist(),
             poses.track_ids.tolist(),
@@ -297,6 +304,12 @@ def message_to_poses(message: Any, skeleton: Skeleton) -> Poses:
         np.float32,
     )
     boxes = np.array([person.box for person in message.people], np.float32)
+    spreads = np.array(
+        [[joint.covariance for joint in person.keypoints] for person in message.people], np.float32
+    )
+    # Zeros are what nobody has filled in.
+    positive = (spreads[..., [0, 2]] > 0).all(axis=2) & np.isfinite(spreads[..., 1])
+    spreads[~positive] = np.nan
     if max(np.abs(joints[:, :, :2]).max(), np.abs(boxes).max()) > MAX_COORDINATE:
         raise MessageError(
             f'a joint or box is more than {MAX_COORDINATE:.0f} pixels away from the image'
@@ -309,6 +322,7 @@ def message_to_poses(message: Any, skeleton: Skeleton) -> Poses:
             boxes=boxes,
             scores=np.array([person.score for person in message.people], np.float32),
             track_ids=np.array([person.track_id for person in message.people], np.int32),
+            covariances=None if np.isnan(spreads).all() else spreads,
         )
     except ValueError as error:
         raise MessageError(str(error)) from error

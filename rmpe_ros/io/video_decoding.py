@@ -23,6 +23,10 @@ from rmpe_ros.io.image_decoding import ImageError, check_size
 # Seconds before each new attempt to reach a stream that has ended or failed.
 RECONNECT_AFTER = (0.5, 1.0, 2.0, 4.0, 8.0)
 _TIMEOUT = 10.0
+# Of the length that a container says.
+_ESTIMATE_ERROR = 0.1
+# These do not say how long they are, or only roughly.
+_UNCOUNTED = ('flv', 'mpegts', 'mjpeg', 'gif')
 _PHOTOS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff')
 _OPTIONS = {'rtsp_transport': 'tcp'}
 
@@ -63,6 +67,7 @@ def read_file(path: Path, most: float | None) -> Iterator[VideoFrame]:
     that is damaged or cut short.
     """
     damaged = number = 0
+    last = 0.0
     with _opened(str(path)) as container:
         stream = _video_of(container, most)
         for frame in _decoded(container, stream, lambda: None):
@@ -70,14 +75,27 @@ def read_file(path: Path, most: float | None) -> Iterator[VideoFrame]:
                 damaged += 1
                 continue
             number += 1
+            last = frame.time or 0.0
             yield frame
-        expected = stream.frames
+        expected = stream.frames or _estimate(container, stream, last, damaged)
     if not number:
         raise ImageError('not a video that can be decoded, or it is damaged')
     if number < expected:
         raise ImageError(f'ends after {number} of {expected} frames: cut short, or damaged there')
     if damaged:
         raise ImageError(f'damaged: {damaged} pieces of it could not be decoded')
+
+
+def _estimate(container: Any, stream: Any, last: float, damaged: int) -> int:
+    """Frames of a video that does not count them, by its length and rate; 0 where `last`, the time
+    of the last one, says that all are there.
+    """
+    rate, length = stream.average_rate or stream.guessed_rate, container.duration
+    if not rate or not length or container.format.name in _UNCOUNTED:
+        return 0
+    seconds = length / 1e6
+    is_whole = last >= (1 - _ESTIMATE_ERROR) * seconds - 2 / rate
+    return 0 if is_whole and not damaged else round(seconds * rate)
 
 
 def read_stream(address: str, most: float | None) -> Iterator[VideoFrame]:

@@ -13,7 +13,7 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rmpe_ros.core.skeletons import BODY19, Skeleton
-from rmpe_ros.engines import Engine
 from rmpe_ros.engines.half_precision import to_half_precision
 from rmpe_ros.engines.onnxruntime import OnnxRuntimeEngine
 from rmpe_ros.engines.parity import example_inputs, point_differences
@@ -40,15 +39,9 @@ FORMAT = '1'
 # Pixels of a detector's input (models/detector.md says what others give).
 DETECTOR_LONG_SIDE = 448
 
-PRECISIONS = ('fp32', 'fp16', 'int8')
-# Of the examples for 8 bits, every fifth is kept from calibration, to compare the answers on.
-_HELD_OUT = 5
-# Boxes that a detector is less sure of are not compared in 8 bits.
-_SURE = 0.3
+PRECISIONS = ('fp32', 'fp16')
 
 Inputs = Mapping[str, NDArray[Any]]
-# Makes examples for the model that an engine runs; for 8 bits.
-ExampleMaker = Callable[[Engine], Sequence[Inputs]]
 
 
 class ParityError(RuntimeError):
@@ -216,7 +209,6 @@ def export_pose(
     skeleton: Skeleton = BODY19,
     box_growth: float = 0.3,
     precision: str = 'fp32',
-    examples: ExampleMaker | None = None,
 ) -> ExportParity:
     """The fused pose graph with a dynamic batch, and all that the run-time has to know in its
     metadata; see `write_checked`.
@@ -236,7 +228,7 @@ def export_pose(
         },
         name=path.name,
     )
-    return write_checked(graph, model, path, precision=precision, examples=examples)
+    return write_checked(graph, model, path, precision=precision)
 
 
 def export_detector(
@@ -249,7 +241,6 @@ def export_detector(
     score_threshold: float = 0.3,
     nms_iou: float = 0.6,
     precision: str = 'fp32',
-    examples: ExampleMaker | None = None,
 ) -> ExportParity:
     """The detector graph; height and width are dynamic in steps of 32, so that no picture is padded
     to a square. See `write_checked`.
@@ -271,7 +262,7 @@ def export_detector(
         },
         name=path.name,
     )
-    return write_checked(graph, model, path, precision=precision, examples=examples)
+    return write_checked(graph, model, path, precision=precision)
 
 
 def write_checked(
@@ -280,14 +271,11 @@ def write_checked(
     path: Path,
     *,
     precision: str = 'fp32',
-    examples: ExampleMaker | None = None,
 ) -> ExportParity:
     """Write the ONNX model of a graph in some precision, if it answers as PyTorch does.
 
     precision: 'fp32' keeps to 1e-3 px on crops of a photo, 'fp16' to 0.5 px, both but for 2 % of
-    the joints, where two places tie, as they do most in a network that has hardly learned; 'int8'
-    to 2 % of the picture's longer side, but for 10 %, on photos that did not calibrate it.
-    examples: makes the pictures for 'int8'.
+    the joints, where two places tie, as they do most in a network that has hardly learned.
     Raises ParityError, and leaves what was at `path`, when the model does not keep to that.
     """
     if precision not in PRECISIONS:
@@ -295,21 +283,11 @@ def write_checked(
     engine = OnnxRuntimeEngine(model)
     drawn = example_inputs(engine.inputs, engine.metadata)
     assert drawn is not None
-    tests: Sequence[Inputs] = [drawn]
-    limit, allowed, sure = 1e-3, 0.02, 0.0
+    limit, allowed = 1e-3, 0.02
     if precision == 'fp16':
         model = to_half_precision(model, name=path.name)
         limit = 0.5
-    elif precision == 'int8':
-        from rmpe_ros.networks.quantization import to_int8
-
-        pictures = list(examples(engine)) if examples else []
-        tests = pictures[::_HELD_OUT]
-        training = [each for i, each in enumerate(pictures) if i % _HELD_OUT]
-        model = to_int8(model, training, name=path.name)
-        long_side = max(max(next(iter(each.values())).shape[1:3]) for each in tests)
-        limit, allowed, sure = 0.02 * long_side, 0.1, _SURE
-    parity = measure_parity(graph, model, tests, limit=limit, sure=sure)
+    parity = measure_parity(graph, model, drawn, limit=limit)
     if parity.beyond > allowed:
         raise ParityError(
             f'{path.name} was not written: in {precision}, {parity.beyond:.1%} of its points are '
@@ -320,36 +298,13 @@ def write_checked(
     return parity
 
 
-def measure_parity(
-    graph: nn.Module,
-    model: bytes,
-    tests: Sequence[Inputs],
-    *,
-    limit: float,
-    sure: float = 0.0,
-) -> ExportParity:
-    """Compare an ONNX model with the PyTorch graph that it was made of, on inputs.
-
-    sure: boxes with a smaller score in PyTorch are left out. Raises ParityError when nothing is
-    left to compare.
-    """
+def measure_parity(graph: nn.Module, model: bytes, inputs: Inputs, *, limit: float) -> ExportParity:
+    """Compare an ONNX model with the PyTorch graph that it was made of, on inputs."""
     engine = OnnxRuntimeEngine(model)
-    task = engine.metadata['rmpe.task']
-    differences = []
-    for inputs in tests:
-        with torch.no_grad():
-            answers = graph.eval()(*(torch.from_numpy(each) for each in inputs.values()))
-        expected = {name: each.numpy() for name, each in zip(engine.outputs, answers, strict=True)}
-        if task == 'detector':
-            kept = expected['scores'][0] >= sure
-            expected = {name: each[:, kept] for name, each in expected.items()}
-        differences.append(point_differences(task, expected, engine(inputs)).ravel())
-    off = np.concatenate(differences)
-    if not off.size:
-        raise ParityError(
-            f'{engine.metadata.get("rmpe.name", "the model")} finds nobody in any of '
-            f'{len(tests)} pictures, so that its precision cannot be told; is it trained?'
-        )
+    with torch.no_grad():
+        answers = graph.eval()(*(torch.from_numpy(each) for each in inputs.values()))
+    expected = {name: each.numpy() for name, each in zip(engine.outputs, answers, strict=True)}
+    off = point_differences(engine.metadata['rmpe.task'], expected, engine(inputs)).ravel()
     return ExportParity(
         points=off.size,
         typical=float(np.median(off)),

@@ -19,12 +19,12 @@ from rmpe_ros.nodes.diagnostics_publisher import DiagnosticsPublisher
 from rmpe_ros.nodes.frame_lookup import FrameLookup
 from rmpe_ros.nodes.guarded_node import GuardedNode
 from rmpe_ros.nodes.joint_cloud import joint_cloud
-from rmpe_ros.nodes.nearest_stamp import NearestStamp
 from rmpe_ros.nodes.node_process import run_node
 from rmpe_ros.nodes.parameter_tables import LiftSettings
 from rmpe_ros.nodes.parameters import declare_parameters
 from rmpe_ros.nodes.pose_topics import PoseTopics
 from rmpe_ros.nodes.shared_memory import room_for_images
+from rmpe_ros.nodes.stamp_matcher import NearestStamp
 
 
 class LiftNode(GuardedNode):

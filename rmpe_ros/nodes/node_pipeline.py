@@ -52,6 +52,7 @@ def apply_settings(pipeline: PosePipeline, settings: PoseSettings) -> None:
     detector = pipeline.detector
     threshold, iou = settings.score_threshold, settings.box_nms_iou
     detector.score_threshold = detector.info.score_threshold if threshold < 0 else threshold
+    detector.size = settings.detector_size or None
     detector.nms_iou = detector.info.nms_iou if iou < 0 else iou
     pipeline.pose_nms = nms if settings.pose_nms.enabled else None
     min_score = settings.min_score

@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rmpe_ros.core.limits import MAX_PEOPLE
+from rmpe_ros.core.limits import DETECT_EVERY, MAX_PEOPLE
 from rmpe_ros.core.people import PeopleParameters
 from rmpe_ros.core.pose_nms import PoseNmsParameters
 from rmpe_ros.core.sights import SightParameters
 from rmpe_ros.core.tracking import TrackingParameters
 from rmpe_ros.engines import BACKENDS
 from rmpe_ros.io.image_decoding import MAX_MEGAPIXELS
-from rmpe_ros.models import DEFAULT_DETECTOR, DEFAULT_POSE
+from rmpe_ros.models import DEFAULT_DETECTOR, DEFAULT_POSE, LARGEST_SIDE
 from rmpe_ros.nodes.parameters import Parameter, parameter, table_of
 
 _NMS = PoseNmsParameters()
@@ -160,6 +160,22 @@ class PoseSettings:
     )
     idle_without_subscribers: bool = parameter(
         False, 'Do not infer while nobody subscribes to the poses.', dynamic=True
+    )
+    detect_every: int = parameter(
+        DETECT_EVERY,
+        'Detect people in every such image of a camera, and follow their poses in the others; 1: '
+        'detect in all. Who is new is found at the next detection.',
+        1,
+        1000,
+        dynamic=True,
+    )
+    detector_size: int = parameter(
+        0,
+        "Longer side of the detector's input, pixels, from 64 on: more finds smaller people, and "
+        'takes longer; 0: as the model suggests.',
+        0,
+        LARGEST_SIDE,
+        dynamic=True,
     )
     score_threshold: float = parameter(
         -1.0,

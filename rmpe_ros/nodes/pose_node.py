@@ -182,8 +182,7 @@ class PoseNode(ManagedNode):
     def _process(self, frames: dict[int, Frame]) -> None:
         """The freshest frames of all cameras that have one, through one pipeline."""
         begun = time.monotonic()
-        taken: list[tuple[CameraTopics, Frame]] = []
-        images: list[np.ndarray] = []
+        taken: list[tuple[CameraTopics, Frame, np.ndarray]] = []
         for index, frame in frames.items():
             before = time.monotonic()
             try:
@@ -194,20 +193,26 @@ class PoseNode(ManagedNode):
             finally:
                 self._rest(index, time.monotonic() - before)
             if image is not None:
-                taken.append((self._cameras[index], frame))
-                images.append(image)
+                taken.append((self._cameras[index], frame, image))
         pipeline = self._pipeline
         if not taken or pipeline is None:  # None: the node was told to stop meanwhile
             return
         try:
-            found = pipeline.batch(images)
+            boxes = [
+                camera.tracking.boxes(frame.message.header, image.shape[:2], self._settings)
+                for camera, frame, image in taken
+            ]
+            found = pipeline.batch([image for *_, image in taken], boxes=boxes)
         except Exception as error:
-            for camera, _ in taken:
+            for camera, *_ in taken:
                 self._fail(camera, error)
             return
-        for (camera, frame), image, poses in zip(taken, images, found, strict=True):
+        people = zip(found, pipeline.box_scores, strict=True)
+        for (camera, frame, image), (poses, sure) in zip(taken, people, strict=True):
             times = {**pipeline.timings, 'queue': (begun - frame.came) * 1e3}
             try:
+                header = frame.message.header
+                poses = camera.tracking.follow(poses, sure, header, self._settings)
                 self._answer(camera, frame.message, poses, image.shape[:2], times)
             except Exception as error:
                 self._fail(camera, error)
@@ -257,9 +262,6 @@ class PoseNode(ManagedNode):
     ) -> None:
         """Publish the poses of one image of one camera; times in milliseconds."""
         height, width = image_size
-        poses = camera.tracking.follow(
-            poses, image.header, image_size=(height, width), settings=self._settings
-        )
         camera.publish(
             poses_to_message(poses, image.header, image_size=(height, width), timings=times)
         )
@@ -310,6 +312,8 @@ class PoseNode(ManagedNode):
     def _change(self, settings: PoseSettings) -> None:
         if self._pipeline is not None:
             apply_settings(self._pipeline, settings)
+            for camera in self._cameras:
+                camera.tracking.detect_next()
 
     def _silence(self, camera: CameraTopics) -> str:
         """Why no image comes, when one should."""

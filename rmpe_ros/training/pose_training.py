@@ -28,7 +28,6 @@ from rmpe_ros.evaluation.labels.lsp import LSP_JOINTS
 from rmpe_ros.evaluation.pck import correct_keypoints, mean_pck, torso_lengths
 from rmpe_ros.networks.backbones.hourglass import HourglassSppe
 from rmpe_ros.networks.backbones.lite_hrnet import LiteHrnetSppe
-from rmpe_ros.networks.backbones.mobile import MobileSppe, load_movenet
 from rmpe_ros.networks.export import fit_score_calibration
 from rmpe_ros.networks.localisation import LiteHrnetLocalisation
 from rmpe_ros.networks.sstn_sppe import SstnSppe
@@ -60,9 +59,8 @@ class PoseModel:
 
 
 # `paper` is the RMPE paper's network, `paper-parallel` the smaller SPPE of its parallel branch
-# (sec. 4.2); `base` is the same hourglass for an embedded GPU.
+# (sec. 4.2); `base` is the same hourglass for an embedded GPU, `lite` and `standard` are for CPUs.
 POSE_MODELS: Mapping[str, PoseModel] = {
-    'mobile': PoseModel((224, 160), lambda: MobileSppe(BODY19.num_keypoints, width=1.0)),
     'lite': PoseModel(
         (192, 128), lambda: LiteHrnetSppe(BODY19.num_keypoints), LiteHrnetLocalisation
     ),
@@ -80,9 +78,9 @@ POSE_MODELS: Mapping[str, PoseModel] = {
 
 
 def build_pose_network(name: str, *, sstn: bool, pretrained: Path | None = None) -> SstnSppe:
-    """A network of POSE_MODELS by name, started from a published one where a file is given: from
-    PP-TinyPose if it is a Lite-HRNet, its localisation network too, and from MoveNet if it is
-    mobile. Raises ValueError when there is no such model or the file does not fit it.
+    """A network of POSE_MODELS by name; a Lite-HRNet starts from PP-TinyPose where its ONNX file is
+    given, its localisation network too. Raises ValueError when there is no such model or the file
+    does not fit it.
     """
     if name not in POSE_MODELS:
         raise ValueError(f'no pose model {name!r}: there are {", ".join(POSE_MODELS)}')
@@ -91,20 +89,17 @@ def build_pose_network(name: str, *, sstn: bool, pretrained: Path | None = None)
     network = SstnSppe(sppe, model.size, sstn=sstn, localisation=model.localisation)
     if pretrained is None:
         return network
-    if isinstance(sppe, LiteHrnetSppe):
-        from rmpe_ros.importing.tinypose import load_tinypose
-
-        load_tinypose(sppe, pretrained)
-        if isinstance(network.localisation, LiteHrnetLocalisation):
-            network.localisation.start_from(sppe.encoder)
-    elif isinstance(sppe, MobileSppe):
-        load_movenet(sppe, pretrained)
-    else:
+    if not isinstance(sppe, LiteHrnetSppe):
         raise ValueError(
             f'the pose model {name!r} cannot start from {pretrained}: no published network has '
             'the features of an hourglass; train it without --pretrained, or from a checkpoint '
             'of its own'
         )
+    from rmpe_ros.importing.tinypose import load_tinypose
+
+    load_tinypose(sppe, pretrained)
+    if isinstance(network.localisation, LiteHrnetLocalisation):
+        network.localisation.start_from(sppe.encoder)
     return network
 
 
@@ -121,10 +116,10 @@ def freeze_encoder(network: SstnSppe, blocks: int) -> None:
     """Keep the first `blocks` blocks of the SPPE's encoder as they are. Raises ValueError when it
     has no encoder.
     """
-    if not isinstance(network.sppe, (LiteHrnetSppe, MobileSppe)):
+    if not isinstance(network.sppe, LiteHrnetSppe):
         raise ValueError(
-            'only the pose models lite, standard and mobile have an encoder whose blocks can be '
-            'frozen; train this one without --frozen-blocks'
+            'only the pose models lite and standard have an encoder whose blocks can be frozen; '
+            'train this one without --frozen-blocks'
         )
     network.sppe.encoder.freeze(blocks)
 

@@ -78,15 +78,15 @@ def build_stage(
 ) -> Stage:
     """One stage of STAGES on `data`.
 
-    pretrained: the ONNX file that the weights start from, PP-TinyPose's or MoveNet's for the pose
-    stages, RTMDet's for the detector. init: checkpoint of an earlier stage, whose averaged weights
-    the network starts from instead. propose: which boxes the pose stages see (a person, a random
+    pretrained: the ONNX file that the weights start from, PP-TinyPose's for the pose stages,
+    RTMDet's for the detector. init: checkpoint of an earlier stage, whose averaged weights the
+    network starts from instead. propose: which boxes the pose stages see (a person, a random
     generator → a box), jittered true ones by default. parallel: train the sstn stage with the
     parallel SPPE; a path is the checkpoint of the network that it is to be, by default the SPPE's
     own start. teacher: ONNX file of PP-TinyPose, whose heatmaps the sppe stage keeps to.
     validation_people: validate the pose stages on so many people of each source at most.
-    frozen_blocks: how many of the encoder's first blocks stay as they are. device: that will
-    train. validate: with validation data.
+    frozen_blocks: how many of the encoder's first blocks stay as they are. device: that will train.
+    validate: with validation data.
     Raises ValueError when a name is unknown or `init` is of another network.
     """
     if stage not in STAGES:

@@ -9,7 +9,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from rmpe_ros.cli.benchmark_command import measure, summarise
+from rmpe_ros.cli.benchmark_curves import CAMERAS, PEOPLE, SIZES
+from rmpe_ros.cli.benchmark_inputs import make_input, rival_size
 from rmpe_ros.cli.main import main
+from rmpe_ros.engines import TensorInfo
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +81,9 @@ def test_against_any_network(
     report = json.loads(report_file.read_text())
     assert list(report['results']) == ['1 person', '3 people', 'rival.onnx']
     ours, theirs = report['results']['3 people'], report['results']['rival.onnx']
-    assert set(ours) == {'detect', 'crop', 'estimate', 'nms', 'total', 'per_second', 'ratio'}
+    stages = {'detect', 'crop', 'estimate', 'nms', 'total', 'video'}
+    assert set(ours) == stages | {'per_second', 'ratio', 'video_ratio'}
+    assert ours['video']['p50'] < ours['total']['p50']
     assert ours['ratio'] == pytest.approx(ours['total']['p50'] / theirs['total']['p50'], rel=0.1)
     assert theirs['ratio'] == 1
     table = capsys.readouterr().out
@@ -112,6 +117,48 @@ def test_each_engine_alone(tmp_path: Path, capsys: pytest.CaptureFixture) -> Non
         assert result['floor'] > 0
     assert pose['buckets']['32']['gflop'] >= pose['buckets']['1']['gflop']
     assert 'device: measured on' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('shape', 'size', 'expected'),
+    [
+        (['n', 3, 'h', 'w'], None, (1, 3, 480, 640)),
+        (['n', 'h', 'w', 3], None, (1, 480, 640, 3)),
+        ([1, 3, 'h', 'w'], '320x256', (1, 3, 256, 320)),
+        (['n', 'c', 'h', 'w'], '640', (1, 3, 640, 640)),
+        ([2, 3, 96, 'w'], None, (2, 3, 96, 640)),
+    ],
+)
+def test_another_network_sees_the_picture_at_its_size(
+    shape: list, size: str | None, expected: tuple[int, ...]
+) -> None:
+    """As YOLO's run time does: a picture of 470 lines is rounded up to a multiple of 32."""
+    image = np.zeros((470, 640, 3), np.uint8)
+    info = TensorInfo(tuple(shape), np.dtype(np.float32))
+    assert make_input(info, rival_size(size, image), image).shape == expected
+
+
+def test_curves_against_people_sizes_and_cameras(tmp_path: Path, capsys) -> None:
+    pytest.importorskip('matplotlib')
+    picture, report_file = tmp_path / 'curves' / 'curves.svg', tmp_path / 'report.json'
+    command = ['benchmark', '--plot', str(picture), '--repeat', '1', '--json', str(report_file)]
+    assert main(command) == 0
+    report = json.loads(report_file.read_text())
+    curves = report['curves']
+    assert {name: list(points) for name, points in curves.items()} == {
+        'people': [str(number) for number in PEOPLE],
+        'image': list(SIZES),
+        'cameras': [str(number) for number in CAMERAS],
+    }
+    for point in (point for points in curves.values() for point in points.values()):
+        assert 0 < point['floor'] < point['p50'] <= point['p95']
+        assert point['resident_mb'] > 10
+    floors = [point['floor'] for point in curves['people'].values()]
+    assert floors == sorted(floors) and floors[0] < floors[-1]
+    assert curves['cameras']['4']['floor'] == pytest.approx(4 * floors[2], rel=0.01)
+    text = picture.read_text()
+    assert 'resident MB' in text or '<svg' in text
+    assert f'curves in {picture}' in capsys.readouterr().out
 
 
 def test_nms_alone(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

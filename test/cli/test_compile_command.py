@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from rmpe_ros.cli.main import main
-from rmpe_ros.models import CPU_ONLY_MODELS, SHIPPED_MODELS
+from rmpe_ros.models import SHIPPED_MODELS
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +29,7 @@ def test_all_shipped_models_by_default(
     report = tmp_path / 'report.json'
     assert main(['compile', '--for', 'sm86,SM89', '--json', str(report)]) == 0
     output = capsys.readouterr().out
-    models = len(SHIPPED_MODELS) - len(CPU_ONLY_MODELS)
+    models = len(SHIPPED_MODELS)
     count = 2 * models
     assert output.count(': built in ') == count
     assert 'detector.onnx fp32 for sm86' in output and 'lite.onnx fp32 for sm89' in output

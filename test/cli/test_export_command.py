@@ -16,15 +16,6 @@ from rmpe_ros.networks.person_detector import PersonDetector as DetectorNetwork
 from rmpe_ros.training.stages import load_checkpoint
 
 
-@pytest.mark.parametrize('options', [[], ['--data', 'people.yaml', '--calibration', '5']])
-def test_8_bits_need_photos(options, tmp_path, capsys):
-    output = tmp_path / 'lite.onnx'
-    command = ['export', 'pose', str(tmp_path / 'checkpoint.pt'), str(output)]
-    assert main([*command, '--precision', 'int8', *options]) == 2
-    assert 'give --data, and at least 20 of them with --calibration' in capsys.readouterr().err
-    assert not output.exists()
-
-
 def test_a_missing_checkpoint_is_named(tmp_path, capsys):
     checkpoint = tmp_path / 'checkpoint.pt'
     assert main(['export', 'detector', str(checkpoint), str(tmp_path / 'detector.onnx')]) == 2

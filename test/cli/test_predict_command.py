@@ -196,8 +196,8 @@ def test_an_interrupted_video_can_be_played(
 ) -> None:
     clip, out, results = tmp_path / 'clip.avi', tmp_path / 'out', tmp_path / 'poses.json'
     writer = cv2.VideoWriter(str(clip), cv2.VideoWriter_fourcc(*'MJPG'), 10.0, (640, 480))
-    for _ in range(400):
-        writer.write(two_people)
+    for index in range(400):  # they move, or nothing is left to compress
+        writer.write(np.roll(two_people, 8 * (index % 5), axis=1))
     writer.release()
     command = [sys.executable, '-m', 'rmpe_ros.cli', 'predict', str(clip), '--out', str(out)]
     process = subprocess.Popen(
@@ -221,8 +221,8 @@ def test_an_interrupted_video_can_be_played(
 def test_a_killed_run_leaves_the_earlier_video(tmp_path: Path, two_people: np.ndarray) -> None:
     clip, out = tmp_path / 'clip.avi', tmp_path / 'out'
     writer = cv2.VideoWriter(str(clip), cv2.VideoWriter_fourcc(*'MJPG'), 10.0, (640, 480))
-    for _ in range(400):
-        writer.write(two_people)
+    for index in range(400):  # they move, or nothing is left to compress
+        writer.write(np.roll(two_people, 8 * (index % 5), axis=1))
     writer.release()
     out.mkdir()
     (out / 'clip.mp4').write_text('of an earlier run')

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lines of sight, distances and headings of bodies whose place is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -38,10 +40,10 @@ def seen(
     return poses, points, room, view.to_camera(body.middle)
 
 
-def surface(points):
-    """Where a depth camera would see the joints: 0.12 m before them along the line of sight."""
+def surface(points, before=0.1):
+    """Where a depth camera would see the joints: so far before them along the line of sight."""
     distance = np.linalg.norm(points, axis=-1, keepdims=True)
-    return (points * (distance - 0.12) / distance)[None]
+    return (points * (distance - before) / distance)[None]
 
 
 @pytest.mark.parametrize('lens', CAMERAS)
@@ -65,6 +67,17 @@ def test_each_method_finds_a_body_of_average_size(lens, place):
     known = np.isfinite(sights.log_depth_variances[0])
     error = np.log(distances / middle[2])[known]
     assert (np.abs(error) < 3 * np.sqrt(sights.log_depth_variances[0][known])).all()
+
+
+def test_from_the_side_the_middle_is_farther_behind_the_surface():
+    for yaw, before in ((np.pi, 0.1), (np.pi / 2, 0.21), (-np.pi / 2, 0.21), (0.0, 0.1)):
+        poses, points, room, middle = seen((3.0, 0.0), yaw)
+        # The nearer shoulder hides the farther one: all that is seen is one surface.
+        flat = np.where([False, False, True], middle[2] - before, points)
+        sights = observe(poses, room.camera, image_size=IMAGE_SIZE, positions=flat[None])
+        distance, sd = np.exp(sights.log_depths[0, 0]), sights.log_depth_variances[0, 0] ** 0.5
+        assert distance == pytest.approx(middle[2], abs=0.035), yaw
+        assert abs(distance - middle[2]) < 2 * sd * distance
 
 
 def test_the_feet_count_only_when_they_are_seen():
@@ -148,11 +161,22 @@ def test_covariances_of_the_joints_are_used_where_given():
     spreads = []
     for pixels in (2.0, 20.0):
         covariances = np.tile([pixels**2, 0.0, pixels**2], (1, 19, 1))
-        sights = observe(poses, room.camera, image_size=IMAGE_SIZE, covariances=covariances)
+        told = replace(poses, covariances=covariances)
+        sights = observe(told, room.camera, image_size=IMAGE_SIZE)
         spreads.append(sights.ray_covariances[0, 0, 0] ** 0.5 * room.camera.fx)
-    sway = 0.02 / 3 * room.camera.fx
-    assert spreads[0] == pytest.approx(np.hypot(np.sqrt(2), sway), rel=0.05)
-    assert spreads[1] == pytest.approx(np.hypot(np.sqrt(200), sway), rel=0.05)
+    # Of two images alike, and a camera whose aim is known to 5 mrad.
+    rest = 2 * (0.02 / 3) ** 2 + 0.005**2
+    for spread, pixels in zip(spreads, (2.0, 20.0), strict=True):
+        expected = np.sqrt(2 * 0.3 * pixels**2 + rest * room.camera.fx**2)
+        assert spread == pytest.approx(expected, rel=0.05)
+
+
+def test_where_a_joint_tells_no_covariance_it_is_expected():
+    poses, _, room, _ = seen()
+    unknown = replace(poses, covariances=np.full((1, 19, 3), np.nan))
+    told = observe(unknown, room.camera, image_size=IMAGE_SIZE)
+    expected = observe(poses, room.camera, image_size=IMAGE_SIZE)
+    np.testing.assert_array_equal(told.ray_covariances, expected.ray_covariances)
 
 
 def test_nobody_other_skeletons_and_what_has_no_trunk():

@@ -13,7 +13,7 @@ from rmpe_ros.engines.builder import Phases, build_plan, load_bindings, rtx_targ
 from rmpe_ros.engines.half_precision import to_half_precision
 from rmpe_ros.engines.onnxruntime import OnnxRuntimeEngine
 from rmpe_ros.engines.profiles import plan_profiles
-from rmpe_ros.models import CPU_ONLY_MODELS, SHIPPED_MODELS, ModelError, find_model
+from rmpe_ros.models import SHIPPED_MODELS, ModelError, find_model
 
 TARGETS = ('sm86', 'sm89', 'sm120')
 
@@ -68,7 +68,7 @@ def test_plans_are_of_their_target_and_precision(rtx) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize('precision', ['fp32', 'fp16'])
-@pytest.mark.parametrize('name', sorted({*SHIPPED_MODELS} - {*CPU_ONLY_MODELS}))
+@pytest.mark.parametrize('name', SHIPPED_MODELS)
 def test_shipped_models_compile(rtx, name: str, precision: str) -> None:
     try:
         path = find_model(name)

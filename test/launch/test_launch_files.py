@@ -26,6 +26,7 @@ LAUNCH_FILES = sorted((ROOT / 'launch').glob('*.launch.py'))
 RMPE_LAUNCH = ROOT / 'launch' / 'rmpe.launch.py'
 MULTI_CAMERA_LAUNCH = ROOT / 'launch' / 'multi_camera.launch.py'
 REPLAY_LAUNCH = ROOT / 'launch' / 'replay.launch.py'
+LAUNCHING = ROOT / 'rmpe_ros' / 'nodes' / 'launching.py'
 NODES = ('pose_node', 'visualizer_node', 'image_source_node', 'lift_node', 'people_node')
 
 
@@ -40,11 +41,31 @@ def calls(path: Path, function: str) -> list[ast.Call]:
 
 
 def declared_arguments(path: Path) -> dict[str, dict[str, ast.expr]]:
-    """Keywords of each DeclareLaunchArgument by the argument's name."""
-    return {
+    """Keywords of each DeclareLaunchArgument by the argument's name, shared ones included."""
+    own = {
         ast.literal_eval(call.args[0]): {str(each.arg): each.value for each in call.keywords}
         for call in calls(path, 'DeclareLaunchArgument')
     }
+    named = [ast.literal_eval(name) for call in calls(path, 'declare') for name in call.args]
+    shared = shared_arguments()
+    assert not set(own) & set(named)
+    return own | {name: shared[name] for name in named}
+
+
+def shared_arguments() -> dict[str, dict[str, ast.expr]]:
+    """Keywords of the arguments in `launching.ARGUMENTS`."""
+    table = next(
+        node.value
+        for node in ast.parse(LAUNCHING.read_text()).body
+        if isinstance(node, ast.AnnAssign) and getattr(node.target, 'id', '') == 'ARGUMENTS'
+    )
+    assert isinstance(table, ast.Dict)
+    found = {}
+    for name, options in zip(table.keys, table.values, strict=True):
+        assert name is not None and isinstance(options, ast.Dict)
+        keys = [ast.literal_eval(key) for key in options.keys if key is not None]
+        found[ast.literal_eval(name)] = dict(zip(keys, options.values, strict=True))
+    return found
 
 
 def started_nodes(path: Path) -> dict[str, dict[str, str]]:
@@ -78,11 +99,16 @@ def test_nothing_happens_when_a_launch_file_is_imported(path: Path) -> None:
         alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names
     }
     assert not imported & {'subprocess', 'rclpy', 'rmpe_ros'}
+    origins = {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
+    ours = {name for name in origins if name and name.startswith('rmpe_ros')}
+    assert ours == {'rmpe_ros.nodes.launching'}
+    assert 'import rclpy' not in LAUNCHING.read_text()
 
 
 @pytest.mark.parametrize('path', LAUNCH_FILES, ids=lambda path: path.name)
 def test_arguments_have_a_default_and_a_description(path: Path) -> None:
     names = [ast.literal_eval(call.args[0]) for call in calls(path, 'DeclareLaunchArgument')]
+    names += [ast.literal_eval(name) for call in calls(path, 'declare') for name in call.args]
     assert names and len(names) == len(set(names))
     for name, keywords in declared_arguments(path).items():
         assert 'default_value' in keywords, name
@@ -91,7 +117,7 @@ def test_arguments_have_a_default_and_a_description(path: Path) -> None:
 
 @pytest.mark.parametrize('path', LAUNCH_FILES, ids=lambda path: path.name)
 def test_every_argument_is_used(path: Path) -> None:
-    found = words(path)
+    found = words(path) + words(LAUNCHING)
     assert [name for name in declared_arguments(path) if found.count(name) < 2] == []
 
 
@@ -139,7 +165,8 @@ def test_executables_exist_and_are_installed() -> None:
 
 
 def test_config_files_exist() -> None:
-    named = re.findall(r'[\w-]+\.(?:yaml|xml|rviz)\b', RMPE_LAUNCH.read_text())
+    texts = RMPE_LAUNCH.read_text() + LAUNCHING.read_text()
+    named = re.findall(r'[\w-]+\.(?:yaml|xml|rviz)\b', texts)
     assert {'rmpe.yaml', 'rmpe.rviz', 'fastdds_shared_memory.xml'} <= set(named)
     for name in named:
         assert (ROOT / 'config' / name).is_file(), name

@@ -2,7 +2,6 @@
 """Exported graphs keep the contracts and compute what PyTorch computes."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.detector import PersonDetector as DetectorStage
 from rmpe_ros.engines import open_engine
 from rmpe_ros.estimator import PoseEstimator
-from rmpe_ros.networks.backbones.mobile import MobileSppe
 from rmpe_ros.networks.export import (
     ParityError,
     PoseGraph,
@@ -37,9 +35,9 @@ METADATA = {
 
 
 @pytest.fixture(scope='module')
-def pose_network():
+def pose_network(small_sppe):
     torch.manual_seed(0)
-    network = SstnSppe(MobileSppe(19, width=0.35, last=64), (64, 32)).eval()
+    network = SstnSppe(small_sppe(), (64, 32)).eval()
     torch.nn.init.normal_(network.localisation.theta.weight, std=0.5)  # far from the identity
     return network
 
@@ -63,9 +61,9 @@ def test_pose_graph_keeps_the_contract_and_parity(pose_network, tmp_path):
     assert np.allclose(one['keypoints'], outputs['keypoints'][:1], atol=1e-3)
 
 
-def test_pose_graph_without_sstn_has_a_dynamic_batch_too(tmp_path):
+def test_pose_graph_without_sstn_has_a_dynamic_batch_too(small_sppe, tmp_path):
     torch.manual_seed(0)
-    network = SstnSppe(MobileSppe(19, width=0.35, last=64), (64, 32), sstn=False).eval()
+    network = SstnSppe(small_sppe(), (64, 32), sstn=False).eval()
     path = tmp_path / 'plain.onnx'
     parity = export_pose(network, path, calibration=(1.0, 0.0), metadata=METADATA)
     assert parity.largest < 1e-3
@@ -117,10 +115,12 @@ def pose_model(pose_network):
     )
 
 
-def test_a_model_that_answers_otherwise_is_not_written(pose_network, pose_model, tmp_path):
+def test_a_model_that_answers_otherwise_is_not_written(
+    small_sppe, pose_network, pose_model, tmp_path
+):
     path = tmp_path / 'pose.onnx'
     path.write_bytes(b'old')
-    another = SstnSppe(MobileSppe(19, width=0.35, last=64), (64, 32)).eval()
+    another = SstnSppe(small_sppe(), (64, 32)).eval()
     with pytest.raises(ParityError, match=r'pose.onnx was not written: in fp32, .* than 0.001 px'):
         write_checked(PoseGraph(another), pose_model, path)
     assert path.read_bytes() == b'old' and list(tmp_path.iterdir()) == [path]
@@ -137,9 +137,9 @@ def peaked(network):
     return network
 
 
-def test_half_precision_keeps_theta_and_half_a_pixel(tmp_path):
+def test_half_precision_keeps_theta_and_half_a_pixel(small_sppe, tmp_path):
     torch.manual_seed(3)
-    network = peaked(SstnSppe(MobileSppe(19, width=0.35, last=64), (64, 32)).eval())
+    network = peaked(SstnSppe(small_sppe(), (64, 32)).eval())
     torch.nn.init.normal_(network.localisation.theta.weight, std=0.5)
     path = tmp_path / 'half.onnx'
     parity = export_pose(network, path, calibration=(1.0, 0.0), metadata=METADATA, precision='fp16')
@@ -152,49 +152,6 @@ def test_half_precision_keeps_theta_and_half_a_pixel(tmp_path):
     assert np.abs(half({'crops': crops.numpy()})['theta'] - theta.numpy()).max() < 1e-5
     # The localisation network and what decodes keep their four bytes a number.
     assert path.stat().st_size < 0.8 * 4 * sum(each.numel() for each in network.parameters())
-
-
-@pytest.mark.skipif(
-    'vnni' not in Path('/proc/cpuinfo').read_text(),
-    reason='without VNNI, products of 8 bits saturate: such models are for CPUs that have it',
-)
-def test_8_bits_are_checked_on_examples_that_did_not_calibrate_them(tmp_path):
-    torch.manual_seed(3)
-    network = peaked(SstnSppe(MobileSppe(19, width=0.35, last=64), (64, 32)).eval())
-    crops = example_crops(network, 10).numpy()
-    asked = []
-
-    def examples(engine):
-        asked.append(engine.inputs['crops'].shape[1:])
-        return [{'crops': crop[None]} for crop in crops]
-
-    path = tmp_path / 'bytes.onnx'
-    options = {'calibration': (1.0, 0.0), 'metadata': METADATA, 'precision': 'int8'}
-    parity = export_pose(network, path, examples=examples, **options)
-    assert asked == [(64, 32, 3)]
-    assert parity.points == 2 * 19 and parity.limit == pytest.approx(0.02 * 64)
-    assert parity.beyond <= 0.1 and parity.largest > 0
-    assert open_engine(path).metadata['rmpe.precision'] == 'int8'
-    with pytest.raises(ValueError, match='need example pictures'):
-        export_pose(network, tmp_path / 'none.onnx', **options)
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_detector_without_people_cannot_be_checked_in_8_bits(tmp_path):
-    torch.manual_seed(0)
-    network = PersonDetector(width=4, channels=8).eval()
-    pictures = [{'image': np.full((1, 64, 96, 3), i, np.uint8)} for i in range(6)]
-    with pytest.raises(ParityError, match='tiny finds nobody in any of 2 pictures'):
-        export_detector(
-            network,
-            tmp_path / 'detector.onnx',
-            metadata=METADATA,
-            long_side=96,
-            queries=126,
-            precision='int8',
-            examples=lambda engine: pictures,
-        )
-    assert not list(tmp_path.iterdir())
 
 
 def test_export_prints_nothing_of_its_own(pose_network, tmp_path, capfd):

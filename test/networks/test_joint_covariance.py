@@ -90,7 +90,7 @@ def test_doubt_widens_by_sigma_and_score():
         )
 
 
-@pytest.mark.parametrize('name', ['lite', 'lite_int8', 'standard'])
+@pytest.mark.parametrize('name', ['lite', 'standard'])
 def test_a_shipped_model_gets_it_and_keeps_its_keypoints(name, tmp_path, two_people):
     model = onnx.load(str(find_model(name)))
     fit = CovarianceScale(0.2, 0.05, 1.5)

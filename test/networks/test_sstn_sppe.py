@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
-from rmpe_ros.networks.backbones.mobile import MobileSppe
+from rmpe_ros.networks.backbones.lite_hrnet import LiteHrnetSppe
 from rmpe_ros.networks.sstn_sppe import ParallelSppe, SstnSppe
 from rmpe_ros.training.pose_losses import sstn_loss
 
@@ -96,7 +96,7 @@ def test_parallel_sppe_stays_in_evaluation_mode():
 
 def test_without_sstn_it_is_the_plain_sppe():
     torch.manual_seed(0)
-    sppe = MobileSppe(19, width=0.35, last=64)
+    sppe = LiteHrnetSppe(19, width=8)
     crops = torch.rand(2, 3, 64, 32) * 2 - 1
     plain, with_sstn = SstnSppe(sppe, SIZE, sstn=False).eval(), SstnSppe(sppe, SIZE).eval()
     with torch.no_grad():

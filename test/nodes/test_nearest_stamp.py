@@ -3,7 +3,7 @@
 
 import pytest
 
-from rmpe_ros.nodes.nearest_stamp import NearestStamp
+from rmpe_ros.nodes.stamp_matcher import NearestStamp
 
 
 def test_equal_stamps_pair_whichever_comes_first():

@@ -34,6 +34,7 @@ from rmpe_ros.nodes.rclpy_messages import (
 
 pytestmark = pytest.mark.ros
 
+ARRAYS = ('skeleton', 'keypoints', 'keypoint_scores', 'boxes', 'scores')
 RED, ORANGE = (255, 0, 0), (200, 100, 50)
 
 
@@ -260,6 +261,29 @@ def test_poses_round_trip_exactly(people):
     back = message_to_poses(message, BODY19)
     for field in ('keypoints', 'keypoint_scores', 'boxes', 'scores', 'track_ids'):
         np.testing.assert_array_equal(getattr(back, field), getattr(poses, field), field)
+
+
+def test_covariances_go_through_messages_where_they_are_known():
+    covariances = np.random.default_rng(0).uniform(1, 9, (2, 19, 3)).astype(np.float32)
+    covariances[1, 3] = np.nan
+    poses = Poses(
+        BODY19,
+        np.zeros((2, 19, 2)),
+        np.full((2, 19), 0.5),
+        np.tile([0.0, 0.0, 9.0, 9.0], (2, 1)),
+        np.full(2, 0.5),
+        covariances=covariances,
+    )
+    message = poses_to_message(poses, Header(), image_size=(480, 640))
+    np.testing.assert_array_equal(message_to_poses(message, BODY19).covariances, covariances)
+    # What a sender leaves at its default is not known to a hair.
+    message.people[0].keypoints[5].covariance[:] = 0
+    assert np.isnan(message_to_poses(message, BODY19).covariances[0, 5]).all()
+    untold = poses_to_message(
+        Poses(*(getattr(poses, name) for name in ARRAYS)), Header(), image_size=(480, 640)
+    )
+    assert np.isnan(untold.people[0].keypoints[0].covariance).all()
+    assert message_to_poses(untold, BODY19).covariances is None
 
 
 def test_pose_message_says_all_about_the_frame():

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """pose_node with tracking: numbers stay with people, and parameters change that while it runs."""
 
+from pathlib import Path
+
 import numpy as np
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from rmpe_ros.msg import PersonPoseArray
 from sensor_msgs.msg import Image
 
+from rmpe_ros.engines.example_pictures import read_photo
 from rmpe_ros.nodes.rclpy_messages import rgb_to_image
 
 from .conftest import new_header
@@ -21,9 +24,11 @@ def walkers(step):
 
 
 def set_bool(peer, name, value):
-    parameter = Parameter(
-        name=name, value=ParameterValue(type=ParameterType.PARAMETER_BOOL, bool_value=value)
-    )
+    set_parameter(peer, name, type=ParameterType.PARAMETER_BOOL, bool_value=value)
+
+
+def set_parameter(peer, name, **value):
+    parameter = Parameter(name=name, value=ParameterValue(**value))
     request = SetParameters.Request(parameters=[parameter])
     result = peer.call(SetParameters, '/walk/pose_node/set_parameters', request).results[0]
     assert result.successful, result.reason
@@ -54,3 +59,28 @@ def test_numbers_follow_the_people(peer, start_node):
     assert sorted(see(9, 100.9).values()) == [2, 3]
     # The bag starts again.
     assert sorted(see(0, 90.0).values()) == [4, 5]
+
+
+def test_people_are_detected_in_every_nth_image(peer, start_node):
+    """Who comes is found at the next detection, whose number changes while the node runs."""
+    models = Path(__file__).parents[2] / 'models'
+    networks = {
+        'detector': str(models / 'detector.onnx'), 'pose_model': str(models / 'lite.onnx')
+    }  # fmt: skip
+    start_node('pose_node', '-r', '__ns:=/walk', min_score=0.3, detect_every=1000, **networks)
+    images = peer.node.create_publisher(Image, '/walk/image_raw', 5)
+    answers = peer.collect(PersonPoseArray, '/walk/poses')
+    one = np.full((360, 680, 3), 127, np.uint8)
+    one[20:340, 10:330] = read_photo()
+    both = one.copy()
+    both[20:340, 350:670] = read_photo()
+
+    def see(image, seconds):
+        header = new_header()
+        header.stamp.sec, header.stamp.nanosec = divmod(round(seconds * 1e9), 10**9)
+        return len(peer.ask(images, rgb_to_image(image, header), answers).people)
+
+    assert [see(one, 100.0), see(both, 100.1)] == [1, 1]
+    number = {'type': ParameterType.PARAMETER_INTEGER, 'integer_value': 1}
+    set_parameter(peer, 'detect_every', **number)
+    assert [see(both, 100.2), see(one, 100.3), see(both, 100.4)] == [2, 1, 2]

@@ -17,7 +17,7 @@ from rmpe_ros.engines import open_engine
 from rmpe_ros.estimator import PoseEstimator
 from rmpe_ros.training.data_config import read_data_config
 from rmpe_ros.training.datasets import LabelledPerson
-from rmpe_ros.training.pose_training import build_pose_network
+from rmpe_ros.training.pose_training import POSE_MODELS, PoseModel, build_pose_network
 from rmpe_ros.training.stages import build_stage, fingerprint, load_checkpoint
 
 
@@ -50,25 +50,36 @@ def data(tmp_path_factory):
     return folder
 
 
+SHORT = ('--steps', '2', '--batch', '2', '--device', 'cpu')
+SMALL = ('--model', 'small')
+
+
+@pytest.fixture(scope='module', autouse=True)
+def small_model(small_sppe):
+    """`--model small`: what is asked for by name is tested where the networks are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(POSE_MODELS, 'small', PoseModel((64, 48), small_sppe))
+        yield
+
+
 @pytest.fixture(scope='module')
-def sppe_run(data):
+def sppe_run(data, small_model):
     """The folder of a two-step first stage."""
     out = data / 'sppe'
-    assert main(['train', 'sppe', '--data', f'{data}/data.yaml', '--out', str(out), *SHORT]) == 0
+    arguments = ['train', 'sppe', '--data', f'{data}/data.yaml', '--out', str(out)]
+    assert main([*arguments, *SHORT, *SMALL]) == 0
     return out
-
-
-SHORT = ('--steps', '2', '--batch', '2', '--device', 'cpu')
 
 
 @pytest.mark.slow
 def test_sppe_then_sstn_then_export(data, sppe_run, capsys):
     init = str(sppe_run / 'checkpoint.pt')
     arguments = ['--data', f'{data}/data.yaml', '--out', str(data / 'sstn'), '--init', init]
-    assert main(['train', 'sstn', *arguments, *SHORT]) == 0
+    assert main(['train', 'sstn', *arguments, *SHORT, *SMALL]) == 0
     model = data / 'lite.onnx'
     checkpoint = str(data / 'sstn' / 'checkpoint.pt')
-    assert main(['export', 'pose', checkpoint, str(model), '--data', f'{data}/data.yaml']) == 0
+    command = ['export', 'pose', checkpoint, str(model), '--data', f'{data}/data.yaml', *SMALL]
+    assert main(command) == 0
     assert 'points differ from PyTorch by' in capsys.readouterr().out
     engine = open_engine(model)
     assert PoseEstimator(engine).skeleton == BODY19
@@ -78,9 +89,8 @@ def test_sppe_then_sstn_then_export(data, sppe_run, capsys):
 @pytest.mark.slow
 def test_a_run_that_is_done_stays_done(data, sppe_run, capsys):
     before = (sppe_run / 'checkpoint.pt').stat().st_mtime_ns
-    assert (
-        main(['train', 'sppe', '--data', f'{data}/data.yaml', '--out', str(sppe_run), *SHORT]) == 0
-    )
+    arguments = ['train', 'sppe', '--data', f'{data}/data.yaml', '--out', str(sppe_run)]
+    assert main([*arguments, *SHORT, *SMALL]) == 0
     assert 'goes on from step 2' in capsys.readouterr().out
     assert (sppe_run / 'checkpoint.pt').stat().st_mtime_ns >= before
     assert torch.load(sppe_run / 'checkpoint.pt', weights_only=True)['step'] == 2
@@ -124,8 +134,9 @@ def test_counts_of_nothing_are_refused(data, tmp_path, capsys, option):
 
 @pytest.mark.slow
 def test_other_settings_in_the_same_folder_are_refused(data, sppe_run, capsys):
-    arguments = ['train', 'sppe', '--data', f'{data}/data.yaml', '--out', str(sppe_run), *SHORT]
-    assert main([*arguments, '--learning-rate', '0.1']) == 1
+    arguments = ['train', 'sppe', '--data', f'{data}/data.yaml', '--out', str(sppe_run)]
+    arguments += [*SHORT, *SMALL]
+    assert main([*arguments, '--learning-rate', '0.1']) == 2
     error = capsys.readouterr().err
     assert 'learning rate was 0.0004, now 0.1' in error and '--allow-changes' in error
     assert main([*arguments, '--learning-rate', '0.1', '--allow-changes']) == 0

@@ -11,7 +11,7 @@ torch = pytest.importorskip('torch')
 from torch.utils.flop_counter import FlopCounterMode
 
 from rmpe_ros.networks.backbones.hourglass import Hourglass, HourglassSppe, Residual
-from rmpe_ros.networks.backbones.mobile import MobileSppe
+from rmpe_ros.networks.backbones.lite_hrnet import LiteHrnetSppe
 from rmpe_ros.networks.backbones.resnet import ResNet18
 from rmpe_ros.networks.export import example_crops, export_pose
 from rmpe_ros.networks.sstn_sppe import SstnSppe
@@ -231,7 +231,7 @@ def test_a_parallel_hourglass_stays_bit_identical(other):
 
 def test_a_parallel_sppe_of_another_family_teaches_theta():
     network = tiny_paper().train()
-    network.attach_parallel(MobileSppe(19, width=0.35, last=64))
+    network.attach_parallel(LiteHrnetSppe(19, width=8))
     values = sstn_loss(network, training_batch())
     (values['loss'] - values['main']).backward()
     assert values['parallel'].item() > 0
@@ -288,24 +288,25 @@ def test_exported_with_parity_and_a_dynamic_batch(tmp_path):
 # What one asks for by name.
 
 
-def test_movenet_does_not_start_an_hourglass(tmp_path):
-    with pytest.raises(ValueError, match=r"'base' cannot start from .*movenet\.onnx"):
-        build_pose_network('base', sstn=False, pretrained=tmp_path / 'movenet.onnx')
+def test_tinypose_does_not_start_an_hourglass(tmp_path):
+    with pytest.raises(ValueError, match=r"'base' cannot start from .*tinypose\.onnx"):
+        build_pose_network('base', sstn=False, pretrained=tmp_path / 'tinypose.onnx')
 
 
 def test_an_hourglass_has_no_encoder_to_freeze():
     with pytest.raises(ValueError, match='--frozen-blocks'):
         freeze_encoder(tiny_paper(), 3)
-    network = SstnSppe(MobileSppe(19, width=0.35, last=64), SIZE)
+    network = SstnSppe(LiteHrnetSppe(19, width=8), SIZE)
     freeze_encoder(network, 2)
-    assert not network.sppe.encoder.blocks[1].layers[0].weight.requires_grad
+    frozen = network.sppe.encoder.stages[0].parameters()
+    assert not any(parameter.requires_grad for parameter in frozen)
 
 
 def test_a_trained_sppe_is_known_by_its_weights(tmp_path):
-    trained = SstnSppe(POSE_MODELS['mobile'].sppe(), (224, 160))
+    trained = SstnSppe(POSE_MODELS['lite'].sppe(), (192, 128))
     torch.save({'ema': trained.state_dict()}, tmp_path / 'lite.pt')
     found = load_sppe(tmp_path / 'lite.pt')
-    assert isinstance(found, MobileSppe)
+    assert isinstance(found, LiteHrnetSppe)
     expected = trained.sppe.state_dict()
     assert all(torch.equal(v, expected[k]) for k, v in found.state_dict().items())
     network = tiny_paper()
