@@ -22,7 +22,7 @@ __version__ = '0.1.0'
 
 _HOMES = {
     'PosePipeline': 'pipeline',
-    'PoseStream': 'pose_stream',
+    'PoseStream': 'pipeline',
     'PersonDetector': 'detector',
     'PoseEstimator': 'estimator',
     'Poses': 'core.poses',
@@ -60,8 +60,7 @@ if TYPE_CHECKING:
     from rmpe_ros.estimator import PoseEstimator
     from rmpe_ros.io.images import iter_images, load_image
     from rmpe_ros.models import find_model
-    from rmpe_ros.pipeline import PosePipeline
-    from rmpe_ros.pose_stream import PoseStream
+    from rmpe_ros.pipeline import PosePipeline, PoseStream
 
 
 def __getattr__(name: str) -> Any:

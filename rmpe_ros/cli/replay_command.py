@@ -111,7 +111,7 @@ class _Replay:
     ) -> None:
         from rmpe_ros.io.bags.frames import frames_from_custom_data
         from rmpe_ros.io.exports import open_exporters, options_of
-        from rmpe_ros.pose_stream import PoseStream
+        from rmpe_ros.pipeline import PoseStream
 
         self.args, self.bag, self.topic = args, bag, topic
         self.pipeline, self.progress = pipeline, progress

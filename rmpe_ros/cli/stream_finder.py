@@ -35,7 +35,7 @@ class StreamFinder:
     ) -> None:
         from rmpe_ros.core.one_euro import OneEuroParameters
         from rmpe_ros.core.tracking import TrackingParameters
-        from rmpe_ros.pose_stream import PoseStream
+        from rmpe_ros.pipeline import PoseStream
 
         smoothing = OneEuroParameters() if args.smooth else None
         self._tracks = args.track or args.smooth
