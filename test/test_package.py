@@ -96,6 +96,8 @@ def test_text_files_are_read_and_written_as_utf_8():
             name = getattr(node.func, 'attr', getattr(node.func, 'id', ''))
             if name not in ('read_text', 'write_text', 'open'):
                 continue
+            if ast.unparse(node.func) == 'av.open':  # a video, not a text
+                continue
             modes = [each.value for each in node.args if isinstance(each, ast.Constant)]
             is_text = name != 'open' or any(mode in ('r', 'w', 'a', 'x') for mode in modes)
             if is_text and 'encoding' not in {keyword.arg for keyword in node.keywords}:
@@ -168,6 +170,7 @@ def test_built_messages_are_those_of_the_contract():
         'x': 'float',
         'y': 'float',
         'score': 'float',
+        'covariance': 'float[3]',
         'position': 'geometry_msgs/Point',
     }
     assert PersonPose.get_fields_and_field_types() == {
