@@ -62,7 +62,7 @@ class Scene:
     def start_nodes(self) -> None:
         """Start all, and wait until they listen."""
         pair = ('-p', 'cameras:=[left, right]')
-        self.place.start('pose_node', *pair, threads=1, track=True)
+        self.place.start('pose_node', *pair, threads=1)
         self.place.start(
             'pose_node', '-r', '__ns:=/jpeg', name='jpeg_node', compressed=True, threads=1
         )

@@ -61,7 +61,12 @@ class Stand:
         self.nodes[name] = process
         self.memory[name], self.cpu[name] = [], []
         if ready:
-            self.wait_for(lambda: 'ready' in process.log_text(), f'{name} to be ready')
+            self.wait_for(
+                lambda: 'ready' in process.log_text() or process.exit_code is not None,
+                f'{name} to be ready',
+            )
+            if process.exit_code is not None:
+                raise RuntimeError(f'{name} did not start: {process.log_tail(3)}')
         return process
 
     def spin(self, seconds: float) -> None:
