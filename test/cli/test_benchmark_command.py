@@ -155,7 +155,7 @@ def test_curves_against_people_sizes_and_cameras(tmp_path: Path, capsys) -> None
         assert point['resident_mb'] > 10
     floors = [point['floor'] for point in curves['people'].values()]
     assert floors == sorted(floors) and floors[0] < floors[-1]
-    assert curves['cameras']['4']['floor'] == pytest.approx(4 * floors[2], rel=0.01)
+    assert curves['cameras']['4']['floor'] == pytest.approx(4 * floors[2], abs=0.0025)  # rounded
     text = picture.read_text()
     assert 'resident MB' in text or '<svg' in text
     assert f'curves in {picture}' in capsys.readouterr().out

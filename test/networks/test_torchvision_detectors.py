@@ -152,7 +152,7 @@ def test_without_a_network_the_address_of_the_weights_is_said(tmp_path, monkeypa
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
     for name in ('http_proxy', 'https_proxy', 'HTTPS_PROXY', 'HTTP_PROXY'):
         monkeypatch.setenv(name, 'http://127.0.0.1:9')  # nobody listens at the discard port
-    assert main(['import', 'torchvision', SMALL, str(tmp_path / 'ours.onnx')]) == 1
+    assert main(['import', 'torchvision', SMALL, str(tmp_path / 'ours.onnx')]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert 'https://download.pytorch.org/models/ssdlite320_mobilenet_v3_large_coco-' in error
     assert f'put it into {tmp_path}/hub/checkpoints' in error and '--weights' in error

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Variants of the test detector that answer the same, but take time or memory."""
+"""Variants of the test models that answer the same, but take time or memory, or fail."""
 
 from pathlib import Path
 
@@ -62,24 +62,25 @@ def heavy_detector(source: Path, target: Path, *, megabytes: int) -> Path:
     return target
 
 
-def lone_pose(source: Path, target: Path) -> Path:
-    """The test pose model, which fails for more than one person at a time."""
+def picky_pose(source: Path, target: Path) -> Path:
+    """The test pose model, which fails for a person who is lighter than 230."""
     model = onnx.load(source)
     graph = model.graph
-    graph.initializer.append(numpy_helper.from_array(np.array([1, 1], np.int64), 'one_person'))
+    graph.initializer.append(numpy_helper.from_array(np.float32([0]), 'one_number'))
+    graph.initializer.append(numpy_helper.from_array(np.float32(230), 'too_light'))
     for node in graph.node:
         node.output[:] = ['theta_of_all' if name == 'theta' else name for name in node.output]
     graph.node.extend(
         [
-            helper.make_node('ReduceMax', ['crops'], ['lightest'], axes=[1, 2, 3], keepdims=0),
-            helper.make_node('Cast', ['lightest'], ['lightest_as_float'], to=TensorProto.FLOAT),
-            helper.make_node('Reshape', ['lightest_as_float', 'one_person'], ['of_one']),
-            helper.make_node('ReduceMax', ['of_one'], ['a_number'], keepdims=0),
-            helper.make_node('Mul', ['a_number', 'nothing_of_it'], ['no_number']),
+            helper.make_node('Cast', ['crops'], ['crops_as_float'], to=TensorProto.FLOAT),
+            helper.make_node('ReduceMax', ['crops_as_float'], ['lightest'], keepdims=0),
+            helper.make_node('Greater', ['lightest', 'too_light'], ['is_too_light']),
+            # Of one number there is no second.
+            helper.make_node('Cast', ['is_too_light'], ['which'], to=TensorProto.INT64),
+            helper.make_node('Gather', ['one_number', 'which'], ['no_number']),
             helper.make_node('Add', ['theta_of_all', 'no_number'], ['theta']),
         ]
     )
-    graph.initializer.append(numpy_helper.from_array(np.float32(0), 'nothing_of_it'))
     onnx.checker.check_model(model)
     onnx.save(model, target)
     return target

@@ -20,7 +20,7 @@ from rmpe_ros.io.bags.writer import BagTopic, BagWriter
 from rmpe_ros.nodes.rclpy_messages import rgb_to_image
 
 from .conftest import new_header
-from .made_models import lone_pose
+from .made_models import picky_pose
 from .test_pose_node import set_parameter
 
 
@@ -185,8 +185,8 @@ def test_latency_of_a_replayed_bag_is_in_its_own_time(peer, start_node, two_peop
 def test_a_frame_that_fails_is_told_and_the_next_one_answered(
     peer, start_node, diagnostics, two_people, pose_model, tmp_path
 ):
-    lone = lone_pose(pose_model, tmp_path / 'lone.onnx')
-    node = start_node('pose_node', *named('fragile'), pose_model=str(lone))
+    picky = picky_pose(pose_model, tmp_path / 'picky.onnx')
+    node = start_node('pose_node', *named('fragile'), pose_model=str(picky))
     camera = peer.node.create_publisher(Image, '/fragile/image_raw', 5)
     answers = peer.collect(PersonPoseArray, '/fragile/poses')
     one_person = two_people.copy()
@@ -199,7 +199,7 @@ def test_a_frame_that_fails_is_told_and_the_next_one_answered(
 
     image = rgb_to_image(two_people, new_header('two'))
     values = peer.publish_until(camera, image, told, 'the count of failed frames')
-    assert 'lone.onnx' in values['last_error']
+    assert 'picky.onnx' in values['last_error']
     assert re.search(r'\[ERROR\].*a frame failed: EngineError', node.log_text())
     assert len(peer.ask(camera, rgb_to_image(one_person, new_header()), answers).people) == 1
     assert not [each for each in answers if each.header.frame_id == 'two']

@@ -223,5 +223,5 @@ def test_a_broken_photo_is_named(tmp_path: Path):
     (tmp_path / 'broken.jpg').write_bytes(b'no photo')
     _, person = colored_person(0)
     people = [replace(person, image=tmp_path / 'broken.jpg')]
-    with pytest.raises(ValueError, match=r'broken\.jpg cannot be read'):
+    with pytest.raises(ValueError, match=r'broken\.jpg: not an image'):
         PoseExamples(people, {'*': 1.0}, SIZE)(np.random.default_rng(0))
