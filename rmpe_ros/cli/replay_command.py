@@ -12,6 +12,7 @@ from rmpe_ros.cli.errors import fail, tell
 from rmpe_ros.cli.export_options import add_export_options, export_targets
 from rmpe_ros.cli.predict_command import add_pipeline_options, open_pipeline
 from rmpe_ros.cli.stream_finder import add_stream_option
+from rmpe_ros.core.limits import DETECT_EVERY
 from rmpe_ros.io.file_guard import derives, reads, writes
 
 if TYPE_CHECKING:
@@ -115,10 +116,12 @@ class _Replay:
 
         self.args, self.bag, self.topic = args, bag, topic
         self.pipeline, self.progress = pipeline, progress
-        self.stream = PoseStream(pipeline, detect_every=args.detect_every)
+        self.files = frames_from_custom_data(bag.custom_data) or {}
+        # Nobody can be followed from one photo to another one.
+        usual = 1 if self.files else DETECT_EVERY
+        self.stream = PoseStream(pipeline, detect_every=args.detect_every or usual)
         self.frames = self.people = 0
         self.exporters = open_exporters(pipeline.skeleton, **options_of(vars(args)))
-        self.files = frames_from_custom_data(bag.custom_data) or {}
         self.failures: Counter[str] = Counter()
         self.oddities: Counter[str] = Counter()
 

@@ -20,10 +20,9 @@ def add_stream_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--detect-every',
         type=positive_number,
-        default=DETECT_EVERY,
         metavar='N',
         help='of a video, detect people in every Nth image, and follow them in the others '
-        '(default: %(default)s)',
+        f'(default: {DETECT_EVERY}; 1 for a bag of photos, made by bag-from-images)',
     )
 
 
@@ -42,7 +41,7 @@ class StreamFinder:
         self._pipeline, self._say = pipeline, say
         self._people = PoseStream(
             pipeline,
-            detect_every=args.detect_every,
+            detect_every=args.detect_every or DETECT_EVERY,
             tracking=TrackingParameters(smoothing=smoothing) if self._tracks else None,
         )
         self._stream: str | None = None

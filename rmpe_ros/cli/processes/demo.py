@@ -123,7 +123,9 @@ class _Demo:
 
     def _parameters(self) -> dict[str, dict[str, object]]:
         return {
-            'pose_node': dict(self.options.parameters),
+            # Nobody can be followed from one photo to another one.
+            'pose_node': ({} if self.is_stream else {'detect_every': 1})
+            | dict(self.options.parameters),
             'visualizer_node': {},
             'image_source_node': {
                 'source': self.options.source,
