@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -51,7 +51,11 @@ def camera_bag(tmp_path: Path, pictures: list[np.ndarray]) -> Maker:
     """Makes a bag with the pictures on each topic; received a second after their stamps."""
 
     def make(
-        *topics: str, encoding: str = 'rgb8', storage: str = 'mcap', stamps: list[int] = STAMPS
+        *topics: str,
+        encoding: str = 'rgb8',
+        storage: str = 'mcap',
+        stamps: list[int] = STAMPS,
+        frame_ids: Sequence[str] = ('eye',) * 4,
     ) -> Path:
         classes, types = bag_classes(), bag_types()
         kinds = [
@@ -62,8 +66,8 @@ def camera_bag(tmp_path: Path, pictures: list[np.ndarray]) -> Maker:
         ]
         path = tmp_path / 'camera'
         with BagWriter(path, kinds, storage=storage, custom_data={'key': 'value'}) as bag:
-            for stamp, picture in zip(stamps, pictures, strict=True):
-                header = make_header(stamp, 'eye', classes)
+            for stamp, picture, frame_id in zip(stamps, pictures, frame_ids, strict=True):
+                header = make_header(stamp, frame_id, classes)
                 for kind in kinds:
                     convert = rgb_to_image if kind.type == IMAGE else rgb_to_compressed
                     message = convert(picture, header, classes)
@@ -132,6 +136,16 @@ def test_people_are_detected_in_every_nth_image(camera_bag, pictures, tmp_path, 
         out = tmp_path / f'poses-{every}'
         assert main(['replay', str(bag), '--out', str(out), '--detect-every', str(every)]) == 0
         assert f'4 images of /image_raw, {people} people' in capsys.readouterr().out
+
+
+def test_images_of_another_frame_id_are_detected_in_at_once(camera_bag, pictures, tmp_path, capsys):
+    """Nobody can be followed from one photo of `rmpe demo` to the next one."""
+    pictures[:] = [pictures[0].copy(), pictures[0], pictures[0], pictures[0]]
+    pictures[0][:, 320:] = 20
+    bag = camera_bag(stamps=[index * 10**8 for index in range(4)], frame_ids='abbb')
+    command = ['replay', str(bag), '--out', str(tmp_path / 'poses'), '--detect-every', '3']
+    assert main(command) == 0
+    assert '4 images of /image_raw, 7 people' in capsys.readouterr().out
 
 
 def test_images_are_copied_as_they_are(camera_bag, tmp_path):

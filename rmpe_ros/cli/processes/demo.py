@@ -123,9 +123,7 @@ class _Demo:
 
     def _parameters(self) -> dict[str, dict[str, object]]:
         return {
-            # Nobody can be followed from one photo to another one.
-            'pose_node': ({} if self.is_stream else {'detect_every': 1})
-            | dict(self.options.parameters),
+            'pose_node': dict(self.options.parameters),
             'visualizer_node': {},
             'image_source_node': {
                 'source': self.options.source,
