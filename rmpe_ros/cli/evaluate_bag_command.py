@@ -41,14 +41,7 @@ def add_parser(subparsers: Any) -> None:
         metavar='FILE',
         help='the labels (COCO, MPII or LSP)',
     )
-    parser.add_argument(
-        '--frames', type=Path, metavar='BAG', help='the bag of rmpe bag-from-images that was played'
-    )
-    parser.add_argument(
-        '--poses-topic',
-        metavar='TOPIC',
-        help='of the poses (default: the only one with PersonPoseArray)',
-    )
+    add_recording_options(parser)
     parser.add_argument(
         '--image-topic',
         metavar='TOPIC',
@@ -67,10 +60,22 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the numbers')
     parser.add_argument('--html', type=Path, metavar='FILE', help='write a page with the numbers')
-    add_schedule_options(parser)
     reads(parser, 'bag', '--annotations', '--frames')
     writes(parser, '--json', '--html')
     parser.set_defaults(run=run)
+
+
+def add_recording_options(parser: argparse.ArgumentParser) -> None:
+    """Which topic the poses are on, and which picture each is of; see `find_frames`."""
+    parser.add_argument(
+        '--frames', type=Path, metavar='BAG', help='the bag of rmpe bag-from-images that was played'
+    )
+    parser.add_argument(
+        '--poses-topic',
+        metavar='TOPIC',
+        help='of the poses (default: the only one with PersonPoseArray)',
+    )
+    add_schedule_options(parser)
 
 
 @says_errors('evaluate-bag', extra='evaluate')

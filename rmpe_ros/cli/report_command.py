@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.argument_types import positive_number
-from rmpe_ros.cli.bag_from_images_command import add_schedule_options
 from rmpe_ros.cli.errors import fail, says_errors, tell
+from rmpe_ros.cli.evaluate_bag_command import add_recording_options, find_frames
+from rmpe_ros.cli.replay_command import tell_warnings
 from rmpe_ros.io.file_guard import reads, writes
 
 if TYPE_CHECKING:
@@ -39,14 +40,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         '--annotations', type=Path, metavar='FILE', help='labels (COCO, MPII or LSP), for accuracy'
     )
-    parser.add_argument(
-        '--frames', type=Path, metavar='BAG', help='the bag of rmpe bag-from-images that was played'
-    )
-    parser.add_argument(
-        '--poses-topic',
-        metavar='TOPIC',
-        help='of the poses (default: the only one with PersonPoseArray)',
-    )
+    add_recording_options(parser)
     parser.add_argument(
         '--image-topic',
         metavar='TOPIC',
@@ -58,7 +52,6 @@ def add_parser(subparsers: Any) -> None:
         metavar='N',
         help='frames in the player, for all bags together (default: 900)',
     )
-    add_schedule_options(parser)
     reads(parser, 'bag', '--annotations', '--frames')
     writes(parser, '--out')
     parser.set_defaults(run=run)
@@ -89,8 +82,7 @@ def run(args: argparse.Namespace) -> int:
                     measure=partial(_measure, args, bag) if args.annotations else None,
                 )
             )
-            for warning in bag.warnings:
-                tell(f'warning: {warning}', 'report')
+            tell_warnings('report', bag)
             damaged |= bag.damaged or bool(shown[-1].run.recording.broken)
     differences = compare_runs(shown[0].run, shown[1].run) if len(shown) == 2 else None
     if differences is not None and not differences:
@@ -121,7 +113,6 @@ def _measure(args: argparse.Namespace, bag: Bag, run: RecordedRun) -> list[tuple
     """Numbers against the labels; each labelled frame gets its accuracy."""
     import numpy as np
 
-    from rmpe_ros.cli.evaluate_bag_command import find_frames
     from rmpe_ros.evaluation.evaluate import evaluate
     from rmpe_ros.evaluation.evaluate_bag import found_people, match_frames
     from rmpe_ros.evaluation.labels.label_files import read_labels

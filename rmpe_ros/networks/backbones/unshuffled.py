@@ -224,8 +224,7 @@ class _Module(nn.Module):
         self.outputs = self.fusion.outputs
         self.branches = nn.ModuleList(branches)
 
-    def forward(self, branches: list[Tensor]) -> list[Tensor]:
-        return self.fusion([units(x) for units, x in zip(self.branches, branches, strict=True)])
+    forward = Module.forward
 
 
 class _Stage(nn.Module):
@@ -240,11 +239,7 @@ class _Stage(nn.Module):
             self.outputs = rewritten.outputs
             self.fused.append(rewritten)
 
-    def forward(self, branches: list[Tensor], smallest: Tensor) -> list[Tensor]:
-        branches = [*branches, self.start(smallest)]
-        for module in self.fused:
-            branches = module(branches)
-        return branches
+    forward = Stage.forward
 
 
 class _Stem(nn.Module):
@@ -279,6 +274,7 @@ class UnshuffledLiteHrnet(nn.Module):
 
     def __init__(self, encoder: LiteHrnet):
         super().__init__()
+        self.step = encoder.step
         self.register_buffer('scale', encoder.scale.clone())
         self.register_buffer('shift', encoder.shift.clone())
         self.stem = _Stem(encoder.stem)
@@ -292,13 +288,7 @@ class UnshuffledLiteHrnet(nn.Module):
             layouts, smallest = rewritten.outputs, rewritten.outputs[-1]
         self.layouts = layouts
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        stem = self.stem(x * self.scale + self.shift)
-        branches, smallest = [self.largest(stem)], stem
-        for stage in self.stages:
-            branches = stage(branches, smallest)
-            smallest = branches[-1]
-        return branches
+    forward = LiteHrnet.forward
 
 
 class _Head(nn.Module):
