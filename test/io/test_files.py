@@ -57,6 +57,7 @@ def test_names_that_are_taken(tmp_path: Path) -> None:
     path.touch()
     (tmp_path / 'a-2.jpg').symlink_to('nowhere')
     assert unused_path(path) == tmp_path / 'a-3.jpg'
-    later = path.stat().st_mtime_ns + 1
-    assert unused_path(path, since=later) == tmp_path / 'a-3.jpg'
-    assert unused_path(path, since=later - 2) == path
+    for taken in (path, tmp_path / 'a-2.jpg'):
+        os.utime(taken, ns=(1000, 1000), follow_symlinks=False)
+    assert unused_path(path, since=1000) == tmp_path / 'a-3.jpg'
+    assert unused_path(path, since=999) == path
