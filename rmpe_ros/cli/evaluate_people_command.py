@@ -75,9 +75,9 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the subcommand: 0, or 2 when a name is unknown."""
-    from rmpe_ros.evaluation.people import MODES, evaluate_people
-    from rmpe_ros.evaluation.simulated_rooms import CAMERAS, Errors
-    from rmpe_ros.evaluation.simulated_scenes import SCENES
+    from rmpe_ros.evaluation.people.evaluate_people import MODES, evaluate_people
+    from rmpe_ros.evaluation.people.simulated_rooms import CAMERAS, Errors
+    from rmpe_ros.evaluation.people.simulated_scenes import SCENES
     from rmpe_ros.io.files import write_file
 
     chosen: dict[str, list[str]] = {}

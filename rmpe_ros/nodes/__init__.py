@@ -8,8 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-_NODES = frozenset(path.stem for path in Path(__file__).parent.glob('*_node.py'))
-
 # Ctrl-C, a service manager, the terminal or connection that was closed. One that is ignored when
 # the process starts, as SIGHUP is under nohup, stays so.
 ENDING_SIGNALS = tuple(

@@ -11,13 +11,13 @@ from rclpy.publisher import Publisher
 
 from rmpe_ros.io.messages import NANOSECONDS, stamp_nanoseconds
 from rmpe_ros.msg import PersonPoseArray
-from rmpe_ros.nodes.diagnostics_publisher import DiagnosticsPublisher
-from rmpe_ros.nodes.guarded_node import GuardedNode
-from rmpe_ros.nodes.hri_bodies import Body, bodies, check_joint_order
-from rmpe_ros.nodes.node_process import run_node
-from rmpe_ros.nodes.parameter_tables import HriBridgeSettings
-from rmpe_ros.nodes.parameters import declare_parameters
-from rmpe_ros.nodes.pose_topics import PoseTopics
+from rmpe_ros.nodes.health.diagnostics_publisher import DiagnosticsPublisher
+from rmpe_ros.nodes.inputs.pose_topics import PoseTopics
+from rmpe_ros.nodes.lifecycle.guarded_node import GuardedNode
+from rmpe_ros.nodes.lifecycle.node_process import run_node
+from rmpe_ros.nodes.people.hri_bodies import Body, bodies, check_joint_order
+from rmpe_ros.nodes.settings.parameter_tables import HriBridgeSettings
+from rmpe_ros.nodes.settings.parameters import declare_parameters
 
 _WARNING_PERIOD = 5.0
 # Each body has two topics.

@@ -15,15 +15,15 @@ from std_msgs.msg import Header
 
 from rmpe_ros.io.images import SourceImage, is_video, iter_images
 from rmpe_ros.msg import PersonPoseArray
-from rmpe_ros.nodes.diagnostics_publisher import DiagnosticsPublisher
-from rmpe_ros.nodes.guarded_node import GuardedNode
-from rmpe_ros.nodes.node_process import run_node
-from rmpe_ros.nodes.parameter_tables import ImageSourceSettings
-from rmpe_ros.nodes.parameters import declare_parameters
-from rmpe_ros.nodes.pose_topics import subscribe_people
-from rmpe_ros.nodes.rclpy_messages import rgb_to_compressed, rgb_to_image
-from rmpe_ros.nodes.shared_memory import room_for_images
-from rmpe_ros.nodes.stamp_matcher import HeaderKey, header_key
+from rmpe_ros.nodes.health.diagnostics_publisher import DiagnosticsPublisher
+from rmpe_ros.nodes.inputs.pose_topics import subscribe_people
+from rmpe_ros.nodes.inputs.rclpy_messages import rgb_to_compressed, rgb_to_image
+from rmpe_ros.nodes.inputs.stamp_matcher import HeaderKey, header_key
+from rmpe_ros.nodes.lifecycle.guarded_node import GuardedNode
+from rmpe_ros.nodes.lifecycle.node_process import run_node
+from rmpe_ros.nodes.lifecycle.shared_memory import room_for_images
+from rmpe_ros.nodes.settings.parameter_tables import ImageSourceSettings
+from rmpe_ros.nodes.settings.parameters import declare_parameters
 
 _ATTEMPTS = 3
 _PHOTO_PERIOD = 1.0

@@ -15,16 +15,16 @@ from rmpe_ros.core.camera import PinholeCamera
 from rmpe_ros.core.lifting import DepthImage, LiftingParameters, lift_poses
 from rmpe_ros.io.messages import stamp_nanoseconds
 from rmpe_ros.msg import PersonPoseArray
-from rmpe_ros.nodes.diagnostics_publisher import DiagnosticsPublisher
-from rmpe_ros.nodes.frame_lookup import FrameLookup
-from rmpe_ros.nodes.guarded_node import GuardedNode
-from rmpe_ros.nodes.joint_cloud import joint_cloud
-from rmpe_ros.nodes.node_process import run_node
-from rmpe_ros.nodes.parameter_tables import LiftSettings
-from rmpe_ros.nodes.parameters import declare_parameters
-from rmpe_ros.nodes.pose_topics import PoseTopics
-from rmpe_ros.nodes.shared_memory import room_for_images
-from rmpe_ros.nodes.stamp_matcher import NearestStamp
+from rmpe_ros.nodes.health.diagnostics_publisher import DiagnosticsPublisher
+from rmpe_ros.nodes.inputs.frame_lookup import FrameLookup
+from rmpe_ros.nodes.inputs.pose_topics import PoseTopics
+from rmpe_ros.nodes.inputs.stamp_matcher import NearestStamp
+from rmpe_ros.nodes.lifecycle.guarded_node import GuardedNode
+from rmpe_ros.nodes.lifecycle.node_process import run_node
+from rmpe_ros.nodes.lifecycle.shared_memory import room_for_images
+from rmpe_ros.nodes.settings.parameter_tables import LiftSettings
+from rmpe_ros.nodes.settings.parameters import declare_parameters
+from rmpe_ros.nodes.views.joint_cloud import joint_cloud
 
 
 class LiftNode(GuardedNode):

@@ -13,23 +13,23 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from rmpe_ros.core.camera import PinholeCamera
-from rmpe_ros.core.people import Axes, PeopleParameters, PeopleTracker
-from rmpe_ros.core.people_filter import CameraPose
-from rmpe_ros.core.sights import Ground, SightParameters, observe
+from rmpe_ros.core.people.people_filter import CameraPose
+from rmpe_ros.core.people.people_tracker import Axes, PeopleParameters, PeopleTracker
+from rmpe_ros.core.people.sights import Ground, SightParameters, observe
 from rmpe_ros.io.messages import NANOSECONDS, stamp_nanoseconds
 from rmpe_ros.msg import PersonPoseArray, PersonStateArray
-from rmpe_ros.nodes.diagnostics import make_status
-from rmpe_ros.nodes.diagnostics_publisher import DiagnosticsPublisher
-from rmpe_ros.nodes.frame_lookup import FrameLookup
-from rmpe_ros.nodes.guarded_node import GuardedNode
-from rmpe_ros.nodes.node_process import run_node
-from rmpe_ros.nodes.parameter_tables import PeopleSettings
-from rmpe_ros.nodes.parameters import declare_parameters
-from rmpe_ros.nodes.people_bridges import make_bridges
-from rmpe_ros.nodes.people_input import joint_positions, usable_poses
-from rmpe_ros.nodes.people_markers import people_markers
-from rmpe_ros.nodes.people_messages import people_message
-from rmpe_ros.nodes.pose_topics import PoseTopics
+from rmpe_ros.nodes.health.diagnostics import make_status
+from rmpe_ros.nodes.health.diagnostics_publisher import DiagnosticsPublisher
+from rmpe_ros.nodes.inputs.frame_lookup import FrameLookup
+from rmpe_ros.nodes.inputs.pose_topics import PoseTopics
+from rmpe_ros.nodes.lifecycle.guarded_node import GuardedNode
+from rmpe_ros.nodes.lifecycle.node_process import run_node
+from rmpe_ros.nodes.people.people_bridges import make_bridges
+from rmpe_ros.nodes.people.people_input import joint_positions, usable_poses
+from rmpe_ros.nodes.people.people_messages import people_message
+from rmpe_ros.nodes.settings.parameter_tables import PeopleSettings
+from rmpe_ros.nodes.settings.parameters import declare_parameters
+from rmpe_ros.nodes.views.people_markers import people_markers
 
 
 class PeopleNode(GuardedNode):

@@ -21,9 +21,17 @@ from std_srvs.srv import SetBool
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.io.messages import ImageConversionError, stamp_nanoseconds
 from rmpe_ros.msg import PersonPoseArray
-from rmpe_ros.nodes.camera_topics import CameraTopics, camera_names
-from rmpe_ros.nodes.debug_topics import DebugTopics
-from rmpe_ros.nodes.diagnostics import (
+from rmpe_ros.nodes.estimation.camera_topics import CameraTopics, camera_names
+from rmpe_ros.nodes.estimation.estimate_service import BURST, EstimateService
+from rmpe_ros.nodes.estimation.frame_worker import FrameWorker
+from rmpe_ros.nodes.estimation.node_pipeline import (
+    apply_settings,
+    engines_sentence,
+    open_pipeline,
+    return_memory,
+)
+from rmpe_ros.nodes.health.debug_topics import DebugTopics
+from rmpe_ros.nodes.health.diagnostics import (
     IDLE,
     REPLACED,
     TOO_OLD,
@@ -32,21 +40,13 @@ from rmpe_ros.nodes.diagnostics import (
     resident_megabytes,
     silence,
 )
-from rmpe_ros.nodes.diagnostics_publisher import DiagnosticsPublisher
-from rmpe_ros.nodes.estimate_service import BURST, EstimateService
-from rmpe_ros.nodes.frame_worker import FrameWorker
-from rmpe_ros.nodes.image_subscription import ImageMessage, read_image
-from rmpe_ros.nodes.managed_node import ManagedNode
-from rmpe_ros.nodes.node_pipeline import (
-    apply_settings,
-    engines_sentence,
-    open_pipeline,
-    return_memory,
-)
-from rmpe_ros.nodes.node_process import run_node
-from rmpe_ros.nodes.parameter_tables import PoseSettings
-from rmpe_ros.nodes.parameters import declare_parameters
-from rmpe_ros.nodes.rclpy_messages import poses_to_message
+from rmpe_ros.nodes.health.diagnostics_publisher import DiagnosticsPublisher
+from rmpe_ros.nodes.inputs.image_subscription import ImageMessage, read_image
+from rmpe_ros.nodes.inputs.rclpy_messages import poses_to_message
+from rmpe_ros.nodes.lifecycle.managed_node import ManagedNode
+from rmpe_ros.nodes.lifecycle.node_process import run_node
+from rmpe_ros.nodes.settings.parameter_tables import PoseSettings
+from rmpe_ros.nodes.settings.parameters import declare_parameters
 from rmpe_ros.pipeline import PosePipeline
 
 _WATCH_PERIOD = 1.0

@@ -22,17 +22,17 @@ from rmpe_ros.core.poses import Poses
 from rmpe_ros.io.files import unused_path, write_file
 from rmpe_ros.io.messages import MessageError
 from rmpe_ros.msg import PersonPoseArray
-from rmpe_ros.nodes.annotations import foxglove_classes, image_annotations
-from rmpe_ros.nodes.diagnostics_publisher import DiagnosticsPublisher
-from rmpe_ros.nodes.guarded_node import GuardedNode
-from rmpe_ros.nodes.image_subscription import ImageMessage, read_image, subscribe_image
-from rmpe_ros.nodes.markers import delete_markers, pose_markers
-from rmpe_ros.nodes.node_process import run_node
-from rmpe_ros.nodes.parameter_tables import VisualizerSettings
-from rmpe_ros.nodes.parameters import declare_parameters
-from rmpe_ros.nodes.pose_topics import PoseTopics
-from rmpe_ros.nodes.rclpy_messages import rgb_to_image
-from rmpe_ros.nodes.stamp_matcher import StampMatcher, header_key
+from rmpe_ros.nodes.health.diagnostics_publisher import DiagnosticsPublisher
+from rmpe_ros.nodes.inputs.image_subscription import ImageMessage, read_image, subscribe_image
+from rmpe_ros.nodes.inputs.pose_topics import PoseTopics
+from rmpe_ros.nodes.inputs.rclpy_messages import rgb_to_image
+from rmpe_ros.nodes.inputs.stamp_matcher import StampMatcher, header_key
+from rmpe_ros.nodes.lifecycle.guarded_node import GuardedNode
+from rmpe_ros.nodes.lifecycle.node_process import run_node
+from rmpe_ros.nodes.settings.parameter_tables import VisualizerSettings
+from rmpe_ros.nodes.settings.parameters import declare_parameters
+from rmpe_ros.nodes.views.annotations import foxglove_classes, image_annotations
+from rmpe_ros.nodes.views.markers import delete_markers, pose_markers
 
 _IMAGE_DEPTH = 5
 SizedPoses: TypeAlias = tuple[Poses, tuple[int, int]]

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rmpe_ros.nodes.parameter_tables import TABLES
+from rmpe_ros.nodes.settings.parameter_tables import TABLES
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH_FILES = sorted((ROOT / 'launch').glob('*.launch.py'))

@@ -26,8 +26,8 @@ from std_msgs.msg import Header
 
 from rmpe_ros.cli.processes.child_process import NodeProcess
 from rmpe_ros.cli.processes.dds_environment import local_environment
-from rmpe_ros.nodes.rclpy_messages import rgb_to_image
-from rmpe_ros.nodes.stamp_matcher import header_key
+from rmpe_ros.nodes.inputs.rclpy_messages import rgb_to_image
+from rmpe_ros.nodes.inputs.stamp_matcher import header_key
 from rmpe_ros.pipeline import PosePipeline
 
 PATIENCE = 90.0

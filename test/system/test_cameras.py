@@ -10,8 +10,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from rmpe_ros.msg import PersonPoseArray, SkeletonInfo
 from sensor_msgs.msg import CompressedImage, Image
 
-from rmpe_ros.nodes.rclpy_messages import rgb_to_compressed, rgb_to_image
-from rmpe_ros.nodes.stamp_matcher import header_key
+from rmpe_ros.nodes.inputs.rclpy_messages import rgb_to_compressed, rgb_to_image
+from rmpe_ros.nodes.inputs.stamp_matcher import header_key
 
 from .conftest import PATIENCE, new_header
 from .made_models import slow_detector

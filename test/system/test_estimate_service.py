@@ -11,7 +11,7 @@ from rmpe_ros.srv import EstimatePoses
 from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool
 
-from rmpe_ros.nodes.rclpy_messages import rgb_to_image
+from rmpe_ros.nodes.inputs.rclpy_messages import rgb_to_image
 
 from .conftest import PATIENCE, new_header
 from .made_models import slow_detector

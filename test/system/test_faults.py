@@ -18,13 +18,13 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from rmpe_ros.core.skeletons import BODY19, Skeleton
-from rmpe_ros.nodes.rclpy_messages import (
+from rmpe_ros.nodes.inputs.rclpy_messages import (
     poses_to_message,
     rgb_to_compressed,
     rgb_to_image,
     skeleton_to_message,
 )
-from rmpe_ros.nodes.stamp_matcher import header_key
+from rmpe_ros.nodes.inputs.stamp_matcher import header_key
 
 from .conftest import new_header
 from .odd_messages import odd_message

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rmpe_ros.msg import PersonPoseArray
 
-from rmpe_ros.nodes.rclpy_messages import poses_to_message
+from rmpe_ros.nodes.inputs.rclpy_messages import poses_to_message
 
 from .conftest import new_header
 

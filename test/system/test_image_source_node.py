@@ -12,7 +12,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from rmpe_ros.io.images import load_image
 from rmpe_ros.io.messages import compressed_to_rgb, image_to_rgb
-from rmpe_ros.nodes.stamp_matcher import header_key
+from rmpe_ros.nodes.inputs.stamp_matcher import header_key
 
 from .conftest import PATIENCE
 

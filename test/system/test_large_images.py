@@ -13,7 +13,7 @@ from rclpy.qos import qos_profile_sensor_data
 from rmpe_ros.msg import PersonPoseArray
 from sensor_msgs.msg import CompressedImage, Image
 
-from rmpe_ros.nodes.rclpy_messages import rgb_to_compressed, rgb_to_image
+from rmpe_ros.nodes.inputs.rclpy_messages import rgb_to_compressed, rgb_to_image
 from rmpe_ros.nodes.visualizer_node import save_picture
 
 from .conftest import new_header

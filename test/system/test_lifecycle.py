@@ -18,7 +18,7 @@ from std_srvs.srv import SetBool
 
 from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.io.messages import message_to_poses
-from rmpe_ros.nodes.rclpy_messages import rgb_to_image
+from rmpe_ros.nodes.inputs.rclpy_messages import rgb_to_image
 
 from .conftest import PATIENCE, new_header
 from .made_models import heavy_detector

@@ -9,8 +9,8 @@ import pytest
 from rmpe_ros.msg import PersonPoseArray
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
-from rmpe_ros.nodes.rclpy_messages import poses_to_message, rgb_to_image
-from rmpe_ros.nodes.stamp_matcher import header_key
+from rmpe_ros.nodes.inputs.rclpy_messages import poses_to_message, rgb_to_image
+from rmpe_ros.nodes.inputs.stamp_matcher import header_key
 
 from .conftest import new_header
 

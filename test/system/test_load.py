@@ -17,7 +17,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Float32
 
 from rmpe_ros.io.bags.writer import BagTopic, BagWriter
-from rmpe_ros.nodes.rclpy_messages import rgb_to_image
+from rmpe_ros.nodes.inputs.rclpy_messages import rgb_to_image
 
 from .conftest import new_header
 from .made_models import picky_pose

@@ -8,8 +8,8 @@ from rmpe_ros.msg import PersonPoseArray, PersonStateArray, SkeletonInfo
 
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.skeletons import COCO17
+from rmpe_ros.nodes.inputs.rclpy_messages import poses_to_message, skeleton_to_message
 from rmpe_ros.nodes.people_listener import PeopleListener
-from rmpe_ros.nodes.rclpy_messages import poses_to_message, skeleton_to_message
 
 from .conftest import new_header
 

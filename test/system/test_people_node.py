@@ -13,12 +13,12 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.skeletons import BODY19
-from rmpe_ros.evaluation.simulated_bodies import STATURE, Build, pose_body
-from rmpe_ros.evaluation.simulated_rooms import CAMERAS, Room
-from rmpe_ros.evaluation.simulated_scenes import Scene
+from rmpe_ros.evaluation.people.simulated_bodies import STATURE, Build, pose_body
+from rmpe_ros.evaluation.people.simulated_rooms import CAMERAS, Room
+from rmpe_ros.evaluation.people.simulated_scenes import Scene
+from rmpe_ros.nodes.inputs.rclpy_messages import poses_to_message
+from rmpe_ros.nodes.inputs.stamp_matcher import header_key
 from rmpe_ros.nodes.lift_node import set_positions
-from rmpe_ros.nodes.rclpy_messages import poses_to_message
-from rmpe_ros.nodes.stamp_matcher import header_key
 
 NODE = ('people_node', '-r', '__ns:=/people')
 BUILD = Build(STATURE, *(STATURE * np.array([0.288, 0.245, 0.246, 0.23, 0.13, 0.186])), 0.0, 0.0)

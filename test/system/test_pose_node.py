@@ -18,8 +18,8 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.io.messages import compressed_to_rgb, message_to_poses, message_to_skeleton
-from rmpe_ros.nodes.rclpy_messages import rgb_to_compressed, rgb_to_image
-from rmpe_ros.nodes.stamp_matcher import header_key
+from rmpe_ros.nodes.inputs.rclpy_messages import rgb_to_compressed, rgb_to_image
+from rmpe_ros.nodes.inputs.stamp_matcher import header_key
 
 from .conftest import PATIENCE, new_header
 from .made_models import slow_detector

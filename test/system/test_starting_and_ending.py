@@ -15,7 +15,7 @@ from lifecycle_msgs.msg import Transition
 from rmpe_ros.msg import PersonPoseArray
 from sensor_msgs.msg import Image
 
-from rmpe_ros.nodes.rclpy_messages import rgb_to_image
+from rmpe_ros.nodes.inputs.rclpy_messages import rgb_to_image
 
 from .conftest import PATIENCE, new_header
 from .made_models import heavy_detector, slow_detector

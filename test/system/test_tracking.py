@@ -10,7 +10,7 @@ from rmpe_ros.msg import PersonPoseArray
 from sensor_msgs.msg import Image
 
 from rmpe_ros.engines.example_pictures import read_photo
-from rmpe_ros.nodes.rclpy_messages import rgb_to_image
+from rmpe_ros.nodes.inputs.rclpy_messages import rgb_to_image
 
 from .conftest import new_header
 

@@ -14,8 +14,8 @@ from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.skeletons import BODY19, Skeleton
 from rmpe_ros.io.images import load_image
 from rmpe_ros.io.messages import image_to_rgb
-from rmpe_ros.nodes.rclpy_messages import poses_to_message, rgb_to_image, skeleton_to_message
-from rmpe_ros.nodes.stamp_matcher import header_key
+from rmpe_ros.nodes.inputs.rclpy_messages import poses_to_message, rgb_to_image, skeleton_to_message
+from rmpe_ros.nodes.inputs.stamp_matcher import header_key
 
 from .conftest import new_header
 

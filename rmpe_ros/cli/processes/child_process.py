@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rmpe_ros.nodes import ENDING_SIGNALS
-from rmpe_ros.nodes.parent_process import PARENT_VARIABLE
+from rmpe_ros.nodes.lifecycle.parent_process import PARENT_VARIABLE
 
 
 class NodeProcess:

@@ -21,7 +21,7 @@ from rmpe_ros.io.bags.writer import BagTopic, BagWriter
 from rmpe_ros.io.files import unused_path
 from rmpe_ros.io.messages import image_to_rgb
 from rmpe_ros.msg import PersonPoseArray, SkeletonInfo
-from rmpe_ros.nodes.stamp_matcher import HeaderKey, header_key
+from rmpe_ros.nodes.inputs.stamp_matcher import HeaderKey, header_key
 from rmpe_ros.nodes.visualizer_node import save_picture
 
 

@@ -113,7 +113,7 @@ def _ask(
     from std_msgs.msg import Float32, Header
 
     from rmpe_ros.msg import PersonPoseArray
-    from rmpe_ros.nodes.rclpy_messages import rgb_to_image
+    from rmpe_ros.nodes.inputs.rclpy_messages import rgb_to_image
 
     answers: list[tuple[int, Any]] = []
     latencies: list[float] = []
@@ -173,7 +173,7 @@ def _time_message(repeat: int) -> list[float]:
     """Milliseconds that it takes to turn the poses of 20 people into a message."""
     from std_msgs.msg import Header
 
-    from rmpe_ros.nodes.rclpy_messages import poses_to_message
+    from rmpe_ros.nodes.inputs.rclpy_messages import poses_to_message
 
     random = np.random.default_rng(0)
     joints = BODY19.num_keypoints

@@ -23,7 +23,7 @@ from rmpe_ros.io import messages
 from rmpe_ros.io.bags.content import read_bag
 from rmpe_ros.io.bags.message_types import bag_classes, bag_types
 from rmpe_ros.io.bags.writer import BagTopic, BagWriter
-from rmpe_ros.nodes.rclpy_messages import poses_to_message, skeleton_to_message
+from rmpe_ros.nodes.inputs.rclpy_messages import poses_to_message, skeleton_to_message
 
 pytestmark = pytest.mark.ros
 

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one image says about where people are: line of sight, distances and heading, each with its
+spread.
+
+A person's place is the middle of the trunk, half way between the shoulders' middle and the hips'.
+Its distance along the optical axis comes from up to three sources: the depth of the joints, the
+ankles on the ground, the size of the body.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rmpe_ros.core.camera import PinholeCamera
+from rmpe_ros.core.people.body_rays import BodyRays, SightParameters
+from rmpe_ros.core.people.distances import Ground, by_depth, by_ground, by_size, turned_depth
+from rmpe_ros.core.people.facing import facing_direction
+from rmpe_ros.core.people.people_filter import METHODS, Array
+from rmpe_ros.core.poses import Poses
+
+__all__ = ['LEVEL', 'Ground', 'SightParameters', 'Sights', 'observe']
+
+# An image has no up of its own: cameras are mostly level.
+LEVEL = np.array([0.0, -1.0, 0.0])
+# Joints stray for half a second at a time, so that the errors of an image are in part those of the
+# one before; a filter that takes them for new ones is sure too soon. So many images are one.
+_ALIKE = 2.0
+# How well it is known where a camera looks, radians: mounting, odometry, TF.
+_AIM = 0.005
+
+
+@dataclass(frozen=True)
+class Sights:
+    """N people as one camera saw them; columns of the log_depths as in METHODS.
+
+    rays, ray_covariances: (N, 2), (N, 2, 2): where the line of sight to the trunk's middle meets
+    the plane z = 1 of the optical frame. log_depths, log_depth_variances: (N, 3), the variance is
+    infinite where a method does not know. facing: (N, 3), optical frame, level and of length 1;
+    facing_variances: (N,) rad², infinite where unknown. clarity: (N,) share of the joints that are
+    seen and not guessed. image_ids: (N,) of the image tracker, -1
+    for none. boxes: (N, 4) pixels. scores: (N,).
+    """
+
+    rays: Array
+    ray_covariances: Array
+    log_depths: Array
+    log_depth_variances: Array
+    facing: Array
+    facing_variances: Array
+    clarity: Array
+    image_ids: NDArray[np.int32]
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __getitem__(self, people: NDArray[np.integer] | NDArray[np.bool_]) -> Sights:
+        return Sights(*(getattr(self, name)[people] for name in self.__dataclass_fields__))
+
+    @cached_property
+    def best(self) -> NDArray[np.intp]:
+        """(N,) the method with the surest distance."""
+        return np.argmin(self.log_depth_variances, axis=1)
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """(N,) whether there is any distance."""
+        return np.asarray(np.isfinite(self.log_depth_variances).any(axis=1))
+
+
+def observe(
+    poses: Poses,
+    camera: PinholeCamera,
+    *,
+    image_size: tuple[int, int],
+    positions: Array | None = None,
+    ground: Ground | None = None,
+    parameters: SightParameters | None = None,
+) -> Sights:
+    """Turn the poses in one image into sights.
+
+    image_size: (height, width), pixels. positions: (N, K, 3) metres in the optical frame, NaN where
+    unknown, from a depth camera. ground: where it is, if that is known. Where the poses tell no
+    covariances of the joints, these follow from the OKS sigmas and the box.
+    Raises ValueError for a skeleton without shoulders and hips.
+    """
+    parameters = parameters or SightParameters()
+    body = BodyRays(poses, camera, image_size, parameters)
+    up = LEVEL if ground is None else ground.up
+    count = len(poses)
+    log_depths = np.zeros((count, len(METHODS)))
+    variances = np.full((count, len(METHODS)), np.inf)
+    # The size is always of use: to tell people apart, and to check the others.
+    z, variances[:, 2] = by_size(body, up, parameters)
+    log_depths[:, 2] = np.log(z)
+    if positions is not None and parameters.method in ('best', 'depth'):
+        z, variances[:, 0] = by_depth(body, positions, z, variances[:, 2], parameters)
+        log_depths[:, 0] = np.log(z)
+    if ground is not None and parameters.method in ('best', 'ground'):
+        z, variances[:, 1] = by_ground(body, ground)
+        log_depths[:, 1] = np.log(z)
+    if parameters.method in ('depth', 'ground'):
+        only = np.arange(len(METHODS)) == METHODS.index(parameters.method)
+        variances[:, ~only] = np.inf
+    distance = np.exp(_best(log_depths, variances))
+    facing, facing_variances = facing_direction(body, distance, positions, up)
+    log_depths[:, 0], variances[:, 0] = turned_depth(
+        log_depths[:, 0], variances[:, 0], body, facing, facing_variances
+    )
+    # The sway of the trunk with the steps and its unknown middle, besides the noise of the joints.
+    spread = _ALIKE * (0.02 / distance) ** 2 + _AIM**2
+    variances[:, 0] *= _ALIKE
+    return Sights(
+        body.middle,
+        _ALIKE * body.middle_covariances + spread[:, None, None] * np.eye(2),
+        log_depths,
+        variances,
+        facing,
+        facing_variances,
+        body.seen.mean(axis=1),
+        poses.track_ids,
+        poses.boxes,
+        poses.scores,
+    )
+
+
+def _best(log_depths: Array, variances: Array) -> Array:
+    """(N,) of the surest method, 0 where there is none."""
+    best = np.argmin(variances, axis=1)
+    return log_depths[np.arange(len(best)), best]

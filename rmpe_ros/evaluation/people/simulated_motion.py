@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How simulated people move: to one goal after another, at their pace, out of each other's way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rmpe_ros.evaluation.people.simulated_bodies import Body, Build, pose_body
+
+Array = NDArray[np.float64]
+_STEP = 1 / 30
+_ACCELERATION = 1.5  # m/s², of people who want to
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A goal on the floor, how long to stay there in seconds, and whether to sit down."""
+
+    place: tuple[float, float]
+    stay: float = 0.0
+    sit: bool = False
+    facing: float | None = None
+
+
+@dataclass(frozen=True)
+class Walker:
+    """Goes from stop to stop, beginning at the first. pace: m/s."""
+
+    build: Build
+    stops: tuple[Stop, ...]
+    pace: float = 1.2
+
+
+@dataclass(eq=False)
+class Motion:
+    """What all walkers did: arrays over steps of 1/30 s and walkers."""
+
+    walkers: list[Walker]
+    places: Array
+    yaws: Array
+    gaits: Array
+    speeds: Array
+    sitting: Array
+    looks: Array
+    _cache: dict[tuple[int, int], Body] = field(default_factory=dict)
+
+    def body(self, walker: int, seconds: float) -> Body:
+        """The body of a walker at a time."""
+        step = min(max(round(seconds / _STEP), 0), len(self.places) - 1)
+        key = walker, step
+        if key not in self._cache:
+            self._cache[key] = pose_body(
+                self.walkers[walker].build,
+                self.places[step, walker],
+                float(self.yaws[step, walker]),
+                speed=float(self.speeds[step, walker]),
+                gait=float(self.gaits[step, walker]),
+                sitting=float(self.sitting[step, walker]),
+                look=float(self.looks[step, walker]),
+            )
+        return self._cache[key]
+
+    def yaw(self, walker: int, seconds: float) -> float:
+        step = min(max(round(seconds / _STEP), 0), len(self.places) - 1)
+        return float(self.yaws[step, walker])
+
+    def steady(self, seconds: float) -> NDArray[np.bool_]:
+        """(W,) whose velocity is within 0.3 m/s of that of a second ago."""
+        now = min(max(round(seconds / _STEP), 1), len(self.places) - 1)
+        ago = max(now - round(1 / _STEP), 1)
+        change = self.places[now] - self.places[now - 1] - self.places[ago] + self.places[ago - 1]
+        return np.hypot(*change.T) / _STEP < 0.3
+
+    def velocity(self, walker: int, seconds: float) -> Array:
+        """(3,) m/s of the trunk's middle, over the 0.53 s of one step: without its bobbing."""
+        after, before = (self.body(walker, seconds + side * 8 * _STEP) for side in (1, -1))
+        return (after.middle - before.middle) / (16 * _STEP)
+
+
+def move(walkers: list[Walker], seconds: float, rng: np.random.Generator) -> Motion:
+    """Let the walkers walk; a second is added at the end, so that velocities are known."""
+    steps, count = int((seconds + 1) / _STEP) + 1, len(walkers)
+    shape = (steps, count)
+    yaws, gaits, speeds, seated, looks = (np.zeros(shape) for _ in range(5))
+    motion = Motion(walkers, np.zeros((*shape, 2)), yaws, gaits, speeds, seated, looks)
+    place = np.array([walker.stops[0].place for walker in walkers], float).reshape(count, 2)
+    velocity = np.zeros((count, 2))
+    stop, left = np.zeros(count, int), np.array([walker.stops[0].stay for walker in walkers])
+    first = [walker.stops[0].facing for walker in walkers]
+    yaw = np.array([rng.uniform(-np.pi, np.pi) if each is None else each for each in first])
+    gait = np.array([walker.build.phase for walker in walkers])
+    sitting, look = np.zeros(count), np.zeros(count)
+    for step in range(steps):
+        for index, walker in enumerate(walkers):
+            goal = walker.stops[stop[index]]
+            away = np.array(goal.place) - place[index]
+            distance = float(np.hypot(*away))
+            resting = left[index] > 0 and distance < 0.25
+            wanted = np.zeros(2)
+            if resting:
+                left[index] -= _STEP
+                down = goal.sit and left[index] > 1.5
+                sitting[index] = np.clip(sitting[index] + (_STEP if down else -_STEP) / 1.3, 0, 1)
+                if goal.facing is not None:
+                    yaw[index] += _turned(goal.facing - yaw[index]) * min(1, 2.5 * _STEP)
+            elif distance < 0.25:
+                stop[index] = (stop[index] + 1) % len(walker.stops)
+                left[index] = walker.stops[stop[index]].stay
+            elif sitting[index] < 0.05:
+                slow = min(1.0, distance / 0.7) if goal.stay else 1.0
+                wanted = away / distance * walker.pace * max(slow, 0.3)
+            push = np.zeros(2)
+            if wanted.any():
+                for other in range(count):
+                    gap = place[index] - place[other]
+                    far = np.hypot(*gap) + 1e-6
+                    if other != index and far < 1.2:
+                        aside = np.array([-gap[1], gap[0]]) / far
+                        push += 2.5 * np.exp((0.55 - far) / 0.2) * (gap / far + 0.4 * aside)
+            change = (wanted - velocity[index]) / 0.4 + push
+            change *= min(1.0, _ACCELERATION / max(np.hypot(*change), 1e-6))
+            velocity[index] += change * _STEP
+            place[index] += velocity[index] * _STEP
+            speed = float(np.hypot(*velocity[index]))
+            if speed > 0.25:
+                course = np.arctan2(velocity[index, 1], velocity[index, 0])
+                yaw[index] += _turned(course - yaw[index]) * min(1, 4 * _STEP)
+            gait[index] += 2 * np.pi * _STEP * (0.35 + 0.45 * speed) * (speed > 0.1)
+            look[index] += -0.6 * look[index] * _STEP + rng.normal(0, 0.35) * np.sqrt(_STEP)
+        motion.places[step], motion.yaws[step], motion.gaits[step] = place, yaw, gait
+        motion.speeds[step] = np.hypot(*velocity.T)
+        motion.sitting[step], motion.looks[step] = sitting, look
+    return motion
+
+
+def _turned(angle: float) -> float:
+    return float((angle + np.pi) % (2 * np.pi) - np.pi)

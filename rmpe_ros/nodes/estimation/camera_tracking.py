@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where people are looked for in the next image of one camera of `pose_node`, and their numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from std_msgs.msg import Header
+
+from rmpe_ros.core.one_euro import OneEuroParameters
+from rmpe_ros.core.poses import Poses
+from rmpe_ros.core.seldom_detection import SeldomDetection
+from rmpe_ros.core.tracking import TrackingParameters
+from rmpe_ros.io.messages import NANOSECONDS, stamp_nanoseconds
+from rmpe_ros.nodes.settings.parameter_tables import PoseSettings
+from rmpe_ros.pipeline import GivenBoxes
+
+
+class CameraTracking:
+    """Follows people from image to image. Images of another frame_id or size show other people.
+
+    For each image: `boxes`, then the pipeline, then `follow`.
+    """
+
+    def __init__(self) -> None:
+        self._detection = SeldomDetection()
+        self._frame_id: str | None = None
+        self._is_detected = True
+
+    def detect_next(self) -> None:
+        """Detect people in the next image: they may be others by changed parameters."""
+        self._detection.detect_next()
+
+    def boxes(
+        self, header: Header, image_size: tuple[int, ...], settings: PoseSettings
+    ) -> GivenBoxes | None:
+        """Where to look for people in an image of (height, width), or None: detect them."""
+        if header.frame_id != self._frame_id:
+            self._detection.reset()
+            self._frame_id = header.frame_id
+        self._detection.every = settings.detect_every
+        boxes = self._detection.forecast(_seconds(header), (image_size[0], image_size[1]))
+        self._is_detected = boxes is None
+        return boxes
+
+    def follow(
+        self,
+        poses: Poses,
+        box_scores: NDArray[np.float32],
+        header: Header,
+        settings: PoseSettings,
+    ) -> Poses:
+        """The people with their track_ids, as the parameters `tracking.*` ask for."""
+        if not settings.tracking.enabled and settings.detect_every == 1:
+            self._detection.reset()
+            return poses
+        smoothing = settings.tracking.enabled and settings.tracking.smoothing
+        self._detection.tracker.parameters = TrackingParameters(
+            max_age=settings.tracking.max_age,
+            smoothing=OneEuroParameters() if smoothing else None,
+        )
+        numbered = self._detection.update(
+            poses, box_scores, _seconds(header), detected=self._is_detected
+        )
+        return numbered if settings.tracking.enabled else poses
+
+
+def _seconds(header: Header) -> float:
+    return stamp_nanoseconds(header) / NANOSECONDS

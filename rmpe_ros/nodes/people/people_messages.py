@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""People in space as messages: ours, and those that other packages understand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from std_msgs.msg import Header
+
+from rmpe_ros.core.people.people_filter import Array
+from rmpe_ros.core.people.people_tracker import Axes, People, method_name
+from rmpe_ros.msg import PersonState, PersonStateArray
+
+# How far the trunk of a person leans, rad².
+_LEAN = 0.15**2
+
+
+def people_message(
+    people: People, header: Header, axes: Axes, *, problem: str = ''
+) -> PersonStateArray:
+    """All of `people` as one message; header: its frame is the one that people are in."""
+    poses, velocities = _covariances(people, axes)
+    known = np.isfinite(people.yaw_variances)
+    yaws = np.where(known, people.yaws, np.nan)
+    variances = np.where(known, people.yaw_variances, np.nan)
+    turns = heading_quaternions(people, axes)
+    rows = zip(
+        people.ids.tolist(),
+        people.phases.tolist(),
+        people.scores.tolist(),
+        people.methods.tolist(),
+        (people.stamp - people.first_seen).tolist(),
+        (people.stamp - people.last_seen).tolist(),
+        people.positions.tolist(),
+        turns.tolist(),
+        poses,
+        people.velocities.tolist(),
+        velocities,
+        yaws.tolist(),
+        variances.tolist(),
+        people.boxes,
+        people.image_ids.tolist(),
+        strict=True,
+    )
+    states = []
+    for row in rows:
+        number, phase, score, method, age, unseen, place, turn, spread, speed, drift = row[:11]
+        yaw, variance, box, image_id = row[11:]
+        # Keywords would make every part twice: a default one and the one that is wanted.
+        state = PersonState()
+        state.track_id, state.state, state.score = number, phase, score
+        state.method, state.age, state.unseen = method_name(method), age, unseen
+        pose, twist = state.pose.pose, state.velocity.twist.linear
+        pose.position.x, pose.position.y, pose.position.z = place
+        turned = pose.orientation
+        turned.x, turned.y, turned.z, turned.w = turn
+        twist.x, twist.y, twist.z = speed
+        state.pose.covariance, state.velocity.covariance = spread, drift
+        state.yaw, state.yaw_variance = yaw, variance
+        state.box, state.image_track_id = box, image_id
+        states.append(state)
+    return PersonStateArray(header=header, people=states, problem=problem)
+
+
+def heading_quaternions(people: People, axes: Axes) -> Array:
+    """(N, 4) x, y, z, w: turn the frame so that x is where the trunk faces and z is up."""
+    # First the axes of a frame with z up, as seen from people's frame; then the yaw about up.
+    base = rotation_quaternion(np.stack([axes.forward, axes.left, axes.up], axis=1))
+    half = people.yaws / 2
+    x, y, z, w = base
+    sine, cosine = np.sin(half), np.cos(half)
+    # base * (0, 0, sin, cos)
+    return np.stack(
+        [
+            x * cosine + y * sine,
+            y * cosine - x * sine,
+            z * cosine + w * sine,
+            w * cosine - z * sine,
+        ],
+        axis=1,
+    )
+
+
+def rotation_quaternion(matrix: Array) -> Array:
+    """x, y, z, w of a rotation matrix."""
+    candidates = np.array(
+        [
+            1 + matrix[0, 0] - matrix[1, 1] - matrix[2, 2],
+            1 - matrix[0, 0] + matrix[1, 1] - matrix[2, 2],
+            1 - matrix[0, 0] - matrix[1, 1] + matrix[2, 2],
+            1 + np.trace(matrix),
+        ]
+    )
+    largest = int(np.argmax(candidates))
+    a = np.array([matrix[2, 1], matrix[0, 2], matrix[1, 0]])
+    b = np.array([matrix[1, 2], matrix[2, 0], matrix[0, 1]])
+    found = np.zeros(4)
+    found[largest] = candidates[largest]
+    if largest == 3:
+        found[:3] = a - b
+    else:
+        found[3] = (a - b)[largest]
+        for other in range(3):
+            if other != largest:
+                found[other] = (a + b)[3 - largest - other]
+    return found / np.linalg.norm(found)
+
+
+def _covariances(people: People, axes: Axes) -> tuple[Array, Array]:
+    """(N, 36) of position and rotation, and of velocity."""
+    count = len(people)
+    poses, twists = np.zeros((count, 6, 6)), np.zeros((count, 6, 6))
+    poses[:, :3, :3] = people.covariances[:, :3, :3]
+    turning = np.where(np.isfinite(people.yaw_variances), people.yaw_variances, np.pi**2 / 3)
+    poses[:, 3:, 3:] = turning[:, None, None] * np.outer(axes.up, axes.up) + _LEAN * (
+        np.eye(3) - np.outer(axes.up, axes.up)
+    )
+    twists[:, :3, :3] = people.covariances[:, 3:6, 3:6]
+    return poses.reshape(count, 36), twists.reshape(count, 36)
+
+
+def message_covariance(values: Any) -> Array:
+    """The upper left 3x3 of a 6x6 covariance as messages hold it."""
+    return np.asarray(values, float).reshape(6, 6)[:3, :3]

@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is who in space: through new numbers, occlusions, a moving camera, crossings."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rmpe_ros.core.people.people_filter import CameraPose
+from rmpe_ros.core.people.people_tracker import (
+    OCCLUDED,
+    TENTATIVE,
+    TRACKED,
+    Axes,
+    PeopleParameters,
+    PeopleTracker,
+)
+from rmpe_ros.core.people.sights import Sights
+
+RATE = 15.0
+MAP = Axes.of_map()
+
+
+def camera(place=(0.0, 0.0), yaw=0.0):
+    """A level camera 1.2 m high."""
+    level = np.array([[0, 0, 1.0], [-1, 0, 0], [0, -1, 0]])
+    turn = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1.0]])
+    return CameraPose(turn @ level, np.array([*place, 1.2]))
+
+
+def sights(people, view, *, rng=None, depth_sd=0.02):
+    """What a depth camera sees of people (image id, x, y): all of each, faced by nobody."""
+    count = len(people)
+    points = view.to_camera(np.array([(x, y, 1.1) for _, x, y in people], float).reshape(-1, 3))
+    rays = points[:, :2] / points[:, 2:]
+    logs = np.zeros((count, 3))
+    logs[:, 0] = np.log(points[:, 2])
+    if rng is not None:
+        rays = rays + rng.normal(0, 0.005, rays.shape)
+        logs[:, 0] += rng.normal(0, depth_sd, count)
+    variances = np.full((count, 3), np.inf)
+    variances[:, 0] = depth_sd**2
+    corner = 500 * rays + 300
+    return Sights(
+        rays,
+        np.tile(np.eye(2) * 0.006**2, (count, 1, 1)),
+        logs,
+        variances,
+        np.tile([0.0, 0.0, -1.0], (count, 1)),
+        np.full(count, 0.05),
+        np.ones(count),
+        np.array([number for number, _, _ in people], np.int32),
+        np.concatenate([corner - 20, corner + 20], axis=1).astype(np.float32),
+        np.full(count, 0.8, np.float32),
+    )
+
+
+def run(frames, tracker=None, *, start=0.0, view=None, noise=True):
+    """The people after each of frames, lists of (image id, x, y)."""
+    rng = np.random.default_rng(0) if noise else None
+    tracker = tracker or PeopleTracker()
+    result = []
+    for index, people in enumerate(frames):
+        here = view(index) if view else camera()
+        seen = sights(people, here, rng=rng)
+        result.append(tracker.update(seen, start + index / RATE, here, MAP))
+    return result
+
+
+def walk(seconds, start, velocity, number=0):
+    """One person in each frame."""
+    return [
+        [(number, start[0] + velocity[0] * i / RATE, start[1] + velocity[1] * i / RATE)]
+        for i in range(round(seconds * RATE))
+    ]
+
+
+def test_somebody_who_walks_is_found_with_place_and_velocity():
+    result = run(walk(4, (5, 1), (-0.8, -0.4)))
+    assert result[0].phases.tolist() == result[1].phases.tolist() == [TENTATIVE]
+    last = result[-1]
+    assert last.phases.tolist() == [TRACKED]
+    assert {number for people in result for number in people.ids.tolist()} == {0}
+    assert last.positions[0] == pytest.approx([1.853, -0.573, 1.1], abs=0.1)
+    assert last.velocities[0] == pytest.approx([-0.8, -0.4, 0], abs=0.15)
+    assert last.first_seen[0] == 0
+    assert last.last_seen[0] == last.stamp
+    # The camera looks along x, and everybody faces it.
+    assert abs(last.yaws[0]) > np.pi - 0.5
+    assert last.yaw_variances[0] < 0.2
+
+
+def test_an_id_switch_of_the_image_tracker_is_none_here():
+    frames = walk(2, (4, -1), (0, 0.7), number=3) + walk(2, (4, 0.4), (0, 0.7), number=9)
+    result = run(frames)
+    assert {number for people in result for number in people.ids.tolist()} == {0}
+    assert result[-1].image_ids.tolist() == [9]
+
+
+@pytest.mark.parametrize(('seconds', 'same'), [(1.0, True), (3.0, True), (4.8, True), (5.5, False)])
+def test_the_same_person_after_an_occlusion_of_up_to_five_seconds(seconds, same):
+    before = walk(2, (4, -1.5), (0, 0.5))
+    hidden = [[] for _ in range(round(seconds * RATE))]
+    # Somewhere behind the cupboard she went slower.
+    after = walk(1, (4, -0.5 + 0.3 * seconds), (0, 0.5), number=1)
+    result = run(before + hidden + after)
+    middle = result[len(before) + len(hidden) // 2]
+    assert middle.phases.tolist() == [OCCLUDED]
+    assert middle.positions[0, 1] > -0.5
+    spread = np.trace(middle.covariances[0, :3, :3])
+    assert spread > 2 * np.trace(result[len(before) - 1].covariances[0, :3, :3])
+    assert (result[-1].ids.tolist() == [0]) is same
+
+
+def test_max_occlusion_is_a_parameter():
+    tracker = PeopleTracker(PeopleParameters(max_occlusion=1.0))
+    frames = walk(1, (4, 0), (0, 0)) + [[]] * round(1.3 * RATE) + walk(1, (4, 0), (0, 0), 1)
+    assert run(frames, tracker)[-1].ids.tolist() == [1]
+
+
+def test_a_single_miss_is_no_occlusion():
+    frames = walk(2, (4, -1), (0, 0.7))
+    frames[20] = []
+    assert [people.phases.tolist() for people in run(frames)][20] == [TRACKED]
+
+
+def test_two_people_who_cross_keep_their_ids_when_the_image_tracker_swaps_theirs():
+    """One walks before the other, who is hidden for a second; then the image's ids are swapped."""
+    frames, truth = [], []
+    for index in range(round(5 * RATE)):
+        near, far = -1.25 + 0.5 * index / RATE, 1.5 - 0.6 * index / RATE
+        swapped = near > far
+        hidden = abs(near / 2.5 - far / 4) < 0.1
+        people = [(int(swapped), 2.5, near)] + ([] if hidden else [(int(not swapped), 4.0, far)])
+        frames.append(people)
+        truth.append([(2.5, near), (4.0, far)])
+    result = run(frames)
+    last = result[-1]
+    assert sorted(last.ids.tolist()) == [0, 1]
+    for number in (0, 1):
+        row = last.ids.tolist().index(number)
+        assert last.positions[row, :2] == pytest.approx(truth[-1][number], abs=0.15)
+
+
+def test_two_people_side_by_side_never_merge():
+    frames = [[(0, 3.0, 0.2), (1, 3.2, -0.2)] for _ in range(60)]
+    # For two seconds only one of them is found, and has the other's number.
+    frames[20:50] = [[(1, 3.0, 0.2)]] * 30
+    result = run(frames)
+    assert all(len(people) == 2 for people in result)
+    last = result[-1]
+    places = dict(zip(last.ids.tolist(), last.positions[:, 1].tolist(), strict=True))
+    assert places[0] == pytest.approx(0.2, abs=0.1)
+    assert places[1] == pytest.approx(-0.2, abs=0.1)
+
+
+def test_the_camera_may_drive_and_turn():
+    """People stand still in the world; the camera turns them out of sight and back."""
+    world = [(4.0, 0.3), (3.0, -0.8)]
+
+    def view(index):
+        seconds = index / RATE
+        return camera((0.2 * seconds, 0.0), 0.9 * np.sin(1.2 * seconds))
+
+    frames = []
+    for index in range(round(8 * RATE)):
+        points = view(index).to_camera(np.array([(*place, 1.1) for place in world]))
+        # Each time somebody comes into the image, it is with another number.
+        frames.append(
+            [
+                (index // 30 * 10 + number, *place)
+                for number, place in enumerate(world)
+                if abs(points[number, 0]) < 0.6 * points[number, 2]
+            ]
+        )
+    assert min(len(people) for people in frames) == 0
+    result = run(frames, view=view)
+    assert {number for people in result for number in people.ids.tolist()} == {0, 1}
+    for row, number in enumerate(result[-1].ids.tolist()):
+        assert result[-1].positions[row, :2] == pytest.approx(world[number], abs=0.15)
+        assert np.linalg.norm(result[-1].velocities[row]) < 0.5
+
+
+def test_a_wrong_distance_does_not_move_a_person():
+    frames = walk(3, (4, 0), (0, 0))
+    tracker = PeopleTracker()
+    run(frames, tracker)
+    view = camera()
+    seen = sights([(0, 4.0, 0.0)], view)
+    for index in range(3):
+        wrong = replace(seen, log_depths=np.log(np.full((1, 3), 2.0)), clarity=np.full(1, 0.4))
+        people = tracker.update(wrong, 3.0 + index / RATE, view, MAP)
+    assert people.ids.tolist() == [0]
+    assert people.positions[0, 0] == pytest.approx(4.0, abs=0.1)
+
+
+def test_a_wrong_beginning_is_put_right():
+    view = camera()
+    tracker = PeopleTracker()
+    for index in range(20):
+        metres = 7.5 if index < 5 else 3.0  # at first the wall behind was measured
+        seen = sights([(0, metres, 0.0)], view)
+        people = tracker.update(seen, index / RATE, view, MAP)
+    assert people.ids.tolist() == [0]
+    assert people.positions[0, 0] == pytest.approx(3.0, abs=0.1)
+
+
+def test_what_cannot_be_looked_at_only_moves_on():
+    tracker = PeopleTracker()
+    last = run(walk(2, (4, -1), (0, 1.0)), tracker)[-1]
+    people = tracker.update(None, 2.0 + 0.2, camera(), MAP)
+    assert people.ids.tolist() == [0]
+    assert people.positions[0, 1] == pytest.approx(last.positions[0, 1] + 0.27, abs=0.05)
+    assert people.last_seen[0] == last.stamp
+
+
+def test_somebody_without_a_distance_does_not_begin_but_goes_on():
+    view, tracker = camera(), PeopleTracker()
+    nowhere = sights([(0, 4.0, 0.0)], view)
+    nowhere.log_depth_variances[:] = np.inf
+    assert len(tracker.update(nowhere, 0.0, view, MAP)) == 0
+    people = run(walk(1, (4, 0), (0, 0)), tracker, start=0.1)[-1]
+    again = tracker.update(nowhere, people.stamp + 0.1, view, MAP)
+    assert again.last_seen[0] == again.stamp
+
+
+def test_a_number_is_one_persons():
+    """Somebody hidden must not claim a number that another person was given meanwhile."""
+    frames = [[(0, 3.0, 0.5), (1, 4.0, -0.5)]] * 20 + [[(1, 3.0, 0.5)]] * 10
+    last = run(frames)[-1]
+    numbers = dict(zip(last.ids.tolist(), last.image_ids.tolist(), strict=True))
+    assert numbers == {0: 1, 1: -1}
+
+
+def test_without_number_and_distance_nobody_is_found():
+    view, tracker = camera(), PeopleTracker()
+    people = run(walk(1, (4, 0), (0, 0)), tracker)[-1]
+    stranger = sights([(9, 4.0, 0.0)], view)
+    stranger.log_depth_variances[:] = np.inf
+    assert tracker.update(stranger, people.stamp + 0.1, view, MAP).last_seen[0] == people.stamp
+
+
+def test_an_error_of_the_detector_is_not_who_is_hidden():
+    tracker = PeopleTracker()
+    frames = walk(2, (4, -1), (0, 0.6)) + [[]] * 30
+    hidden = run(frames, tracker)[-1]
+    view = camera()
+    x, y = hidden.positions[0, :2]
+    ghost = replace(sights([(5, x, y)], view), clarity=np.full(1, 0.4))
+    people = tracker.update(ghost, hidden.stamp + 0.1, view, MAP)
+    assert people.phases[0] == OCCLUDED
+
+
+def test_one_strange_sight_is_not_somebody_else():
+    view, tracker = camera(), PeopleTracker()
+    run(walk(2, (4, 0), (0, 0)), tracker)
+    for index, metres in enumerate((2.0, 4.0, 4.0)):
+        seen = sights([(0, metres, 0.0)], view)
+        people = tracker.update(seen, 2.0 + index / RATE, view, MAP)
+        assert people.ids.tolist() == [0]
+    assert people.positions[0, 0] == pytest.approx(4.0, abs=0.1)
+
+
+def test_low_scores_do_not_begin_and_ghosts_vanish():
+    view, tracker = camera(), PeopleTracker()
+    faint = replace(sights([(0, 4.0, 0.0)], view), scores=np.full(1, 0.1, np.float32))
+    assert len(tracker.update(faint, 0.0, view, MAP)) == 0
+    ghost = run([[(0, 4.0, 0.0)], *[[]] * 10], tracker, start=0.1)
+    assert ghost[0].phases.tolist() == [TENTATIVE]
+    assert len(ghost[-1]) == 0
+
+
+def test_a_stamp_that_jumps_back_begins_anew_and_numbers_go_on():
+    tracker = PeopleTracker()
+    run(walk(1, (4, 0), (0, 0)), tracker, start=100.0)
+    assert run(walk(1, (4, 0), (0, 0)), tracker, start=0.0)[-1].ids.tolist() == [1]
+    tracker.reset()
+    assert run(walk(1, (4, 0), (0, 0)), tracker, start=50.0)[-1].ids.tolist() == [2]
+    with pytest.raises(ValueError, match='the stamp must be a number of seconds'):
+        tracker.update(None, np.nan, camera(), MAP)
+
+
+def test_who_is_behind_the_camera_is_not_taken_for_who_is_before_it():
+    tracker = PeopleTracker()
+    run(walk(1, (2, 0), (0, 0)), tracker)
+    turned = camera((4.0, 0.0))  # drove past
+    seen = sights([(1, 6.0, 0.0)], turned)
+    people = tracker.update(seen, 1.1, turned, MAP)
+    assert people.ids.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize('up', [np.array([0.0, -1.0, 0.0]), np.array([0.0, -0.96, -0.28])])
+def test_yaw_is_the_same_in_optical_frames_and_those_with_z_up(up):
+    optical = Axes.of_optical(up)
+    assert optical.forward @ up == pytest.approx(0)
+    assert optical.yaw(optical.forward) == pytest.approx(0)
+    assert optical.yaw(np.array([-1.0, 0, 0])) == pytest.approx(np.pi / 2)
+    assert MAP.yaw(np.array([0.0, 1.0, 0.0])) == pytest.approx(np.pi / 2)
+    assert optical.level(up) == pytest.approx(np.zeros(3))
+
+
+@pytest.mark.parametrize(
+    ('settings', 'problem'),
+    [
+        ({'max_occlusion': 0.0}, 'max_occlusion must be positive seconds'),
+        ({'start_score': 1.5}, r'start_score must be in \[0, 1\]'),
+        ({'speed_sd': np.inf}, 'speed_sd must be positive'),
+    ],
+)
+def test_bad_parameters_are_refused(settings, problem):
+    with pytest.raises(ValueError, match=problem):
+        PeopleParameters(**settings)
