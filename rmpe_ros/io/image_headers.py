@@ -17,6 +17,8 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ARITHMETIC = frozenset(range(0xC9, 0xD0))
 # Deflate packs no more than 1032 bytes into one.
 _DEFLATE = 1032
+# Tags of TIFF, which EXIF is.
+_WIDTH, _HEIGHT, _ORIENTATION = 256, 257, 274
 
 
 def read_size(data: bytes) -> Size | None:
@@ -30,6 +32,26 @@ def read_size(data: bytes) -> Size | None:
             except (struct.error, ValueError, IndexError):
                 return None
     return None
+
+
+def read_upright_size(data: bytes) -> Size | None:
+    """Width and height of a picture turned as its EXIF orientation says, as `load_image` has it.
+
+    None where only decoding can tell.
+    """
+    size = read_size(data)
+    if size is None or data.startswith(b'BM'):
+        return size
+    if data.startswith(b'\x89PNG'):
+        return None if b'eXIf' in data else size
+    if not data.startswith(b'\xff\xd8'):
+        return None
+    at = data.find(b'Exif\0\0', 0, 1 << 16)
+    try:
+        orientation = _tiff_values(data[at + 6 :]).get(_ORIENTATION, 1) if at >= 0 else 1
+    except struct.error:
+        return None
+    return size[::-1] if 5 <= orientation <= 8 else size
 
 
 def lacks_data(data: bytes) -> bool:
@@ -89,6 +111,14 @@ def _webp(data: bytes) -> Size:
 
 
 def _tiff(data: bytes) -> Size:
+    found = _tiff_values(data)
+    if not {_WIDTH, _HEIGHT} <= found.keys():
+        raise ValueError('no size')
+    return found[_WIDTH], found[_HEIGHT]
+
+
+def _tiff_values(data: bytes) -> dict[int, int]:
+    """Sides and orientation in the first directory of a TIFF, by tag."""
     order = '<' if data.startswith(b'II') else '>'
     big = struct.unpack_from(f'{order}H', data, 2)[0] == 43
     place, count, entry = ('Q', 'Q', 20) if big else ('I', 'H', 12)
@@ -99,12 +129,10 @@ def _tiff(data: bytes) -> Size:
     for index in range(min(entries, 4096)):
         at = offset + index * entry
         tag, kind = struct.unpack_from(f'{order}HH', data, at)
-        if tag in (256, 257):
+        if tag in (_WIDTH, _HEIGHT, _ORIENTATION):
             value = f'{order}{ {1: "B", 3: "H", 16: "Q"}.get(kind, "I") }'
             found[tag] = struct.unpack_from(value, data, at + (12 if big else 8))[0]
-    if len(found) < 2:
-        raise ValueError('no size')
-    return found[256], found[257]
+    return found
 
 
 def _boxed(name: bytes, skip: int, order: str) -> Callable[[bytes], Size]:
