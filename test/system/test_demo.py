@@ -117,6 +117,19 @@ def test_a_video_is_answered_frame_by_frame(demo, two_people, tmp_path):
     assert '7 frames answered' in output
 
 
+def test_what_a_slow_recorder_has_not_taken_yet_is_waited_for(demo, photos, tmp_path):
+    slow = (
+        'import time; from rmpe_ros.cli.processes.demo_recorder import DemoRecorder; '
+        'note = DemoRecorder._on_image; '
+        'DemoRecorder._on_image = lambda self, image: (time.sleep(1), note(self, image)); '
+        'from rmpe_ros.cli.main import main; sys.exit(main())'
+    )
+    output, _ = demo('--source', photos, code=slow).communicate(timeout=2 * PATIENCE)
+    assert 'problem' not in output
+    bag = read_bag(tmp_path / 'out' / 'bag')
+    assert (bag.counts['/image_raw'], bag.counts['/poses']) == (9, 9)
+
+
 def test_a_child_that_dies_is_named_with_its_last_words(demo, photos, tmp_path):
     (tmp_path / 'corrupt.onnx').write_bytes(b'nothing' * 100)
     process = demo('--source', photos, '--detector', tmp_path / 'corrupt.onnx')

@@ -36,6 +36,8 @@ _RATE = 10.0
 _ANSWER_TIMEOUT = 20.0
 _START_TIMEOUT = 90.0
 _LAST_PICTURES_TIMEOUT = 20.0
+# A machine that is busy takes messages one by one, long after they came: so many times nothing.
+_QUIET_SPINS = 5
 _INTERRUPTED = 130
 
 _NO_ROS = """\
@@ -196,11 +198,14 @@ class _Demo:
                 )
 
     def _wait_for_pictures(self, recorder: DemoRecorder) -> None:
-        """The last answers and pictures may still be on their way."""
+        """The last answers and pictures may still be on their way, or wait here to be taken."""
         deadline = time.monotonic() + _LAST_PICTURES_TIMEOUT
+        received, quiet = recorder.received, 0
         while time.monotonic() < deadline:
             self._spin_while_alive()
-            if recorder.answers.keys() <= recorder.pictures.keys():
+            quiet = quiet + 1 if received == recorder.received else 0
+            received = recorder.received
+            if quiet >= _QUIET_SPINS and recorder.answers.keys() <= recorder.pictures.keys():
                 break
 
     def _spin_while_alive(self) -> None:

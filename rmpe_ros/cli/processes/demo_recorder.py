@@ -56,6 +56,7 @@ class DemoRecorder(Node):
         self.images: set[HeaderKey] = set()
         self.poses: set[HeaderKey] = set()
         self.skeletons = 0
+        self.received = 0  # messages of all topics
         self.answers: dict[str, Answers] = {}
         self.pictures: dict[str, list[Path]] = {}
         self.latencies_ms: list[float] = []
@@ -102,6 +103,7 @@ class DemoRecorder(Node):
 
         def on_bytes(data: bytes) -> None:
             self._bag.write(name, time.time_ns(), data)
+            self.received += 1
             callback(deserialize_message(data, kind))
 
         return self.create_subscription(kind, topic, on_bytes, qos, raw=True)
@@ -124,6 +126,7 @@ class DemoRecorder(Node):
         self._on_answer(name, answers)
 
     def _on_picture(self, message: Image) -> None:
+        self.received += 1
         written = self.pictures.setdefault(message.header.frame_id, [])
         if self._numbered or not written:
             name = self._picture_name(message.header, len(written))
