@@ -60,7 +60,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     network.add_argument(
         '--pretrained',
         type=Path,
-        help='ONNX file of PP-TinyPose (lite, standard) or RTMDet (detector) to start from',
+        help='ONNX file to start from: PP-TinyPose (lite, standard), RTMDet or an exported '
+        'detector (detector)',
     )
     network.add_argument(
         '--teacher',
