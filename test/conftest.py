@@ -12,6 +12,7 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import onnx
 import pytest
@@ -19,6 +20,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from rmpe_ros.cli.processes.dds_environment import choose_domain_id
 from rmpe_ros.core.skeletons import BODY19, Skeleton
+
+# Nothing is asserted about time.
+hypothesis.settings.register_profile('rmpe_ros', deadline=None)
+hypothesis.settings.load_profile('rmpe_ros')
 
 # Folders of tests that wait for other processes more than they compute.
 WAITING = ('stress', 'system')
