@@ -34,7 +34,8 @@ def add_network_options(parser: Any) -> None:
     parser.add_argument(
         '--pretrained',
         type=Path,
-        help='ONNX file of PP-TinyPose (lite, standard) or RTMDet (detector) to start from',
+        help='ONNX file to start from: PP-TinyPose (lite, standard), RTMDet or an exported '
+        'detector (detector)',
     )
     parser.add_argument('--init', type=Path, help='checkpoint.pt of an earlier stage to start from')
     parser.add_argument(

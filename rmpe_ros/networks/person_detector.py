@@ -247,7 +247,8 @@ class DetectorGraph(nn.Module):
 
 
 def load_rtmdet(network: PersonDetector, model: Path) -> None:
-    """Start from an RTMDet-nano ONNX file's weights, copied in the graph's order.
+    """Start from an RTMDet-nano ONNX file's weights, copied in the graph's order; the published
+    one's, or those of a detector that `rmpe export` has made.
 
     Raises ValueError when its convolutions are not this network's.
     """
@@ -256,6 +257,12 @@ def load_rtmdet(network: PersonDetector, model: Path) -> None:
 
     graph = onnx.load(str(model)).graph
     arrays = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
+    exported = 'network.backbone.stem.0.0.weight' in arrays
+    arrays |= {
+        node.output[0]: numpy_helper.to_array(node.attribute[0].t)
+        for node in graph.node
+        if node.op_type == 'Constant' and node.attribute[0].name == 'value'
+    }
     tensors = [
         torch.from_numpy(arrays[name].copy())
         for node in graph.node
@@ -265,7 +272,11 @@ def load_rtmdet(network: PersonDetector, model: Path) -> None:
     parameters = list(network.parameters())
     if [p.shape for p in parameters] != [t.shape for t in tensors]:
         raise ValueError(f'{model} is no RTMDet of this size: its convolutions have other shapes')
-    tensors[0] = tensors[0].flip(1)  # the published network takes BGR
+    if not exported:
+        tensors[0] = tensors[0].flip(1)  # the published network takes BGR
     with torch.no_grad():
         for parameter, tensor in zip(parameters, tensors, strict=True):
             parameter.copy_(tensor)
+        for head, stride in zip(network.heads if exported else (), STRIDES, strict=False):
+            for parameter in head.distances.parameters():
+                parameter /= stride  # exporting folds it into the filters

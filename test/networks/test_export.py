@@ -23,7 +23,7 @@ from rmpe_ros.networks.export import (
     make_onnx,
     write_checked,
 )
-from rmpe_ros.networks.person_detector import DetectorGraph, PersonDetector
+from rmpe_ros.networks.person_detector import DetectorGraph, PersonDetector, load_rtmdet
 from rmpe_ros.networks.sstn_sppe import SstnSppe
 
 METADATA = {
@@ -88,6 +88,12 @@ def test_detector_graph_keeps_the_contract(tmp_path):
         apart = np.abs(outputs['boxes'][0][:, None] - boxes[0].numpy()[None]).max(axis=2)
         assert max(apart.min(axis=0).max(), apart.min(axis=1).max()) < 0.05
         assert (np.diff(outputs['scores'][0]) <= 1e-6).all()
+    # Training can go on from the file: the strides folded into its filters are out again.
+    start = PersonDetector(width=4, channels=8)
+    load_rtmdet(start, path)
+    own = network.state_dict()
+    for name, values in start.state_dict().items():
+        assert torch.allclose(values, own[name], atol=1e-6), name
     stage = DetectorStage(engine)
     assert stage.input_size((480, 640)) == (96, 96)  # 72 rows, padded to a multiple of 32
     assert stage.input_size((360, 640)) == (64, 96)
