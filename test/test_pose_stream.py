@@ -99,6 +99,7 @@ def test_tracked_people_have_numbers_and_another_video_has_others(
     assert first == [[0]] * len(frames)
     stream.reset()
     assert stream(frames[0], 2.0).track_ids.tolist() == [1]
+    assert stream(frames[0], 2.1, 'another').track_ids.tolist() == [2]
 
 
 def test_the_same_images_give_the_same_bits(

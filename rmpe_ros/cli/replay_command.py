@@ -120,7 +120,6 @@ class _Replay:
         # Nobody can be followed from one photo to another one.
         usual = 1 if self.files else DETECT_EVERY
         self.stream = PoseStream(pipeline, detect_every=args.detect_every or usual)
-        self.frame_id: str | None = None
         self.frames = self.people = 0
         self.exporters = open_exporters(pipeline.skeleton, **options_of(vars(args)))
         self.failures: Counter[str] = Counter()
@@ -167,10 +166,7 @@ class _Replay:
             self.progress.advance()
             return
         header = item.message.header
-        if header.frame_id != self.frame_id:  # of other people, as for `pose_node`
-            self.stream.reset()
-            self.frame_id = header.frame_id
-        poses = self.stream(image, stamp_nanoseconds(header) / NANOSECONDS)
+        poses = self.stream(image, stamp_nanoseconds(header) / NANOSECONDS, header.frame_id)
         message = poses_to_message(poses, header, bag_classes(), image_size=image.shape[:2])
         if not self.frames:
             self._write_skeleton(item)
