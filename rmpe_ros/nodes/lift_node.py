@@ -129,7 +129,10 @@ class LiftNode(GuardedNode):
 
 
 def set_positions(message: PersonPoseArray, positions: NDArray[np.float64]) -> None:
-    """Write positions (N, K, 3) into the message, in place."""
+    """Write positions (N, K, 3) into the points of a message that came from a topic.
+
+    In one that `poses_to_message` made all joints share a point.
+    """
     for person, points in zip(message.people, positions.tolist(), strict=True):
         for keypoint, (x, y, z) in zip(person.keypoints, points, strict=True):
             keypoint.position.x, keypoint.position.y, keypoint.position.z = x, y, z

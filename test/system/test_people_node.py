@@ -6,6 +6,7 @@ import os
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.serialization import deserialize_message, serialize_message
 from rmpe_ros.msg import PersonPoseArray, PersonState, PersonStateArray
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
@@ -44,6 +45,8 @@ def message(poses, seconds, points=None, frame_id='camera_optical_frame'):
     header.stamp.sec, header.stamp.nanosec = divmod(round(seconds * 1e9), 10**9)
     made = poses_to_message(poses, header, image_size=(480, 640))
     if points is not None:
+        # As it comes from a topic, where each joint has a point of its own.
+        made = deserialize_message(serialize_message(made), PersonPoseArray)
         distance = np.linalg.norm(points, axis=1, keepdims=True)
         set_positions(made, (points * (distance - 0.12) / distance)[None])
     return made
