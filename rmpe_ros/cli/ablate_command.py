@@ -91,8 +91,9 @@ class _Ablation:
 
         from rmpe_ros import __version__
         from rmpe_ros.evaluation.ablation import KeptResults, choose_rows
-        from rmpe_ros.evaluation.fingerprints import hash_file, hash_pictures
+        from rmpe_ros.evaluation.fingerprints import hash_file, hash_files, hash_pictures
         from rmpe_ros.evaluation.labels import LabelsError, find_images
+        from rmpe_ros.evaluation.labels.label_files import label_files
         from rmpe_ros.models import DEFAULT_DETECTOR, find_model
         from rmpe_ros.pipeline import DEFAULT_POSE_NMS
         from rmpe_ros.training.data_config import read_data_config
@@ -132,7 +133,7 @@ class _Ablation:
             **self.detection,
             'pgpg': self.pgpg,
             **_options('sources', 'limit', 'incomplete', 'min_score', 'max_people', args=args),
-            'annotations': hash_file(args.annotations),
+            'annotations': hash_files(label_files(args.annotations)),
             'pictures': hash_pictures(self.paths.values()),
             'pose_nms': str(self.parameters),
         }
