@@ -23,7 +23,8 @@ demo: ## photos of people through the real nodes, results in out/; SOURCE=file, 
 
 test: ## what CI runs: ruff, mypy and all tests; ARGS='-k name -x' goes to pytest, DISTRO=jazzy is another ROS 2
 	@$(bootstrap) --with test,train,demo
-	@$(environment) && ruff check . && mypy && python -m pytest $(ARGS)
+	@$(environment) && ruff check . && mypy && \
+	  python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 system: ## tests of the nodes, launch files and bags, which need no PyTorch: what CI runs with DISTRO=jazzy
 	@$(bootstrap) --with test,demo

@@ -10,6 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.argument_types import natural_number, positive_number
 from rmpe_ros.cli.errors import fail, fail_without
+from rmpe_ros.cli.training_options import (
+    add_data_options,
+    add_network_options,
+    add_schedule_options,
+)
 from rmpe_ros.io.file_guard import Target, derives, reads, writes
 
 if TYPE_CHECKING:
@@ -44,39 +49,19 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help='write a page with the best step, what each source scored, and the curves',
     )
     data = parser.add_argument_group('data')
-    data.add_argument(
-        '--data',
-        type=Path,
-        required=True,
-        help='YAML file with the data, as config/training/people.yaml',
-    )
-    data.add_argument(
-        '--data-root',
-        type=Path,
-        help="folder that the data file's paths are relative to (default: its own)",
-    )
+    add_data_options(data)
     data.add_argument(
         '--pgpg',
         type=Path,
         help='file of "rmpe fit-pgpg": draw the boxes of the pose stages from it (default: jitter)',
     )
     network = parser.add_argument_group('network')
-    network.add_argument(
-        '--model', default='lite', help='of the pose stages: lite, standard, base or paper'
-    )
-    network.add_argument(
-        '--pretrained',
-        type=Path,
-        help='ONNX file of PP-TinyPose (lite, standard) or RTMDet (detector) to start from',
-    )
+    add_network_options(network)
     network.add_argument(
         '--teacher',
         type=Path,
         help='ONNX file of PP-TinyPose whose heatmaps the sppe stage keeps to, so that it forgets '
         'nothing (default: none)',
-    )
-    network.add_argument(
-        '--init', type=Path, help='checkpoint.pt of an earlier stage to start from'
     )
     network.add_argument(
         '--parallel',
@@ -85,31 +70,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="of a trained sppe of any model, the sstn stage's frozen parallel SPPE "
         '(default: a copy of what --init holds)',
     )
-    network.add_argument(
-        '--frozen-blocks',
-        type=natural_number,
-        default=0,
-        metavar='N',
-        help='keep the first N blocks of the encoder of lite or standard as they are; 2 make '
-        'training on a CPU 1.3 times as fast (default: %(default)s)',
-    )
     schedule = parser.add_argument_group('schedule')
-    schedule.add_argument('--steps', type=positive_number, help='optimiser steps of the whole run')
-    schedule.add_argument(
-        '--minutes', type=float, help='stop after this long, with a complete checkpoint'
-    )
-    schedule.add_argument(
-        '--batch',
-        type=positive_number,
-        default=32,
-        help='examples of a step (default: %(default)s)',
-    )
-    schedule.add_argument(
-        '--learning-rate',
-        type=float,
-        default=4e-4,
-        help='of AdamW, at its highest (default: %(default)g)',
-    )
+    add_schedule_options(schedule)
     schedule.add_argument(
         '--encoder-factor',
         type=float,
@@ -131,12 +93,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         type=positive_number,
         metavar='N',
         help='validate the pose stages on N people of each source at most (default: all)',
-    )
-    schedule.add_argument(
-        '--seed',
-        type=natural_number,
-        default=0,
-        help='another order of examples and other distortions (default: %(default)s)',
     )
     schedule.add_argument(
         '--allow-changes',
