@@ -29,6 +29,8 @@ class ManagedNode(Guarded, LifecycleNode):
         self.state = 'unconfigured'
         self._starting = False
         self._failure: Exception | None = None
+        service = self._service_change_state
+        service.callback = self._always_answers(service.callback)
 
     def configure(self) -> None:
         """Unconfigured → inactive: load what takes time and memory."""
@@ -82,6 +84,24 @@ class ManagedNode(Guarded, LifecycleNode):
         self._undo(self.deactivate, self.cleanup)
         self.state = 'unconfigured'
         return super().on_error(state)
+
+    def _always_answers(self, change: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        """`change` for transitions that the state does not have, too: before Kilted, rclpy raises
+        there, and who asked would wait for ever.
+        """
+
+        def answer(request: Any, response: Any) -> Any:
+            try:
+                return change(request, response)
+            except RuntimeError as error:  # rclpy's own class has no public name
+                wanted = request.transition.label or request.transition.id
+                self.get_logger().error(
+                    f'no transition {wanted} from the state {self.state}: {error}'
+                )
+                response.success = False
+                return response
+
+        return answer
 
     def _do(
         self,
