@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 from rmpe_ros.cli.errors import fail, fail_without
+from rmpe_ros.cli.training_options import add_data_options
 from rmpe_ros.io.file_guard import reads, writes
 
 _STRIDES = (8, 16, 32)  # of the detector's cells; its input grows in steps of the last
@@ -27,16 +28,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         '--model', default='lite', help='which pose network the checkpoint is of (default: lite)'
     )
-    parser.add_argument(
-        '--data',
-        type=Path,
-        help='YAML data file, whose validation part calibrates the keypoint scores',
-    )
-    parser.add_argument(
-        '--data-root',
-        type=Path,
-        help="folder that the data file's paths are relative to (default: its own)",
-    )
+    add_data_options(parser, required=False)
     parser.add_argument('--name', help='name the model says of itself (default: the file name)')
     parser.add_argument(
         '--long-side',
@@ -67,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     """Export one model; returns the exit code."""
     try:
         from rmpe_ros.networks.export import DETECTOR_LONG_SIDE, export_detector, export_pose
-        from rmpe_ros.networks.person_detector import PersonDetector
+        from rmpe_ros.networks.person_detector import DetectorNetwork
         from rmpe_ros.training.checkpoints import read_checkpoint
         from rmpe_ros.training.data_config import read_data_config
         from rmpe_ros.training.pose_training import (
@@ -90,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         state = read_checkpoint(args.checkpoint)['ema']
         data = read_data_config(args.data, root=args.data_root) if args.data else None
         if args.task == 'detector':
-            detector = PersonDetector()
+            detector = DetectorNetwork()
             load_checkpoint(detector, args.checkpoint)
             long_side = args.long_side or DETECTOR_LONG_SIDE
             parity = export_detector(

@@ -14,7 +14,8 @@ from typing import Any
 
 import yaml
 
-from rmpe_ros.evaluation.fingerprints import hash_file, hash_pictures, hash_settings
+from rmpe_ros.evaluation.fingerprints import hash_files, hash_pictures, hash_settings
+from rmpe_ros.evaluation.labels.label_files import label_files
 from rmpe_ros.training.datasets import (
     FORMATS,
     Format,
@@ -94,7 +95,7 @@ class DataConfig:
         """
         sets = [
             {
-                'annotations': hash_file(each.annotations),
+                'annotations': hash_files(label_files(each.annotations)),
                 'pictures': hash_pictures(
                     scene.image
                     for scene in load_scenes(
