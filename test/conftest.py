@@ -9,6 +9,7 @@ import os
 # processes that tests start have it so, too.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -293,6 +294,15 @@ def two_people() -> np.ndarray:
     for (x1, y1, x2, y2), brightness in PEOPLE.items():
         image[y1:y2, x1:x2] = brightness
     return image
+
+
+@pytest.fixture(params=['PyAV', 'OpenCV'])
+def video_library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Videos are read and written with PyAV, and with OpenCV where that is not installed."""
+    if request.param == 'PyAV':
+        pytest.importorskip('av')
+    else:
+        monkeypatch.setitem(sys.modules, 'av', None)
 
 
 @pytest.fixture(scope='session')

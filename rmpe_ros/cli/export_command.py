@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     """Export one model; returns the exit code."""
     try:
         from rmpe_ros.networks.export import DETECTOR_LONG_SIDE, export_detector, export_pose
-        from rmpe_ros.networks.person_detector import PersonDetector
+        from rmpe_ros.networks.person_detector import DetectorNetwork
         from rmpe_ros.training.checkpoints import read_checkpoint
         from rmpe_ros.training.data_config import read_data_config
         from rmpe_ros.training.pose_training import (
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         state = read_checkpoint(args.checkpoint)['ema']
         data = read_data_config(args.data, root=args.data_root) if args.data else None
         if args.task == 'detector':
-            detector = PersonDetector()
+            detector = DetectorNetwork()
             load_checkpoint(detector, args.checkpoint)
             long_side = args.long_side or DETECTOR_LONG_SIDE
             parity = export_detector(

@@ -150,17 +150,17 @@ class _Replay:
                 )
 
     def _process(self, item: BagMessage) -> None:
-        from rmpe_ros.io.bags.image_topic import read_image
         from rmpe_ros.io.bags.message_types import POSES, bag_classes, bag_types
         from rmpe_ros.io.messages import (
             NANOSECONDS,
             ImageConversionError,
+            message_to_rgb,
             poses_to_message,
             stamp_nanoseconds,
         )
 
         try:
-            image = read_image(item, warn=lambda text: self.oddities.update([text]))
+            image = message_to_rgb(item.message, warn=lambda text: self.oddities.update([text]))
         except ImageConversionError as error:
             self.failures[str(error)] += 1
             self.progress.advance()

@@ -181,7 +181,7 @@ class Head(nn.Module):
         return self.logit(self.person(x)), self.distances(self.box(x))
 
 
-class PersonDetector(nn.Module):
+class DetectorNetwork(nn.Module):
     """(N, 3, H, W) normalised RGB, H and W multiples of 32 → logits (N, P), boxes (N, P, 4).
 
     P counts the cells of all levels, fine to coarse, row by row. Boxes are x1, y1, x2, y2 in edge
@@ -235,7 +235,7 @@ class DetectorGraph(nn.Module):
     Best first, no NMS inside; the `queries` best cells are kept so that Q is fixed.
     """
 
-    def __init__(self, network: PersonDetector, queries: int = QUERIES):
+    def __init__(self, network: DetectorNetwork, queries: int = QUERIES):
         super().__init__()
         self.network = network
         self.queries = queries
@@ -246,7 +246,7 @@ class DetectorGraph(nn.Module):
         return torch.gather(boxes, 1, cells.unsqueeze(2).expand(-1, -1, 4)), scores
 
 
-def load_rtmdet(network: PersonDetector, model: Path) -> None:
+def load_rtmdet(network: DetectorNetwork, model: Path) -> None:
     """Start from an RTMDet-nano ONNX file's weights, copied in the graph's order; the published
     one's, or those of a detector that `rmpe export` has made.
 
@@ -277,6 +277,8 @@ def load_rtmdet(network: PersonDetector, model: Path) -> None:
     with torch.no_grad():
         for parameter, tensor in zip(parameters, tensors, strict=True):
             parameter.copy_(tensor)
-        for head, stride in zip(network.heads if exported else (), STRIDES, strict=False):
-            for parameter in head.distances.parameters():
-                parameter /= stride  # exporting folds it into the filters
+        if exported:  # exporting folds the strides into the filters
+            for head, stride in zip(network.heads, STRIDES, strict=True):
+                assert isinstance(head, Head) and head.distances.bias is not None
+                head.distances.weight /= stride
+                head.distances.bias /= stride

@@ -14,6 +14,8 @@ pytest.importorskip('rclpy', reason='needs ROS 2')
 pytest.importorskip('rmpe_ros.msg', reason='needs the built messages of this package')
 
 HERE = Path(__file__).parent
+# With hri_bridge_node where hri_msgs is installed.
+EVERY_NODE = ('5 of 5', '6 of 6')
 pytestmark = [pytest.mark.ros, pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
@@ -42,7 +44,7 @@ def run(models_folder: Path, tmp_path: Path, choose_domain: Callable[[], str]) -
 def test_soak(run: Run) -> None:
     """300 images of each raw camera are 280 MB: a leak of a part of them would be seen."""
     figures = run('soak', '--minutes', '0.4', '--rate', '12.5')
-    assert figures['nodes alive'] == '5 of 5'
+    assert figures['nodes alive'] in EVERY_NODE
     assert figures['odd messages'] > 10
     assert all(each['answered'] > 0 for each in figures['cameras'].values())
     assert all(figures['seen'].values())
@@ -69,4 +71,4 @@ def test_fuzz(run: Run) -> None:
     figures = run('fuzz', '--minutes', '0.1')
     assert figures['odd messages'] >= 700
     assert figures['counted']['refused'] > 100
-    assert figures['nodes alive'] == '5 of 5'
+    assert figures['nodes alive'] in EVERY_NODE

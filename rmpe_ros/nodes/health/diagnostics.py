@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
@@ -183,15 +181,6 @@ def make_status(
         hardware_id=hardware_id,
         values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
     )
-
-
-def resident_megabytes() -> float | None:
-    """Memory that this process holds, in MB of 10^6 bytes; None where there is no /proc."""
-    try:
-        pages = int(Path('/proc/self/statm').read_text(encoding='utf-8').split()[1])
-    except (OSError, ValueError, IndexError):
-        return None
-    return pages * os.sysconf('SC_PAGE_SIZE') / 1e6
 
 
 def _percentiles(values: deque[float]) -> tuple[float, float]:

@@ -9,12 +9,12 @@ pytest.importorskip('rclpy', reason='needs ROS 2')
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
+from rmpe_ros.io.process_memory import resident_megabytes
 from rmpe_ros.nodes.health.diagnostics import (
     REPLACED,
     TOO_OLD,
     FrameStatistics,
     camera_status,
-    resident_megabytes,
     silence,
 )
 
