@@ -124,8 +124,8 @@ class _Ablation:
         }  # fmt: skip
         self.detection = {
             'detector': hash_file(find_model(args.detector or DEFAULT_DETECTOR)),
-            **_options('detector_noise', 'box_nms', 'score_threshold', 'backend', 'precision',
-                       args=args),
+            **_options('detector_size', 'detector_noise', 'box_nms', 'score_threshold', 'backend',
+                       'precision', args=args),
         }  # fmt: skip
         self.pgpg = hash_file(args.pgpg) if args.pgpg else {**self.detection, 'seed': args.seed}
         settings = {
