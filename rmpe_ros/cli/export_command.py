@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 from rmpe_ros.cli.errors import fail, fail_without
+from rmpe_ros.cli.model_options import add_metadata_options, model_metadata
 from rmpe_ros.cli.training_options import add_data_options
 from rmpe_ros.io.file_guard import reads, writes
 
@@ -29,7 +30,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         '--model', default='lite', help='which pose network the checkpoint is of (default: lite)'
     )
     add_data_options(parser, required=False)
-    parser.add_argument('--name', help='name the model says of itself (default: the file name)')
     parser.add_argument(
         '--long-side',
         type=int,
@@ -41,15 +41,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         default='fp32',
         help='of the convolutions: fp16 is for TensorRT (default: %(default)s)',
     )
-    parser.add_argument(
-        '--model-version', default='1', help='of the weights, for the metadata (default: 1)'
-    )
-    parser.add_argument(
-        '--training-data', default='not stated', help='what it was trained on, for the metadata'
-    )
-    parser.add_argument(
-        '--license', default='not stated', help='licence of the weights, for the metadata'
-    )
+    add_metadata_options(parser)
     reads(parser, 'checkpoint', '--data')
     writes(parser, 'output')
     parser.set_defaults(run=run)
@@ -72,12 +64,6 @@ def run(args: argparse.Namespace) -> int:
         return fail_without(error, extra='train', command='export')
     if args.long_side is not None and (problem := _long_side_problem(args.long_side)):
         return fail(problem, 2, 'export')
-    metadata = {
-        'rmpe.name': args.name or args.output.stem,
-        'rmpe.version': args.model_version,
-        'rmpe.training_data': args.training_data,
-        'rmpe.license': args.license,
-    }
     try:
         state = read_checkpoint(args.checkpoint)['ema']
         data = read_data_config(args.data, root=args.data_root) if args.data else None
@@ -88,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
             parity = export_detector(
                 detector.eval(),
                 args.output,
-                metadata=metadata,
+                metadata=model_metadata(args),
                 long_side=long_side,
                 queries=_count_boxes(long_side),
                 precision=args.precision,
@@ -115,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
             network,
             args.output,
             calibration=calibration,
-            metadata=metadata,
+            metadata=model_metadata(args),
             precision=args.precision,
         )
         print(f'{args.output}: pose network, {args.precision}; {parity}')
