@@ -10,7 +10,7 @@ import os
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import hypothesis
@@ -55,6 +55,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     turns = {path: 2 * index for index, path in enumerate(waiting)}
     turns |= {path: index for index, path in enumerate(reversed(computing))}  # training is long
     items.sort(key=lambda item: turns[item.path])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Workers send what tests have printed as UTF-8, which lone surrogates do not have."""
+    report = yield
+    report.sections = [
+        (name, text.encode('utf-8', 'backslashreplace').decode()) for name, text in report.sections
+    ]
+    return report
 
 
 @pytest.fixture(scope='session')
