@@ -91,8 +91,9 @@ class _Ablation:
 
         from rmpe_ros import __version__
         from rmpe_ros.evaluation.ablation import KeptResults, choose_rows
-        from rmpe_ros.evaluation.fingerprints import hash_file, hash_pictures
+        from rmpe_ros.evaluation.fingerprints import hash_file, hash_files, hash_pictures
         from rmpe_ros.evaluation.labels import LabelsError, find_images
+        from rmpe_ros.evaluation.labels.label_files import label_files
         from rmpe_ros.models import DEFAULT_DETECTOR, find_model
         from rmpe_ros.pipeline import DEFAULT_POSE_NMS
         from rmpe_ros.training.data_config import read_data_config
@@ -123,8 +124,8 @@ class _Ablation:
         }  # fmt: skip
         self.detection = {
             'detector': hash_file(find_model(args.detector or DEFAULT_DETECTOR)),
-            **_options('detector_noise', 'box_nms', 'score_threshold', 'backend', 'precision',
-                       args=args),
+            **_options('detector_size', 'detector_noise', 'box_nms', 'score_threshold', 'backend',
+                       'precision', args=args),
         }  # fmt: skip
         self.pgpg = hash_file(args.pgpg) if args.pgpg else {**self.detection, 'seed': args.seed}
         settings = {
@@ -132,7 +133,7 @@ class _Ablation:
             **self.detection,
             'pgpg': self.pgpg,
             **_options('sources', 'limit', 'incomplete', 'min_score', 'max_people', args=args),
-            'annotations': hash_file(args.annotations),
+            'annotations': hash_files(label_files(args.annotations)),
             'pictures': hash_pictures(self.paths.values()),
             'pose_nms': str(self.parameters),
         }

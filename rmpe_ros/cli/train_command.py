@@ -15,12 +15,13 @@ from rmpe_ros.cli.training_options import (
     add_network_options,
     add_schedule_options,
 )
-from rmpe_ros.io.file_guard import Target, derives, reads
+from rmpe_ros.io.file_guard import Target, derives, reads, writes
 
 if TYPE_CHECKING:
     import torch
 
     from rmpe_ros.training.distributed import Processes
+    from rmpe_ros.training.trainer import Trainer
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -40,6 +41,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         '--out', type=Path, required=True, help='folder of the run: checkpoint.pt, tensorboard/'
+    )
+    parser.add_argument(
+        '--html',
+        type=Path,
+        metavar='FILE',
+        help='write a page with the best step, what each source scored, and the curves',
     )
     data = parser.add_argument_group('data')
     add_data_options(data)
@@ -103,6 +110,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     machine.add_argument('--threads', type=positive_number, help='CPU threads (default: all cores)')
     reads(parser, '--data', '--pgpg', '--pretrained', '--init', '--parallel', '--teacher')
+    writes(parser, '--html')
     derives(parser, targets=lambda args: [Target(args.out / 'checkpoint.pt', '--out')])
     parser.set_defaults(run=run)
 
@@ -186,10 +194,28 @@ def _train(args: argparse.Namespace, processes: Processes, device: torch.device)
         log(f'trains {args.stage} on {device} in {trainer.precision}{together}: {stage.data}')
         trainer.run()
         log(f'{trainer.checkpoint} holds step {trainer.step}')
+        if args.html and processes.main:
+            _write_page(args, trainer)
         return 130 if trainer.stopping else 0
     finally:
         if progress:
             progress.close()
+
+
+def _write_page(args: argparse.Namespace, trainer: Trainer) -> None:
+    from rmpe_ros.io.files import write_file
+    from rmpe_ros.training.training_page import training_page
+
+    text = training_page(
+        f'rmpe train: {args.stage} in {trainer.folder.name}',
+        trainer.curves,
+        step=trainer.step,
+        seconds=trainer.elapsed,
+        settings=trainer.settings,
+        pictures=trainer.pictures(trainer.ema) if trainer.pictures else {},
+        notes=['stopped before its end'] if trainer.stopping else [],
+    )
+    write_file(args.html, text)
 
 
 def _device(name: str) -> torch.device:

@@ -284,6 +284,7 @@ def _find_candidates(
             'pictures': [image.id for image in labels.images],
             'box_nms': box_nms,
             'score_threshold': args.score_threshold,
+            'detector_size': args.detector_size,
             'max_people': args.max_people,
         }
         key = hashlib.sha256(json.dumps(made_with).encode()).hexdigest()

@@ -351,7 +351,12 @@ class PoseNode(ManagedNode):
         if trouble and snapshot.image_age is None:
             trouble = camera.mismatch or trouble
         return camera_status(
-            snapshot, topic=camera.topic, state=self._state(), model=self._model, trouble=trouble
+            snapshot,
+            topic=camera.topic,
+            state=self._state(),
+            model=self._model,
+            subscribers=camera.subscribers,
+            trouble=trouble,
         )
 
     def _node_status(self) -> DiagnosticStatus:

@@ -137,12 +137,18 @@ def silence(
 
 
 def camera_status(
-    snapshot: Snapshot, *, topic: str, state: str, model: str, trouble: str = ''
+    snapshot: Snapshot,
+    *,
+    topic: str,
+    state: str,
+    model: str,
+    subscribers: int = 0,
+    trouble: str = '',
 ) -> DiagnosticStatus:
     """The state of one camera for `/diagnostics`, still without a name.
 
-    state: of the node, such as 'active'. trouble: what goes wrong at present, if anything; it makes
-    the level WARN.
+    state: of the node, such as 'active'. subscribers: of its poses. trouble: what goes wrong at
+    present, if anything; it makes the level WARN.
     """
     level, summary = DiagnosticStatus.OK, snapshot.sentence()
     if trouble:
@@ -154,6 +160,7 @@ def camera_status(
         'rate': f'{snapshot.rate:.2f}',
         'input_rate': f'{snapshot.input_rate:.2f}',
         'people': snapshot.people,
+        'subscribers': subscribers,
         'dropped': snapshot.dropped_total,
         'dropped_replaced': snapshot.dropped.get(REPLACED, 0),
         'dropped_too_old': snapshot.dropped.get(TOO_OLD, 0),
