@@ -297,13 +297,20 @@ def make_pose_model(tmp_path: Path) -> Callable[..., Path]:
 PEOPLE = {(50, 60, 100, 210): 255, (400, 250, 500, 450): 204}
 
 
-@pytest.fixture
-def two_people() -> np.ndarray:
-    """A dark 640x480 picture with the two rectangles of PEOPLE."""
+@pytest.fixture(scope='session')
+def drawn_people() -> np.ndarray:
+    """A dark 640x480 picture with the two rectangles of PEOPLE, not to be written to."""
     image = np.full((480, 640, 3), BACKGROUND, np.uint8)
     for (x1, y1, x2, y2), brightness in PEOPLE.items():
         image[y1:y2, x1:x2] = brightness
+    image.flags.writeable = False
     return image
+
+
+@pytest.fixture
+def two_people(drawn_people: np.ndarray) -> np.ndarray:
+    """A copy of `drawn_people` for one test."""
+    return drawn_people.copy()
 
 
 @pytest.fixture(params=['PyAV', 'OpenCV'])
