@@ -10,7 +10,7 @@ import os
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import hypothesis
@@ -55,6 +55,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     turns = {path: 2 * index for index, path in enumerate(waiting)}
     turns |= {path: index for index, path in enumerate(reversed(computing))}  # training is long
     items.sort(key=lambda item: turns[item.path])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Workers send what tests have printed as UTF-8, which lone surrogates do not have."""
+    report = yield
+    report.sections = [
+        (name, text.encode('utf-8', 'backslashreplace').decode()) for name, text in report.sections
+    ]
+    return report
 
 
 @pytest.fixture(scope='session')
@@ -287,13 +297,20 @@ def make_pose_model(tmp_path: Path) -> Callable[..., Path]:
 PEOPLE = {(50, 60, 100, 210): 255, (400, 250, 500, 450): 204}
 
 
-@pytest.fixture
-def two_people() -> np.ndarray:
-    """A dark 640x480 picture with the two rectangles of PEOPLE."""
+@pytest.fixture(scope='session')
+def drawn_people() -> np.ndarray:
+    """A dark 640x480 picture with the two rectangles of PEOPLE, not to be written to."""
     image = np.full((480, 640, 3), BACKGROUND, np.uint8)
     for (x1, y1, x2, y2), brightness in PEOPLE.items():
         image[y1:y2, x1:x2] = brightness
+    image.flags.writeable = False
     return image
+
+
+@pytest.fixture
+def two_people(drawn_people: np.ndarray) -> np.ndarray:
+    """A copy of `drawn_people` for one test."""
+    return drawn_people.copy()
 
 
 @pytest.fixture(params=['PyAV', 'OpenCV'])

@@ -191,16 +191,23 @@ def test_signals_leave_complete_files(photos: Path, tmp_path: Path, number: sign
     assert all(path.suffix == '.png' and cv2.imread(str(path)) is not None for path in files)
 
 
+@pytest.fixture(scope='module')
+def long_clip(drawn_people: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A video of 40 s that nothing has read to its end when it is interrupted."""
+    path = tmp_path_factory.mktemp('long') / 'clip.avi'
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 10.0, (640, 480))
+    for index in range(400):  # they move, or nothing is left to compress
+        writer.write(np.roll(drawn_people, 8 * (index % 5), axis=1))
+    writer.release()
+    return path
+
+
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_video_can_be_played(
-    tmp_path: Path, two_people: np.ndarray, number: signal.Signals
+    long_clip: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
-    clip, out, results = tmp_path / 'clip.avi', tmp_path / 'out', tmp_path / 'poses.json'
-    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter_fourcc(*'MJPG'), 10.0, (640, 480))
-    for index in range(400):  # they move, or nothing is left to compress
-        writer.write(np.roll(two_people, 8 * (index % 5), axis=1))
-    writer.release()
-    command = [sys.executable, '-m', 'rmpe_ros.cli', 'predict', str(clip), '--out', str(out)]
+    out, results = tmp_path / 'out', tmp_path / 'poses.json'
+    command = [sys.executable, '-m', 'rmpe_ros.cli', 'predict', str(long_clip), '--out', str(out)]
     process = subprocess.Popen(
         [*command, '--json', str(results)], cwd=Path(__file__).parents[2], stdout=subprocess.PIPE
     )
@@ -219,16 +226,12 @@ def test_an_interrupted_video_can_be_played(
     assert len(json.loads(results.read_text())) // 2 in (len(frames), len(frames) + 1)
 
 
-def test_a_killed_run_leaves_the_earlier_video(tmp_path: Path, two_people: np.ndarray) -> None:
-    clip, out = tmp_path / 'clip.avi', tmp_path / 'out'
-    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter_fourcc(*'MJPG'), 10.0, (640, 480))
-    for index in range(400):  # they move, or nothing is left to compress
-        writer.write(np.roll(two_people, 8 * (index % 5), axis=1))
-    writer.release()
+def test_a_killed_run_leaves_the_earlier_video(long_clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / 'out'
     out.mkdir()
     (out / 'clip.mp4').write_text('of an earlier run')
     process = subprocess.Popen(
-        [sys.executable, '-m', 'rmpe_ros.cli', 'predict', str(clip), '--out', str(out)],
+        [sys.executable, '-m', 'rmpe_ros.cli', 'predict', str(long_clip), '--out', str(out)],
         cwd=Path(__file__).parents[2],
     )
     while not any(path.stat().st_size > 9999 for path in out.glob('.clip.mp4.*')):
