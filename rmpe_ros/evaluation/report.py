@@ -90,7 +90,11 @@ def tables(evaluation: Evaluation) -> list[Table]:
 def text_report(evaluation: Evaluation) -> str:
     """Everything for the terminal."""
     parts = [f'{title}\n{align(rows)}' for title, rows in tables(evaluation)]
-    closing = f'{evaluation.images} pictures, {evaluation.people} labelled people'
+    people = 'person' if evaluation.people == 1 else 'people'
+    closing = (
+        f'{evaluation.images} picture{"s" * (evaluation.images != 1)}, '
+        f'{evaluation.people} labelled {people}'
+    )
     if evaluation.seconds:
         closing += f', {evaluation.seconds:.1f} s'
     return '\n\n'.join([*parts, '\n'.join([closing, *(f'- {n}' for n in evaluation.notes)])])
