@@ -71,7 +71,7 @@ class CameraPose:
 
 
 def cross_matrix(vector: Array) -> Array:
-    """(3, 3), with vectors @ it = np.cross(vectors, vector), which costs fifty times as much."""
+    """(3, 3), with vectors @ it = np.cross(vectors, vector), which is slow for a few vectors."""
     x, y, z = vector
     return np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
 

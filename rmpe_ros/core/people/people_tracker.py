@@ -332,7 +332,7 @@ class PeopleTracker:
 
 
 def _among(values: NDArray[np.int32], others: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Which of a few values are among the others; np.isin costs ten times as much."""
+    """Which of a few values are among the others; np.isin is slow for a few."""
     return (values[:, None] == others).any(axis=1)
 
 
