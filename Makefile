@@ -9,9 +9,10 @@ MINUTES ?= 10
 DISTRO ?= kilted
 bootstrap := $(PYTHON) scripts/bootstrap.py --distro $(DISTRO)
 environment := source .build/$(if $(filter-out kilted,$(DISTRO)),$(DISTRO)/)environment.sh
+pytest := python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test stress lint build lock clean
+.PHONY: help demo test system stress lint build lock clean
 
 help: ## show this list
 	@echo 'rmpe_ros: multi-person pose estimation for ROS 2. Targets:'
@@ -21,9 +22,13 @@ demo: ## photos of people through the real nodes, results in out/; SOURCE=file, 
 	@$(bootstrap) --with demo
 	@$(environment) && rmpe demo --source "$(SOURCE)" $(ARGS)
 
-test: ## what CI runs: ruff, mypy and all tests; ARGS='-k name -x' goes to pytest, DISTRO=jazzy is another ROS 2
+test: ## ruff, mypy and all tests; ARGS='-k name -x' goes to pytest, DISTRO=jazzy is another ROS 2
 	@$(bootstrap) --with test,train,demo
-	@$(environment) && ruff check . && mypy && python -m pytest $(ARGS)
+	@$(environment) && ruff check . && mypy && $(pytest) $(ARGS)
+
+system: ## tests of the nodes, launch files and bags, which need no PyTorch; CI runs test, and this with DISTRO=jazzy
+	@$(bootstrap) --with test,demo
+	@$(environment) && $(pytest) test/system test/nodes test/launch test/io/bags $(ARGS)
 
 stress: ## soak, overload, faults and fuzz of real nodes, figures printed; MINUTES=60 for the soak, 10 at most for the rest
 	@$(bootstrap) --with test,demo

@@ -18,7 +18,7 @@ from rmpe_ros.nodes.launching import (
     full_name,
     is_true,
     rmpe_node,
-    shared_memory_profile,
+    shared_memory_actions,
 )
 
 
@@ -53,7 +53,7 @@ def start_processes(context: LaunchContext) -> list[Action]:
     namespace = full_name(arguments.get('ros_namespace', ''), arguments['namespace'])
     images = [(f'{name}/image_raw', f'{name}/{image_topic}') for name in cameras]
     names = {'cameras': cameras}
-    actions = shared_memory_profile(context)
+    actions = shared_memory_actions(context)
     actions.append(
         rmpe_node(
             'pose_node',

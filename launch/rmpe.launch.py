@@ -33,7 +33,7 @@ from rmpe_ros.nodes.launching import (
     is_true,
     overrides,
     rmpe_node,
-    shared_memory_profile,
+    shared_memory_actions,
 )
 
 
@@ -90,7 +90,7 @@ def start_processes(context: LaunchContext) -> list[Action]:
         extra = [('depth', depth_topic)] if executable == 'lift_node' else []
         return rmpe_node(executable, arguments, namespace, topics + extra, fixed, **parameters)
 
-    actions = shared_memory_profile(context)
+    actions = shared_memory_actions(context)
     actions.append(node('pose_node', detector=str, pose_model=str, compressed=bool))
     if visualizer:
         actions.append(node('visualizer_node', compressed=bool))

@@ -314,16 +314,16 @@ class PoseStream:
         """Forget everybody, for another video; numbers go on."""
         self._detection.reset()
 
-    def __call__(self, image: NDArray[np.uint8], stamp_seconds: float) -> Poses:
+    def __call__(self, image: NDArray[np.uint8], stamp_seconds: float, source: str = '') -> Poses:
         """The people in the next image, uint8 (H, W, 3) RGB, best first.
 
-        stamp_seconds: time of the image, see `PoseTracker.update`. Raises ValueError as that and
-        the pipeline do.
+        stamp_seconds: time of the image, see `PoseTracker.update`. source: where another one shows
+        other people, such as a frame_id. Raises ValueError as the tracker and the pipeline do.
         """
         if self._detection.every == 1 and self._tracking is None:
             return self.pipeline(image)
         height, width = image.shape[:2]
-        boxes = self._detection.forecast(stamp_seconds, (height, width))
+        boxes = self._detection.forecast(stamp_seconds, (height, width), source)
         poses = self.pipeline.batch([image], boxes=[boxes])[0]
         numbered = self._detection.update(
             poses, self.pipeline.box_scores[0], stamp_seconds, detected=boxes is None

@@ -1,19 +1,68 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small ONNX models that keep the contract and compute their answers from the image's pixels."""
+"""What all tests share: the workers that they run on, and small ONNX models that keep the contract
+and compute their answers from the image's pixels.
+"""
 
+import os
+
+# Tests run side by side: a pool of threads in each would only wait for the others'. Nodes and other
+# processes that tests start have it so, too.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from rmpe_ros.cli.processes.dds_environment import choose_domain_id
 from rmpe_ros.core.skeletons import BODY19, Skeleton
+
+# Nothing is asserted about time.
+hypothesis.settings.register_profile('rmpe_ros', deadline=None)
+hypothesis.settings.load_profile('rmpe_ros')
+
+# Folders of tests that wait for other processes more than they compute.
+WAITING = ('stress', 'system')
+# Above the ports that Linux gives away by itself, and none that rmpe chooses.
+DOMAIN_IDS = range(215, 233)
 
 DETECTOR_SIZE = (96, 128)
 CROP_SIZE = (64, 48)
 BACKGROUND = 20
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Of -n auto: tests that wait leave the others a processor."""
+    return min((os.cpu_count() or 1) + 1, 8)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """On several workers, files of tests that wait take turns with files of tests that compute, so
+    that at no time all do the same.
+    """
+    if 'PYTEST_XDIST_WORKER' not in os.environ:
+        return
+    files: tuple[list[Path], list[Path]] = [], []
+    for path in dict.fromkeys(item.path for item in items):
+        files[path.relative_to(Path(__file__).parent).parts[0] in WAITING].append(path)
+    computing, waiting = files
+    turns = {path: 2 * index for index, path in enumerate(waiting)}
+    turns |= {path: index for index, path in enumerate(reversed(computing))}  # training is long
+    items.sort(key=lambda item: turns[item.path])
+
+
+@pytest.fixture(scope='session')
+def choose_domain() -> Callable[[], str]:
+    """Gives a ROS_DOMAIN_ID that nobody uses, and that no other worker can choose at the time."""
+    number = int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0').removeprefix('gw'))
+    workers = int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', 1))
+    return lambda: str(choose_domain_id(DOMAIN_IDS[number % len(DOMAIN_IDS) :: workers]))
 
 
 def keypoint_offsets(skeleton: Skeleton) -> np.ndarray:
@@ -245,6 +294,15 @@ def two_people() -> np.ndarray:
     for (x1, y1, x2, y2), brightness in PEOPLE.items():
         image[y1:y2, x1:x2] = brightness
     return image
+
+
+@pytest.fixture(params=['PyAV', 'OpenCV'])
+def video_library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Videos are read and written with PyAV, and with OpenCV where that is not installed."""
+    if request.param == 'PyAV':
+        pytest.importorskip('av')
+    else:
+        monkeypatch.setitem(sys.modules, 'av', None)
 
 
 @pytest.fixture(scope='session')

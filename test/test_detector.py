@@ -12,7 +12,7 @@ from rmpe_ros import PosePipeline
 from rmpe_ros.core.boxes import box_iou
 from rmpe_ros.detector import PersonDetector, letterbox
 from rmpe_ros.engines import open_engine
-from rmpe_ros.engines.example_pictures import PERSON, read_photo
+from rmpe_ros.engines.example_pictures import PERSON, example_photo
 from rmpe_ros.models import ModelError, find_model
 
 SHIPPED = PersonDetector(open_engine(find_model('detector')))
@@ -187,7 +187,7 @@ def test_the_size_may_change_from_image_to_image(size: int, image_size: tuple[in
 
 def test_a_person_is_found_at_every_sensible_size() -> None:
     image = np.full((480, 640, 3), 127, np.uint8)
-    image[40:360, 60:380] = read_photo()
+    image[40:360, 60:380] = example_photo()
     sides = []
     for size in (None, 256, 640):
         SHIPPED.size = size

@@ -74,6 +74,14 @@ def test_launch_arguments_are_declared(page: Path) -> None:
             assert f"'{argument}'" in source, f'{page.name}: {name} {argument}'
 
 
+def test_ci_runs_what_the_readme_says() -> None:
+    lines = (ROOT / '.ci' / 'run').read_text().splitlines()
+    commands = [line for line in lines if line.startswith('make ')]
+    assert commands == ['make test', 'make system DISTRO=jazzy']
+    readme = (ROOT / 'README.md').read_text()
+    assert all(re.search(f'^{command} +# ', readme, re.MULTILINE) for command in commands)
+
+
 def test_the_python_of_the_library_page_runs(
     tmp_path: Path, models_folder: Path, two_people: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -224,7 +224,10 @@ def test_wheel_brings_library_models_and_command(tmp_path: Path):
     assert rmpe_ros.__version__ in run(python, str(environment / 'bin' / 'rmpe'), '--version')
     code = 'from rmpe_ros.io.bags.message_types import message_folder; print(message_folder({}))'
     assert Path(run(python, '-c', code)).is_relative_to(environment)
-    code = 'from rmpe_ros.engines.example_pictures import read_photo; print(read_photo().size > 0)'
+    code = (
+        'from rmpe_ros.engines.example_pictures import example_photo; '
+        'print(example_photo().size > 0)'
+    )
     assert run(python, '-c', code) == 'True'
     for model in sorted((ROOT / 'models').glob('*.onnx')):
         code = f'from rmpe_ros.models import find_model; print(find_model({model.stem!r}))'

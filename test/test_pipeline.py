@@ -237,3 +237,17 @@ def test_default_models_by_name(
 def test_swapped_models(detector_model: Path, pose_model: Path) -> None:
     with pytest.raises(ModelError, match='swapped'):
         PosePipeline(pose_model, detector_model)
+
+
+def test_the_first_model_is_closed_when_the_second_is_refused(
+    detector_model: Path, tmp_path: Path, two_people: np.ndarray
+) -> None:
+    broken = tmp_path / 'broken.onnx'
+    broken.write_bytes(b'no network')
+    with pytest.raises(EngineError, match='broken') as refused:
+        PosePipeline(detector_model, broken)
+    # Whoever keeps the error keeps its frames, and what they hold.
+    held = [entry.frame.f_locals.get('detector') for entry in refused.traceback]
+    (detector,) = (each for each in held if isinstance(each, PersonDetector))
+    with pytest.raises(EngineError, match='closed'):
+        detector(two_people)

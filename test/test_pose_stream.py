@@ -13,7 +13,7 @@ from rmpe_ros.core.oks import keypoint_similarity
 from rmpe_ros.core.tracking import TrackingParameters
 from rmpe_ros.detector import PersonDetector
 from rmpe_ros.engines import open_engine
-from rmpe_ros.engines.example_pictures import read_photo
+from rmpe_ros.engines.example_pictures import example_photo
 
 MODELS = Path(__file__).resolve().parents[1] / 'models'
 
@@ -40,7 +40,7 @@ def pipeline() -> Iterator[PosePipeline]:
 @pytest.fixture(scope='module')
 def frames() -> list[np.ndarray]:
     """A photo of a person that moves to the right over a grey picture, 200 pixels a second."""
-    photo = cv2.resize(read_photo(), (240, 240))
+    photo = cv2.resize(example_photo(), (240, 240))
     images = []
     for number in range(11):
         image = np.full((300, 480, 3), 127, np.uint8)
@@ -99,6 +99,7 @@ def test_tracked_people_have_numbers_and_another_video_has_others(
     assert first == [[0]] * len(frames)
     stream.reset()
     assert stream(frames[0], 2.0).track_ids.tolist() == [1]
+    assert stream(frames[0], 2.1, 'another').track_ids.tolist() == [2]
 
 
 def test_the_same_images_give_the_same_bits(

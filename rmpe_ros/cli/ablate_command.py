@@ -9,6 +9,12 @@ from typing import TYPE_CHECKING, Any
 from rmpe_ros.cli.errors import says_errors
 from rmpe_ros.cli.evaluate_command import add_label_options, open_labels
 from rmpe_ros.cli.predict_command import add_pipeline_options, open_pipeline
+from rmpe_ros.cli.training_options import (
+    add_data_options,
+    add_network_options,
+    add_schedule_options,
+    add_score_threshold,
+)
 from rmpe_ros.evaluation.fingerprints import hash_settings
 from rmpe_ros.io.extras import how_to_install
 from rmpe_ros.io.file_guard import Target, derives, reads, writes
@@ -30,39 +36,19 @@ def add_parser(subparsers: Any) -> None:
         description='Trains the pose network in the ways that the rows need, evaluates each row on '
         "labelled pictures, and prints the table beside the paper's numbers. What is done is kept "
         'in --out: the same command on the same files goes on where it was stopped, and says so. '
-        ''
+        'Each stage of each network is a run of so many --steps or --minutes; --init, of a trained '
+        'sppe, takes the place of the first stage. '
         f'Needs {how_to_install("train")}.',
     )
-    parser.add_argument('--data', type=Path, required=True, help='YAML file with the training data')
-    parser.add_argument('--data-root', type=Path, help='folder that its paths are relative to')
+    add_data_options(parser)
     add_label_options(parser)
     parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='runs and results')
     parser.add_argument(
         '--rows', nargs='+', metavar='ROW', help='only some, such as no-sstn jitter (see the docs)'
     )
-    parser.add_argument(
-        '--model', default='lite', help='pose network to train (default: %(default)s)'
-    )
-    parser.add_argument('--pretrained', type=Path, help='PP-TinyPose ONNX file to start from')
-    parser.add_argument(
-        '--init', type=Path, help='checkpoint.pt of a trained sppe: skips the first stage'
-    )
-    parser.add_argument('--steps', type=int, help='optimiser steps of each stage of each network')
-    parser.add_argument('--minutes', type=float, help='longest time of each stage')
-    parser.add_argument(
-        '--batch', type=int, default=32, help='examples of a step (default: %(default)s)'
-    )
-    parser.add_argument(
-        '--learning-rate',
-        type=float,
-        default=4e-4,
-        help='as in "rmpe train" (default: %(default)g)',
-    )
+    add_network_options(parser)
+    add_schedule_options(parser)
     parser.add_argument('--device', default='cpu', help='cpu or cuda (default: %(default)s)')
-    parser.add_argument('--seed', type=int, default=0, help='as in "rmpe train" (default: 0)')
-    parser.add_argument(
-        '--frozen-blocks', type=int, default=0, metavar='N', help='as in "rmpe train"'
-    )
     parser.add_argument(
         '--pgpg',
         type=Path,
@@ -82,13 +68,7 @@ def add_parser(subparsers: Any) -> None:
         help="move the edges of detected boxes by N(0, S) of the side, as a worse detector's",
     )
     parser.add_argument('--box-nms', type=float, default=0.8, metavar='IOU', help='of the detector')
-    parser.add_argument(
-        '--score-threshold',
-        type=float,
-        default=0.1,
-        metavar='S',
-        help='least score of a box (default: %(default)s)',
-    )
+    add_score_threshold(parser)
     parser.add_argument('--html', type=Path, metavar='FILE', help='write a page with the table')
     add_pipeline_options(parser, everybody=True)
     reads(parser, '--data', '--pretrained', '--init', '--pgpg')
@@ -111,8 +91,9 @@ class _Ablation:
 
         from rmpe_ros import __version__
         from rmpe_ros.evaluation.ablation import KeptResults, choose_rows
-        from rmpe_ros.evaluation.fingerprints import hash_file, hash_pictures
+        from rmpe_ros.evaluation.fingerprints import hash_file, hash_files, hash_pictures
         from rmpe_ros.evaluation.labels import LabelsError, find_images
+        from rmpe_ros.evaluation.labels.label_files import label_files
         from rmpe_ros.models import DEFAULT_DETECTOR, find_model
         from rmpe_ros.pipeline import DEFAULT_POSE_NMS
         from rmpe_ros.training.data_config import read_data_config
@@ -143,8 +124,8 @@ class _Ablation:
         }  # fmt: skip
         self.detection = {
             'detector': hash_file(find_model(args.detector or DEFAULT_DETECTOR)),
-            **_options('detector_noise', 'box_nms', 'score_threshold', 'backend', 'precision',
-                       args=args),
+            **_options('detector_size', 'detector_noise', 'box_nms', 'score_threshold', 'backend',
+                       'precision', args=args),
         }  # fmt: skip
         self.pgpg = hash_file(args.pgpg) if args.pgpg else {**self.detection, 'seed': args.seed}
         settings = {
@@ -152,7 +133,7 @@ class _Ablation:
             **self.detection,
             'pgpg': self.pgpg,
             **_options('sources', 'limit', 'incomplete', 'min_score', 'max_people', args=args),
-            'annotations': hash_file(args.annotations),
+            'annotations': hash_files(label_files(args.annotations)),
             'pictures': hash_pictures(self.paths.values()),
             'pose_nms': str(self.parameters),
         }

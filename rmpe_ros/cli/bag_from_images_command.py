@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rmpe_ros.cli.argument_types import add_size_limit
 from rmpe_ros.cli.errors import fail
 from rmpe_ros.cli.replay_command import add_storage_option
+from rmpe_ros.core.odd_paths import path_hint
 from rmpe_ros.io.bags.frames import DEFAULT_RATE, DEFAULT_START, LATEST_START
 from rmpe_ros.io.file_guard import reads, writes
 
@@ -127,7 +128,8 @@ def _list_files(args: argparse.Namespace) -> list[str]:
     from rmpe_ros.io.images import list_folder
 
     if not args.images.is_dir():
-        raise ValueError(f'{args.images} is not a folder')
+        hint = '' if args.images.exists() else path_hint(args.images)
+        raise ValueError(f'{args.images} is not a folder{hint}')
     if args.annotations:
         from rmpe_ros.evaluation.labels.label_files import read_label_file
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.benchmark_inputs import made_boxes, made_picture, parse_size
+from rmpe_ros.io.process_memory import resident_megabytes
 
 if TYPE_CHECKING:
     from rmpe_ros.pipeline import PosePipeline
@@ -108,19 +109,10 @@ def _frames(
 
     def once() -> dict[str, float]:
         times = {'total': milliseconds(frame)}
-        memory[value] = resident_megabytes()
+        memory[value] = resident_megabytes() or float('nan')
         return times
 
     return once
-
-
-def resident_megabytes() -> float:
-    """Of this process; NaN where the system does not tell."""
-    try:
-        lines = Path('/proc/self/status').read_text(encoding='ascii').splitlines()
-    except OSError:
-        return float('nan')
-    return next((int(line.split()[1]) / 1024 for line in lines if 'VmRSS' in line), float('nan'))
 
 
 def _floor(

@@ -9,6 +9,8 @@ import argparse
 from pathlib import Path
 
 from rmpe_ros.cli.errors import fail, fail_without
+from rmpe_ros.cli.model_options import add_metadata_options, model_metadata
+from rmpe_ros.cli.training_options import add_data_options
 from rmpe_ros.io.file_guard import reads, writes
 
 _STRIDES = (8, 16, 32)  # of the detector's cells; its input grows in steps of the last
@@ -27,17 +29,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         '--model', default='lite', help='which pose network the checkpoint is of (default: lite)'
     )
-    parser.add_argument(
-        '--data',
-        type=Path,
-        help='YAML data file, whose validation part calibrates the keypoint scores',
-    )
-    parser.add_argument(
-        '--data-root',
-        type=Path,
-        help="folder that the data file's paths are relative to (default: its own)",
-    )
-    parser.add_argument('--name', help='name the model says of itself (default: the file name)')
+    add_data_options(parser, required=False)
     parser.add_argument(
         '--long-side',
         type=int,
@@ -49,15 +41,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         default='fp32',
         help='of the convolutions: fp16 is for TensorRT (default: %(default)s)',
     )
-    parser.add_argument(
-        '--model-version', default='1', help='of the weights, for the metadata (default: 1)'
-    )
-    parser.add_argument(
-        '--training-data', default='not stated', help='what it was trained on, for the metadata'
-    )
-    parser.add_argument(
-        '--license', default='not stated', help='licence of the weights, for the metadata'
-    )
+    add_metadata_options(parser)
     reads(parser, 'checkpoint', '--data')
     writes(parser, 'output')
     parser.set_defaults(run=run)
@@ -67,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     """Export one model; returns the exit code."""
     try:
         from rmpe_ros.networks.export import DETECTOR_LONG_SIDE, export_detector, export_pose
-        from rmpe_ros.networks.person_detector import PersonDetector
+        from rmpe_ros.networks.person_detector import DetectorNetwork
         from rmpe_ros.training.checkpoints import read_checkpoint
         from rmpe_ros.training.data_config import read_data_config
         from rmpe_ros.training.pose_training import (
@@ -80,23 +64,17 @@ def run(args: argparse.Namespace) -> int:
         return fail_without(error, extra='train', command='export')
     if args.long_side is not None and (problem := _long_side_problem(args.long_side)):
         return fail(problem, 2, 'export')
-    metadata = {
-        'rmpe.name': args.name or args.output.stem,
-        'rmpe.version': args.model_version,
-        'rmpe.training_data': args.training_data,
-        'rmpe.license': args.license,
-    }
     try:
         state = read_checkpoint(args.checkpoint)['ema']
         data = read_data_config(args.data, root=args.data_root) if args.data else None
         if args.task == 'detector':
-            detector = PersonDetector()
+            detector = DetectorNetwork()
             load_checkpoint(detector, args.checkpoint)
             long_side = args.long_side or DETECTOR_LONG_SIDE
             parity = export_detector(
                 detector.eval(),
                 args.output,
-                metadata=metadata,
+                metadata=model_metadata(args),
                 long_side=long_side,
                 queries=_count_boxes(long_side),
                 precision=args.precision,
@@ -123,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
             network,
             args.output,
             calibration=calibration,
-            metadata=metadata,
+            metadata=model_metadata(args),
             precision=args.precision,
         )
         print(f'{args.output}: pose network, {args.precision}; {parity}')

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rmpe_ros.cli.argument_types import add_size_limit
 from rmpe_ros.cli.errors import says_errors, tell
 from rmpe_ros.cli.evaluate_command import add_label_options, open_labels
+from rmpe_ros.cli.training_options import add_score_threshold
 from rmpe_ros.io.extras import how_to_install
 from rmpe_ros.io.file_guard import reads, writes
 
@@ -37,13 +38,7 @@ def add_parser(subparsers: Any) -> None:
         metavar='FILE',
         help='COCO results with the boxes of any other detector, instead of running ours',
     )
-    parser.add_argument(
-        '--score-threshold',
-        type=float,
-        default=0.1,
-        metavar='S',
-        help='least score of a box (default: %(default)s)',
-    )
+    add_score_threshold(parser)
     parser.add_argument(
         '--atoms', type=int, default=16, help='number of atomic poses (default: %(default)s)'
     )

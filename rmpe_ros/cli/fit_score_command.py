@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     import sklearn  # noqa: F401  missing? better known before the work than after
 
     from rmpe_ros.evaluation.labels import LabelsError, find_images
-    from rmpe_ros.evaluation.person_scores import fit_person_score, judge_poses, measure
+    from rmpe_ros.evaluation.person_scores import fit_person_score, judge_poses, measure_quality
     from rmpe_ros.io.files import write_file
     from rmpe_ros.models import DEFAULT_POSE, find_model
 
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     model.metadata_props.extend(kept)
     model.metadata_props.add(key='rmpe.person_score', value=score.to_json())
     write_file(args.out, model.SerializeToString())
-    quality = measure(score, poses)
+    quality = measure_quality(score, poses)
     print(f'{len(poses.right)} poses in {len(labels.images)} pictures, {poses.people} people')
     print(f'person score {score.to_json()}')
     print(

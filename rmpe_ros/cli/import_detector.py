@@ -13,6 +13,11 @@ from pathlib import Path
 
 from rmpe_ros.cli.argument_types import natural_number, positive_number, share
 from rmpe_ros.cli.errors import says_errors
+from rmpe_ros.cli.model_options import (
+    add_metadata_options,
+    add_normalisation_options,
+    model_metadata,
+)
 from rmpe_ros.io.file_guard import reads, writes
 from rmpe_ros.io.files import write_file
 
@@ -47,33 +52,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar='N',
         help='number of the class "person" (default: by name where the file has names, else 0)',
     )
-    parser.add_argument(
-        '--mean',
-        type=float,
-        nargs=3,
-        metavar=('R', 'G', 'B'),
-        help='subtracted from values 0-255 (default: of the format)',
-    )
-    parser.add_argument(
-        '--std',
-        type=float,
-        nargs=3,
-        metavar=('R', 'G', 'B'),
-        help='divides them afterwards (default: of the format)',
-    )
+    add_normalisation_options(parser, mean='of the format', std='of the format')
     parser.add_argument(
         '--color',
         choices=('rgb', 'bgr'),
         help='order that the network takes (default: of the format)',
     )
-    add_metadata_options(parser)
+    add_detector_metadata_options(parser)
     reads(parser, 'file')
     writes(parser, 'output')
 
 
-def add_metadata_options(parser: argparse.ArgumentParser) -> None:
+def add_detector_metadata_options(parser: argparse.ArgumentParser) -> None:
     """What a detector says of itself; see `detector_metadata`."""
-    group = parser.add_argument_group('what the model says of itself')
+    group = add_metadata_options(parser, unknown=None)
     group.add_argument(
         '--score-threshold',
         type=share,
@@ -88,25 +80,15 @@ def add_metadata_options(parser: argparse.ArgumentParser) -> None:
         metavar='IOU',
         help='overlap above which box NMS removes, a suggestion (default: %(default)s)',
     )
-    group.add_argument('--name', help='its name (default: the name of the file)')
-    group.add_argument(
-        '--model-version', default='1', metavar='VERSION', help='of the weights (default: 1)'
-    )
-    group.add_argument('--training-data', metavar='TEXT', help='what it was trained on')
-    group.add_argument('--license', metavar='TEXT', help='of the weights')
 
 
 def detector_metadata(args: argparse.Namespace) -> dict[str, str]:
     """The metadata that these options ask for, without what is not given."""
-    metadata = {
-        'rmpe.name': args.name or args.output.stem,
-        'rmpe.version': args.model_version,
-        'rmpe.training_data': args.training_data,
-        'rmpe.license': args.license,
+    thresholds = {
         'rmpe.score_threshold': str(args.score_threshold),
         'rmpe.nms_iou': str(args.nms_iou),
     }
-    return {key: value for key, value in metadata.items() if value is not None}
+    return model_metadata(args) | thresholds
 
 
 @says_errors('import detector', extra='train')

@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 
 from rmpe_ros.cli.errors import says_errors
+from rmpe_ros.cli.model_options import add_metadata_options, add_normalisation_options
 from rmpe_ros.io.file_guard import reads, writes
 
 # MMPose, HRNet and AlphaPose all widen boxes by a quarter.
@@ -70,19 +71,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help='heatmaps: the mean of all cells, weighted by their sigmoid, as networks trained with '
         "AlphaPose's L1JointRegression want it",
     )
-    parser.add_argument(
-        '--mean',
-        type=float,
-        nargs=3,
-        metavar=('R', 'G', 'B'),
-        help="subtracted from values 0-255 (default: ImageNet's; FastPose: its own)",
-    )
-    parser.add_argument(
-        '--std',
-        type=float,
-        nargs=3,
-        metavar=('R', 'G', 'B'),
-        help="divides them afterwards (default: ImageNet's; FastPose: 255)",
+    add_normalisation_options(
+        parser, mean="ImageNet's; FastPose: its own", std="ImageNet's; FastPose: 255"
     )
     parser.add_argument(
         '--color',
@@ -97,15 +87,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar='SHARE',
         help='by how much boxes are widened before they are cropped (default: %(default)s)',
     )
-    group = parser.add_argument_group('what the model says of itself')
-    group.add_argument('--name', help='its name (default: the name of the file)')
-    group.add_argument(
-        '--model-version', default='1', metavar='VERSION', help='of the weights (default: 1)'
-    )
-    group.add_argument(
-        '--training-data', default='not stated', metavar='TEXT', help='what it was trained on'
-    )
-    group.add_argument('--license', default='not stated', metavar='TEXT', help='of the weights')
+    add_metadata_options(parser)
     reads(parser, 'file', '--skeleton')
     writes(parser, 'output')
 

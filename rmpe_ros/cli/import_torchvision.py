@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rmpe_ros.cli.argument_types import positive_number
 from rmpe_ros.cli.errors import says_errors
-from rmpe_ros.cli.import_detector import add_metadata_options, detector_metadata
+from rmpe_ros.cli.import_detector import add_detector_metadata_options, detector_metadata
 from rmpe_ros.io.file_guard import reads, writes
 
 _OFFICIAL = {
@@ -41,7 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar='Q',
         help='how many boxes it gives, the best ones (default: %(default)s)',
     )
-    add_metadata_options(parser)
+    add_detector_metadata_options(parser)
     reads(parser, '--weights')
     writes(parser, 'output')
 

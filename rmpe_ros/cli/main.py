@@ -20,7 +20,7 @@ COMMAND_GROUPS = {
     'See it work': ('predict', 'demo', 'doctor'),
     'Recorded bags': ('report', 'replay', 'evaluate-bag', 'bag-from-images'),
     'Measure': ('evaluate', 'benchmark', 'evaluate-people'),
-    'Other models': ('import', 'compile', 'tune-nms', 'fit-score'),
+    'Other models': ('import', 'compile', 'tune-nms', 'fit-score', 'fit-covariance'),
     'Train your own': ('train', 'export', 'fit-pgpg', 'ablate'),
 }
 

@@ -120,7 +120,6 @@ class _Replay:
         # Nobody can be followed from one photo to another one.
         usual = 1 if self.files else DETECT_EVERY
         self.stream = PoseStream(pipeline, detect_every=args.detect_every or usual)
-        self.frame_id: str | None = None
         self.frames = self.people = 0
         self.exporters = open_exporters(pipeline.skeleton, **options_of(vars(args)))
         self.failures: Counter[str] = Counter()
@@ -151,26 +150,23 @@ class _Replay:
                 )
 
     def _process(self, item: BagMessage) -> None:
-        from rmpe_ros.io.bags.image_topic import read_image
         from rmpe_ros.io.bags.message_types import POSES, bag_classes, bag_types
         from rmpe_ros.io.messages import (
             NANOSECONDS,
             ImageConversionError,
+            message_to_rgb,
             poses_to_message,
             stamp_nanoseconds,
         )
 
         try:
-            image = read_image(item, warn=lambda text: self.oddities.update([text]))
+            image = message_to_rgb(item.message, warn=lambda text: self.oddities.update([text]))
         except ImageConversionError as error:
             self.failures[str(error)] += 1
             self.progress.advance()
             return
         header = item.message.header
-        if header.frame_id != self.frame_id:  # of other people, as for `pose_node`
-            self.stream.reset()
-            self.frame_id = header.frame_id
-        poses = self.stream(image, stamp_nanoseconds(header) / NANOSECONDS)
+        poses = self.stream(image, stamp_nanoseconds(header) / NANOSECONDS, header.frame_id)
         message = poses_to_message(poses, header, bag_classes(), image_size=image.shape[:2])
         if not self.frames:
             self._write_skeleton(item)

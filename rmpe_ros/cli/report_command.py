@@ -111,33 +111,13 @@ def _names(paths: list[Path]) -> list[str]:
 
 def _measure(args: argparse.Namespace, bag: Bag, run: RecordedRun) -> list[tuple[str, str]]:
     """Numbers against the labels; each labelled frame gets its accuracy."""
-    import numpy as np
-
-    from rmpe_ros.evaluation.evaluate import evaluate
-    from rmpe_ros.evaluation.evaluate_bag import found_people, match_frames
+    from rmpe_ros.evaluation.bag_report.run_accuracy import measure_run
     from rmpe_ros.evaluation.labels.label_files import read_labels
-    from rmpe_ros.evaluation.report import number
 
     labels = read_labels(args.annotations)
     files = [image.file for image in labels.images]
     table, how = find_frames(args, bag, run.recording, files)
-    matching = match_frames(run.recording, table, files)
-    if not matching.answers:
+    numbers = measure_run(run, labels, table)
+    if numbers is None:
         raise ValueError(f'{bag.path}: not one pose is of a labelled frame; tried {how}')
-    evaluation = evaluate(labels, found_people(matching, labels))
-    ids = {image.file: image.id for image in labels.images}
-    people = labels.people_of()
-    for frame in run.frames:
-        which = people.get(ids.get(table.get(frame.stamp, ''), -1))
-        oks = evaluation.person_oks[which] if which is not None else np.zeros(0)
-        if len(oks) and not np.isnan(oks).all():
-            frame.accuracy = float(np.nanmean(oks))
-    rows: list[tuple[str, str]] = []
-    if evaluation.oks is not None:
-        rows += [
-            ('OKS AP', number(evaluation.oks['AP'])),
-            ('mean OKS', number(evaluation.oks['mean'])),
-        ]
-    if evaluation.pck is not None:
-        rows.append(('mean PCK', number(evaluation.pck['mean'])))
-    return rows
+    return numbers

@@ -10,12 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.argument_types import natural_number, positive_number
 from rmpe_ros.cli.errors import fail, fail_without
-from rmpe_ros.io.file_guard import Target, derives, reads
+from rmpe_ros.cli.training_options import (
+    add_data_options,
+    add_network_options,
+    add_schedule_options,
+)
+from rmpe_ros.io.file_guard import Target, derives, reads, writes
 
 if TYPE_CHECKING:
     import torch
 
     from rmpe_ros.training.distributed import Processes
+    from rmpe_ros.training.trainer import Trainer
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -36,40 +42,26 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         '--out', type=Path, required=True, help='folder of the run: checkpoint.pt, tensorboard/'
     )
+    parser.add_argument(
+        '--html',
+        type=Path,
+        metavar='FILE',
+        help='write a page with the best step, what each source scored, and the curves',
+    )
     data = parser.add_argument_group('data')
-    data.add_argument(
-        '--data',
-        type=Path,
-        required=True,
-        help='YAML file with the data, as config/training/people.yaml',
-    )
-    data.add_argument(
-        '--data-root',
-        type=Path,
-        help="folder that the data file's paths are relative to (default: its own)",
-    )
+    add_data_options(data)
     data.add_argument(
         '--pgpg',
         type=Path,
         help='file of "rmpe fit-pgpg": draw the boxes of the pose stages from it (default: jitter)',
     )
     network = parser.add_argument_group('network')
-    network.add_argument(
-        '--model', default='lite', help='of the pose stages: lite, standard, base or paper'
-    )
-    network.add_argument(
-        '--pretrained',
-        type=Path,
-        help='ONNX file of PP-TinyPose (lite, standard) or RTMDet (detector) to start from',
-    )
+    add_network_options(network)
     network.add_argument(
         '--teacher',
         type=Path,
         help='ONNX file of PP-TinyPose whose heatmaps the sppe stage keeps to, so that it forgets '
         'nothing (default: none)',
-    )
-    network.add_argument(
-        '--init', type=Path, help='checkpoint.pt of an earlier stage to start from'
     )
     network.add_argument(
         '--parallel',
@@ -78,31 +70,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="of a trained sppe of any model, the sstn stage's frozen parallel SPPE "
         '(default: a copy of what --init holds)',
     )
-    network.add_argument(
-        '--frozen-blocks',
-        type=natural_number,
-        default=0,
-        metavar='N',
-        help='keep the first N blocks of the encoder of lite or standard as they are; 2 make '
-        'training on a CPU 1.3 times as fast (default: %(default)s)',
-    )
     schedule = parser.add_argument_group('schedule')
-    schedule.add_argument('--steps', type=positive_number, help='optimiser steps of the whole run')
-    schedule.add_argument(
-        '--minutes', type=float, help='stop after this long, with a complete checkpoint'
-    )
-    schedule.add_argument(
-        '--batch',
-        type=positive_number,
-        default=32,
-        help='examples of a step (default: %(default)s)',
-    )
-    schedule.add_argument(
-        '--learning-rate',
-        type=float,
-        default=4e-4,
-        help='of AdamW, at its highest (default: %(default)g)',
-    )
+    add_schedule_options(schedule)
     schedule.add_argument(
         '--encoder-factor',
         type=float,
@@ -126,12 +95,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help='validate the pose stages on N people of each source at most (default: all)',
     )
     schedule.add_argument(
-        '--seed',
-        type=natural_number,
-        default=0,
-        help='another order of examples and other distortions (default: %(default)s)',
-    )
-    schedule.add_argument(
         '--allow-changes',
         action='store_true',
         help='go on from the checkpoint in --out although it was made with other settings',
@@ -147,6 +110,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     machine.add_argument('--threads', type=positive_number, help='CPU threads (default: all cores)')
     reads(parser, '--data', '--pgpg', '--pretrained', '--init', '--parallel', '--teacher')
+    writes(parser, '--html')
     derives(parser, targets=lambda args: [Target(args.out / 'checkpoint.pt', '--out')])
     parser.set_defaults(run=run)
 
@@ -230,10 +194,28 @@ def _train(args: argparse.Namespace, processes: Processes, device: torch.device)
         log(f'trains {args.stage} on {device} in {trainer.precision}{together}: {stage.data}')
         trainer.run()
         log(f'{trainer.checkpoint} holds step {trainer.step}')
+        if args.html and processes.main:
+            _write_page(args, trainer)
         return 130 if trainer.stopping else 0
     finally:
         if progress:
             progress.close()
+
+
+def _write_page(args: argparse.Namespace, trainer: Trainer) -> None:
+    from rmpe_ros.io.files import write_file
+    from rmpe_ros.training.training_page import training_page
+
+    text = training_page(
+        f'rmpe train: {args.stage} in {trainer.folder.name}',
+        trainer.curves,
+        step=trainer.step,
+        seconds=trainer.elapsed,
+        settings=trainer.settings,
+        pictures=trainer.pictures(trainer.ema) if trainer.pictures else {},
+        notes=['stopped before its end'] if trainer.stopping else [],
+    )
+    write_file(args.html, text)
 
 
 def _device(name: str) -> torch.device:

@@ -20,6 +20,7 @@ from rmpe_ros.cli.evaluate_command import (
     run_models,
 )
 from rmpe_ros.cli.predict_command import add_pipeline_options, open_pipeline
+from rmpe_ros.cli.training_options import add_score_threshold
 from rmpe_ros.io.file_guard import Target, derives, writes
 
 if TYPE_CHECKING:
@@ -60,13 +61,7 @@ def add_parser(subparsers: Any) -> None:
         metavar='IOU',
         help='box NMS before pose NMS while tuning (default: %(default)s)',
     )
-    parser.add_argument(
-        '--score-threshold',
-        type=float,
-        default=0.1,
-        metavar='S',
-        help='least score of a box (default: %(default)s)',
-    )
+    add_score_threshold(parser)
     parser.add_argument(
         '--incomplete',
         action='store_true',
@@ -289,6 +284,7 @@ def _find_candidates(
             'pictures': [image.id for image in labels.images],
             'box_nms': box_nms,
             'score_threshold': args.score_threshold,
+            'detector_size': args.detector_size,
             'max_people': args.max_people,
         }
         key = hashlib.sha256(json.dumps(made_with).encode()).hexdigest()

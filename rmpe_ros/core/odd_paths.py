@@ -34,6 +34,12 @@ def path_hint(path: str | Path) -> str:
     return _near_file(Path(text))
 
 
+def why_unreadable(error: OSError, path: str | Path) -> str:
+    """What went wrong with a file, with `path_hint` where there is none."""
+    hint = path_hint(path) if isinstance(error, FileNotFoundError) else ''
+    return f'{error.strerror or error}{hint}'
+
+
 def _near_file(path: Path) -> str:
     """A file with almost this name, or the first folder on the way that is missing."""
     missing = next((each for each in reversed(path.parents) if not each.exists()), None)

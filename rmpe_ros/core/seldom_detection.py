@@ -49,24 +49,24 @@ class SeldomDetection:
         self._box_scores: NDArray[np.float32] = np.zeros(0, np.float32)
         self._stamp = 0.0
         self._images = 0
-        self._image_size: tuple[int, int] | None = None
+        self._shown: tuple[str, tuple[int, int]] | None = None
 
     def detect_next(self) -> None:
         """Detect in the next image, whenever it would be due."""
         self._images = sys.maxsize
 
     def forecast(
-        self, stamp_seconds: float, image_size: tuple[int, int]
+        self, stamp_seconds: float, image_size: tuple[int, int], source: str = ''
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
         """Where the people known should be in an image of (height, width) at this time: boxes
         (N, 4) within the image and their scores (N,); or None, which means: detect.
 
         That is in every `every`th image, when nobody is known, and when the last image is too long
-        ago. In an image of another size are other people.
+        ago. In an image of another size or source, such as a frame_id, are other people.
         """
-        if image_size != self._image_size:
+        if (source, image_size) != self._shown:
             self.reset()
-            self._image_size = image_size
+            self._shown = source, image_size
         people, gap = self._people, stamp_seconds - self._stamp
         if not people or self._images >= self.every or not 0 <= gap <= _LONGEST_GAP:
             return None

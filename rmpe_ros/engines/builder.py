@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rmpe_ros.engines import EngineError
@@ -61,10 +61,11 @@ def build_plan(
     profiles: tuple[Profile, ...],
     *,
     name: str,
-    target: str = '',
+    targets: Sequence[str] = (),
     report: Report | None = None,
 ) -> bytes:
-    """Compile an ONNX model for this machine's GPU or, with TensorRT-RTX, for `target` ('sm86').
+    """Compile an ONNX model for this machine's GPU or, with TensorRT-RTX, for `targets` ('sm86'):
+    one plan that runs on each of them.
 
     trt: the module of `load_bindings`. Raises EngineError that names the operator when the model
     cannot be compiled, and what `report` raised, for example KeyboardInterrupt.
@@ -83,10 +84,11 @@ def build_plan(
             ranges.set_shape(tensor, sides.minimum, sides.optimum, sides.maximum)
         if config.add_optimization_profile(ranges) < 0:
             raise EngineError(f'{name}: {_told(log)}; TensorRT refuses the input shapes {profile}')
-    if target:
-        config.num_compute_capabilities = 1
+    if targets:
+        config.num_compute_capabilities = len(targets)
+    for index, target in enumerate(targets):
         capability = getattr(trt.ComputeCapability, target.upper())
-        if not config.set_compute_capability(capability, 0):
+        if not config.set_compute_capability(capability, index):
             raise EngineError(f'{name}: {trt.__name__} does not compile for {target}: {_told(log)}')
     monitor = _make_monitor(trt, report or (lambda share: None))
     config.progress_monitor = monitor

@@ -71,7 +71,7 @@ class Job:
             model,
             self.profiles,
             name=self.name,
-            target=self.target if self.trt.__name__ == 'tensorrt_rtx' else '',
+            targets=[self.target] if self.trt.__name__ == 'tensorrt_rtx' else [],
             report=report,
         )
         return plan, {'metadata': dict(self.metadata)}

@@ -17,7 +17,7 @@ _PHOTO = Path(__file__).with_name('astronaut.jpg')
 PERSON = (8.0, 16.0, 228.0, 320.0)
 
 
-def read_photo() -> NDArray[np.uint8]:
+def example_photo() -> NDArray[np.uint8]:
     """The photo (320, 320, 3) RGB, with the person in the box `PERSON`."""
     picture = cv2.imread(str(_PHOTO))
     assert picture is not None, 'it comes with the package'
@@ -28,13 +28,13 @@ def example_crops(count: int, size: tuple[int, int]) -> NDArray[np.uint8]:
     """Crops (count, height, width, 3) RGB of the person: turned, shifted, enlarged and mirrored by
     chance. size: (height, width).
     """
-    random, photo = np.random.default_rng(2017), read_photo()
+    random, photo = np.random.default_rng(2017), example_photo()
     return np.stack([_cut_out(photo, size, random) for _ in range(count)])
 
 
 def example_scene(people: int, size: tuple[int, int]) -> NDArray[np.uint8]:
     """A picture (height, width, 3) RGB of the person several times, side by side."""
-    random, photo = np.random.default_rng(2018), read_photo()
+    random, photo = np.random.default_rng(2018), example_photo()
     widths = np.diff(np.linspace(0, size[1], people + 1).astype(int))
     return np.hstack([_cut_out(photo, (size[0], int(width)), random) for width in widths])
 

@@ -13,6 +13,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from rmpe_ros.core.odd_paths import why_unreadable
 from rmpe_ros.engines import EngineError, TensorInfo, check_inputs
 from rmpe_ros.engines.contest import Contest
 from rmpe_ros.engines.side_by_side import SideBySide
@@ -218,7 +219,9 @@ def read_model(model: Path | str | bytes) -> bytes:
     try:
         data = Path(model).read_bytes()
     except OSError as error:
-        raise EngineError(f'model {model} cannot be read: {error.strerror}') from error
+        raise EngineError(
+            f'model {model} cannot be read: {why_unreadable(error, model)}'
+        ) from error
     if not data:
         raise EngineError(f'model {model} is an empty file; download or export it again')
     if data.startswith(b'version https://git-lfs'):

@@ -15,6 +15,12 @@ def hash_file(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def hash_files(paths: Iterable[Path]) -> str:
+    """Of the contents of files in their order; of a single one as `hash_file`. Raises OSError."""
+    hashes = [hash_file(path) for path in paths]
+    return hashes[0] if len(hashes) == 1 else hash_settings({'files': hashes})
+
+
 def hash_pictures(paths: Iterable[Path]) -> str:
     """Of the names, sizes and times of pictures, since reading them all would take too long.
 

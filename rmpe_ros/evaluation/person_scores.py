@@ -88,13 +88,15 @@ def fit_person_score(poses: ScoredPoses) -> PersonScore:
     box, joints, confident, best = (model.coef_[0] / spread).tolist()
     score = PersonScore(float(model.intercept_[0]), box, joints, confident, best, 0.0)
     for threshold in np.arange(0.05, 0.951, 0.01).tolist():
-        quality = measure(score, poses, threshold)
+        quality = measure_quality(score, poses, threshold)
         if quality.precision >= WANTED_PRECISION:
             break
     return replace(score, threshold=round(threshold, 2))
 
 
-def measure(score: PersonScore, poses: ScoredPoses, threshold: float | None = None) -> Quality:
+def measure_quality(
+    score: PersonScore, poses: ScoredPoses, threshold: float | None = None
+) -> Quality:
     """Precision and recall of boxes at a threshold, the score's own when None."""
     threshold = score.threshold if threshold is None else threshold
     weights = np.array([score.box, score.joints, score.confident, score.best])

@@ -54,7 +54,7 @@ class ImportedDetector:
 
 
 @dataclass(frozen=True)
-class Difference:
+class BoxDifference:
     """The largest differences of boxes (pixels) and scores, and how many boxes were compared."""
 
     pixels: float
@@ -234,7 +234,7 @@ def keep_best(surgery: GraphSurgery, boxes: str, scores: str, queries: int) -> N
     surgery.give(best, 'scores', [1, queries])
 
 
-def largest_difference(expected: Boxes, found: Boxes, *, complete: bool) -> Difference:
+def largest_difference(expected: Boxes, found: Boxes, *, complete: bool) -> BoxDifference:
     """How far a model's boxes and scores are from those of the original network.
 
     Both: boxes (P, 4), scores (P,), found: the best ones. complete: the original gives all boxes,
@@ -242,7 +242,7 @@ def largest_difference(expected: Boxes, found: Boxes, *, complete: bool) -> Diff
     among those found, as far as their scores allow.
     """
     if not len(expected[0]):
-        return Difference(0.0, 0.0, 0)
+        return BoxDifference(0.0, 0.0, 0)
     # The very best box outlives any NMS, so its score must be there in both cases.
     count = len(found[1]) if complete else 1
     highest, ours = (np.sort(each[1])[::-1][:count] for each in (expected, found))
@@ -256,10 +256,10 @@ def largest_difference(expected: Boxes, found: Boxes, *, complete: bool) -> Diff
     nearest = (pixels / MOST_PIXELS + apart / MOST_SCORE).argmin(axis=1)
     rows = np.arange(len(nearest))
     score = max(best, float(apart[rows, nearest].max()))
-    return Difference(float(pixels[rows, nearest].max()), score, len(nearest))
+    return BoxDifference(float(pixels[rows, nearest].max()), score, len(nearest))
 
 
-def _compare(difference: Difference, size: tuple[int, int]) -> str:
+def _compare(difference: BoxDifference, size: tuple[int, int]) -> str:
     """The difference in words. Raises ValueError when it is too much."""
     place = f'on an example of {size[1]}x{size[0]}'
     if not difference.boxes:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from rmpe_ros.networks.export import OPSET
-from rmpe_ros.networks.fastpose import CheckpointError, FastPose, fastpose_from_state
+from rmpe_ros.networks.fastpose import FastPose, FastPoseError, fastpose_from_state
 
 # Wrappings of the weights in the checkpoints of various trainers.
 _WRAPPINGS = ('state_dict', 'model', 'model_state_dict')
@@ -45,7 +45,7 @@ def read_fastpose(path: Path) -> FastPose:
         raise ValueError(f'{path} holds more than weights, for example {strangers[0]!r}')
     try:
         return fastpose_from_state(content)
-    except CheckpointError as error:
+    except FastPoseError as error:
         raise ValueError(f'{path}: {error}') from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rmpe_ros.core.odd_paths import why_unreadable
 from rmpe_ros.core.skeletons import BODY19, MPII16, SKELETONS, Skeleton, skeleton_from_names
 
 _FEET = ('big_toe', 'small_toe', 'heel')
@@ -60,6 +61,8 @@ def _read(name: str, options: str) -> Skeleton:
     try:
         return Skeleton.from_json(Path(name).read_text(encoding='utf-8-sig'))
     except OSError as error:
-        raise ValueError(f'--skeleton {name} cannot be read: {error.strerror}') from error
+        raise ValueError(
+            f'--skeleton {name} cannot be read: {why_unreadable(error, name)}'
+        ) from error
     except ValueError as error:
         raise ValueError(f'--skeleton {name}: {error}') from error

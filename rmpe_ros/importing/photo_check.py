@@ -9,7 +9,7 @@ import numpy as np
 
 from rmpe_ros.core.boxes import box_iou
 from rmpe_ros.detector import PersonDetector
-from rmpe_ros.engines.example_pictures import PERSON, read_photo
+from rmpe_ros.engines.example_pictures import PERSON, example_photo
 from rmpe_ros.engines.onnxruntime import OnnxRuntimeEngine
 from rmpe_ros.estimator import PoseEstimator
 
@@ -27,7 +27,7 @@ def try_on_photo(model: bytes) -> str:
     """Whether a detector by the contract (its file's bytes) finds the person; a warning if not."""
     engine = OnnxRuntimeEngine(model)
     try:
-        boxes, scores = PersonDetector(engine, score_threshold=1e-6)(read_photo())
+        boxes, scores = PersonDetector(engine, score_threshold=1e-6)(example_photo())
     finally:
         engine.close()
     overlap = box_iou(np.array([PERSON]), boxes)[0]
@@ -50,7 +50,7 @@ def try_pose_on_photo(model: bytes) -> str:
     engine = OnnxRuntimeEngine(model)
     try:
         estimator = PoseEstimator(engine)
-        keypoints, _ = estimator(read_photo(), np.array([PERSON]))
+        keypoints, _ = estimator(example_photo(), np.array([PERSON]))
     finally:
         engine.close()
     names = [name for name in JOINTS if name in estimator.skeleton.keypoints]

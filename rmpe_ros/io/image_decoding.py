@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rmpe_ros.core.odd_paths import path_hint
-from rmpe_ros.io.image_headers import lacks_data, read_size
+from rmpe_ros.io.image_headers import count_pictures, lacks_data, read_size
 from rmpe_ros.io.native_output import captured_lines
 
 MEGAPIXEL = 1_000_000
@@ -102,6 +102,11 @@ def decode_image(
         raise ImageError(f'damaged: a part of the picture is lost (libjpeg: {damage})')
     if not is_whole:
         warn('has no end marker, but is whole')
+    if (count := count_pictures(data)) > 1:
+        warn(
+            f'has {count} pictures (pages, or frames), of which the first is read; to have all of '
+            'them, save them as files of their own, or as a video or GIF'
+        )
     return np.asarray(cv2.cvtColor(to_8_bit(image), cv2.COLOR_BGR2RGB), np.uint8)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 Size = tuple[int, int]
 
@@ -17,6 +17,9 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ARITHMETIC = frozenset(range(0xC9, 0xD0))
 # Deflate packs no more than 1032 bytes into one.
 _DEFLATE = 1032
+# Tags of TIFF, which EXIF is.
+_SUBFILE, _WIDTH, _HEIGHT, _ORIENTATION = 254, 256, 257, 274
+_MOST_PAGES = 10_000
 
 
 def read_size(data: bytes) -> Size | None:
@@ -27,9 +30,47 @@ def read_size(data: bytes) -> Size | None:
         if re.match(start, data, re.DOTALL):
             try:
                 return reader(data)
-            except (struct.error, ValueError, IndexError):
+            except (struct.error, ValueError, IndexError, StopIteration):
                 return None
     return None
+
+
+def read_upright_size(data: bytes) -> Size | None:
+    """Width and height of a picture turned as its EXIF orientation says, as `load_image` has it.
+
+    None where only decoding can tell.
+    """
+    size = read_size(data)
+    if size is None or data.startswith(b'BM'):
+        return size
+    if data.startswith(b'\x89PNG'):
+        return None if b'eXIf' in data else size
+    if not data.startswith(b'\xff\xd8'):
+        return None
+    at = data.find(b'Exif\0\0', 0, 1 << 16)
+    try:
+        orientation = _tiff_values(data[at + 6 :]).get(_ORIENTATION, 1) if at >= 0 else 1
+    except (struct.error, StopIteration):
+        return None
+    return size[::-1] if 5 <= orientation <= 8 else size
+
+
+def count_pictures(data: bytes) -> int:
+    """How many pages a TIFF has, or frames an animated PNG or WebP; 1 for other pictures.
+
+    Smaller copies of a page are not counted.
+    """
+    try:
+        if data[:4] in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'):
+            pages = _tiff_pages(data)
+            return sum(not page.get(_SUBFILE, 0) & 1 for page in pages) or 1
+        if data.startswith(b'\x89PNG') and (at := data.find(b'acTL', 0, 1 << 12)) > 0:
+            return int(struct.unpack_from('>I', data, at + 4)[0])
+    except struct.error:
+        return 1
+    if data.startswith(b'RIFF') and data[12:16] == b'VP8X':
+        return data.count(b'ANMF') or 1
+    return 1
 
 
 def lacks_data(data: bytes) -> bool:
@@ -89,22 +130,37 @@ def _webp(data: bytes) -> Size:
 
 
 def _tiff(data: bytes) -> Size:
+    found = _tiff_values(data)
+    if not {_WIDTH, _HEIGHT} <= found.keys():
+        raise ValueError('no size')
+    return found[_WIDTH], found[_HEIGHT]
+
+
+def _tiff_values(data: bytes) -> dict[int, int]:
+    """Sides and orientation in the first directory of a TIFF, by tag."""
+    return next(_tiff_pages(data))
+
+
+def _tiff_pages(data: bytes) -> Iterator[dict[int, int]]:
+    """The same of one directory after the other, whether it is a smaller copy included."""
     order = '<' if data.startswith(b'II') else '>'
     big = struct.unpack_from(f'{order}H', data, 2)[0] == 43
     place, count, entry = ('Q', 'Q', 20) if big else ('I', 'H', 12)
     offset = struct.unpack_from(f'{order}{place}', data, 8 if big else 4)[0]
-    entries = struct.unpack_from(f'{order}{count}', data, offset)[0]
-    offset += struct.calcsize(f'{order}{count}')
-    found = {}
-    for index in range(min(entries, 4096)):
-        at = offset + index * entry
-        tag, kind = struct.unpack_from(f'{order}HH', data, at)
-        if tag in (256, 257):
-            value = f'{order}{ {1: "B", 3: "H", 16: "Q"}.get(kind, "I") }'
-            found[tag] = struct.unpack_from(value, data, at + (12 if big else 8))[0]
-    if len(found) < 2:
-        raise ValueError('no size')
-    return found[256], found[257]
+    seen: set[int] = set()
+    while offset and offset not in seen and len(seen) < _MOST_PAGES:
+        seen.add(offset)
+        entries = struct.unpack_from(f'{order}{count}', data, offset)[0]
+        offset += struct.calcsize(f'{order}{count}')
+        found = {}
+        for index in range(min(entries, 4096)):
+            at = offset + index * entry
+            tag, kind = struct.unpack_from(f'{order}HH', data, at)
+            if tag in (_SUBFILE, _WIDTH, _HEIGHT, _ORIENTATION):
+                value = f'{order}{ {1: "B", 3: "H", 16: "Q"}.get(kind, "I") }'
+                found[tag] = struct.unpack_from(value, data, at + (12 if big else 8))[0]
+        yield found
+        offset = struct.unpack_from(f'{order}{place}', data, offset + entries * entry)[0]
 
 
 def _boxed(name: bytes, skip: int, order: str) -> Callable[[bytes], Size]:

@@ -95,6 +95,22 @@ ENCODINGS: Mapping[str, Encoding] = {
 }
 
 
+def message_to_rgb(
+    message: Any,
+    *,
+    max_megapixels: float | None = None,
+    warn: Callable[[str], None] = lambda text: None,
+) -> np.ndarray:
+    """RGB uint8 (H, W, 3) of an Image or a CompressedImage; raises ImageConversionError.
+
+    max_megapixels: a compressed image that declares more is not decoded. warn: gets a sentence
+    about what is odd with one that can be used.
+    """
+    if hasattr(message, 'encoding'):
+        return image_to_rgb(message)
+    return compressed_to_rgb(message, max_megapixels=max_megapixels, warn=warn)
+
+
 def image_to_rgb(message: Any) -> np.ndarray:
     """The pixels of a sensor_msgs/Image as an RGB array.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rmpe_ros.core.json_text import parse_json
+from rmpe_ros.core.odd_paths import why_unreadable
 from rmpe_ros.core.pose_nms import PoseNmsParameters
 from rmpe_ros.io.files import write_file
 
@@ -34,7 +35,9 @@ def load_pose_nms(path: str | Path) -> PoseNmsParameters:
     try:
         data = parse_json(Path(path).read_bytes())
     except OSError as error:
-        raise ValueError(f'pose NMS file {path} cannot be read: {error.strerror}') from error
+        raise ValueError(
+            f'pose NMS file {path} cannot be read: {why_unreadable(error, path)}'
+        ) from error
     except ValueError as error:
         raise ValueError(f'pose NMS file {path} is not JSON: {error}; {expected}') from error
     if not isinstance(data, dict) or _REQUIRED - set(data):

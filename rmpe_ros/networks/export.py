@@ -31,7 +31,7 @@ from rmpe_ros.io.files import write_file
 from rmpe_ros.networks.backbones.lite_hrnet import LiteHrnetSppe
 from rmpe_ros.networks.backbones.unshuffled import UnshuffledSppe
 from rmpe_ros.networks.localisation import LiteHrnetLocalisation, UnshuffledLocalisation
-from rmpe_ros.networks.person_detector import QUERIES, DetectorGraph, PersonDetector
+from rmpe_ros.networks.person_detector import QUERIES, DetectorGraph, DetectorNetwork
 from rmpe_ros.networks.sstn_sppe import SstnSppe
 
 OPSET = 17
@@ -216,7 +216,7 @@ def export_pose(
     graph = PoseGraph(network, calibration)
     model = make_onnx(
         PoseGraph(in_fewer_operations(network), calibration),
-        example_crops(network, 2),
+        random_crops(network, 2),
         input_name='crops',
         output_names=('keypoints', 'theta'),
         dynamic={'crops': {0: 'people'}, 'keypoints': {0: 'people'}, 'theta': {0: 'people'}},
@@ -232,7 +232,7 @@ def export_pose(
 
 
 def export_detector(
-    network: PersonDetector,
+    network: DetectorNetwork,
     path: Path,
     *,
     metadata: Mapping[str, str],
@@ -329,7 +329,7 @@ def _silence() -> Iterator[None]:
             os.close(copy)
 
 
-def example_crops(network: SstnSppe, count: int, seed: int = 0) -> Tensor:
+def random_crops(network: SstnSppe, count: int, seed: int = 0) -> Tensor:
     """Smooth random pictures, uint8 (count, h, w, 3): noise alone would excite a network as no
     photo does.
     """

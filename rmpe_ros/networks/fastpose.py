@@ -25,7 +25,7 @@ DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 EXPANSION = 4
 
 
-class CheckpointError(ValueError):
+class FastPoseError(ValueError):
     """Weights that are none of a FastPose that can be built; says whose they may be."""
 
 
@@ -227,7 +227,7 @@ def fastpose_from_state(state: Mapping[str, Tensor]) -> FastPose:
     """The network that these weights are of, in evaluation mode.
 
     state: tensors by AlphaPose's names, with or without the prefix `module.` of several GPUs.
-    Raises CheckpointError when they are of another network, or some are missing.
+    Raises FastPoseError when they are of another network, or some are missing.
     """
     tensors = {name.removeprefix('module.'): tensor for name, tensor in state.items()}
     architecture = read_architecture({name: tuple(t.shape) for name, t in tensors.items()})
@@ -252,7 +252,7 @@ def fastpose_from_state(state: Mapping[str, Tensor]) -> FastPose:
         if names
     ]
     if faults:
-        raise CheckpointError(
+        raise FastPoseError(
             f'it looks like {architecture.name} with {architecture.joints} joints, but its weights '
             f'do not fit; {"; ".join(faults)}'
         )
@@ -263,7 +263,7 @@ def fastpose_from_state(state: Mapping[str, Tensor]) -> FastPose:
 def read_architecture(shapes: Mapping[str, tuple[int, ...]]) -> FastPoseArchitecture:
     """Which FastPose has parameters of these names and shapes.
 
-    Raises CheckpointError for other networks, and for forms of FastPose that cannot be built.
+    Raises FastPoseError for other networks, and for forms of FastPose that cannot be built.
     """
     _refuse_others(shapes)
     blocks = []
@@ -273,7 +273,7 @@ def read_architecture(shapes: Mapping[str, tuple[int, ...]]) -> FastPoseArchitec
         blocks.append(len({match[1] for match in matches if match}))
     depths = [depth for depth, stages in DEPTHS.items() if stages == tuple(blocks)]
     if not depths or 'preact.layer1.0.conv3.weight' not in shapes:
-        raise CheckpointError(
+        raise FastPoseError(
             f'its backbone has {", ".join(map(str, blocks))} blocks in the stages preact.layer1 to '
             f'4; FastPose is known on ResNets of '
             + ', '.join(f'{depth} layers {stages}' for depth, stages in DEPTHS.items())
@@ -283,7 +283,7 @@ def read_architecture(shapes: Mapping[str, tuple[int, ...]]) -> FastPoseArchitec
     )
     offsets = (first, second, third, fourth)
     if not set(offsets) <= {0, 18, 27}:
-        raise CheckpointError(
+        raise FastPoseError(
             f'its deformable convolutions have {max(offsets)} channels of offsets; only those of '
             'one group are supported, with 18 or 27'
         )
@@ -309,20 +309,20 @@ def read_architecture(shapes: Mapping[str, tuple[int, ...]]) -> FastPoseArchitec
 
 def _refuse_others(shapes: Mapping[str, tuple[int, ...]]) -> None:
     if any('.conv_offset.' in name for name in shapes):
-        raise CheckpointError(
+        raise FastPoseError(
             'it has deformable convolutions behind a pixel unshuffle, which are not supported: '
             'take FastPose or FastPose-DCN'
         )
     if 'final_layer.weight' in shapes:
-        raise CheckpointError(
+        raise FastPoseError(
             'it is a SimpleBaseline or HRNet (final_layer.weight), no FastPose: export it to ONNX '
             'with its own code, and import that with --format heatmap'
         )
     if any(name.startswith('duc_dense.') for name in shapes):
-        raise CheckpointError('it is a FastPose with a second, dense decoder; not supported')
+        raise FastPoseError('it is a FastPose with a second, dense decoder; not supported')
     needed = ('preact.conv1.weight', 'conv_out.weight')
     if not all(len(shapes.get(name, ())) == 4 for name in needed):
-        raise CheckpointError(
+        raise FastPoseError(
             f'it has no {" and ".join(needed)}, which FastPose has; its parameters begin with '
             + (', '.join(list(shapes)[:3]) or 'nothing')
         )

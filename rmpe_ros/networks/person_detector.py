@@ -181,7 +181,7 @@ class Head(nn.Module):
         return self.logit(self.person(x)), self.distances(self.box(x))
 
 
-class PersonDetector(nn.Module):
+class DetectorNetwork(nn.Module):
     """(N, 3, H, W) normalised RGB, H and W multiples of 32 → logits (N, P), boxes (N, P, 4).
 
     P counts the cells of all levels, fine to coarse, row by row. Boxes are x1, y1, x2, y2 in edge
@@ -235,7 +235,7 @@ class DetectorGraph(nn.Module):
     Best first, no NMS inside; the `queries` best cells are kept so that Q is fixed.
     """
 
-    def __init__(self, network: PersonDetector, queries: int = QUERIES):
+    def __init__(self, network: DetectorNetwork, queries: int = QUERIES):
         super().__init__()
         self.network = network
         self.queries = queries
@@ -246,8 +246,9 @@ class DetectorGraph(nn.Module):
         return torch.gather(boxes, 1, cells.unsqueeze(2).expand(-1, -1, 4)), scores
 
 
-def load_rtmdet(network: PersonDetector, model: Path) -> None:
-    """Start from an RTMDet-nano ONNX file's weights, copied in the graph's order.
+def load_rtmdet(network: DetectorNetwork, model: Path) -> None:
+    """Start from an RTMDet-nano ONNX file's weights, copied in the graph's order; the published
+    one's, or those of a detector that `rmpe export` has made.
 
     Raises ValueError when its convolutions are not this network's.
     """
@@ -256,6 +257,12 @@ def load_rtmdet(network: PersonDetector, model: Path) -> None:
 
     graph = onnx.load(str(model)).graph
     arrays = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
+    exported = 'network.backbone.stem.0.0.weight' in arrays
+    arrays |= {
+        node.output[0]: numpy_helper.to_array(node.attribute[0].t)
+        for node in graph.node
+        if node.op_type == 'Constant' and node.attribute[0].name == 'value'
+    }
     tensors = [
         torch.from_numpy(arrays[name].copy())
         for node in graph.node
@@ -265,7 +272,13 @@ def load_rtmdet(network: PersonDetector, model: Path) -> None:
     parameters = list(network.parameters())
     if [p.shape for p in parameters] != [t.shape for t in tensors]:
         raise ValueError(f'{model} is no RTMDet of this size: its convolutions have other shapes')
-    tensors[0] = tensors[0].flip(1)  # the published network takes BGR
+    if not exported:
+        tensors[0] = tensors[0].flip(1)  # the published network takes BGR
     with torch.no_grad():
         for parameter, tensor in zip(parameters, tensors, strict=True):
             parameter.copy_(tensor)
+        if exported:  # exporting folds the strides into the filters
+            for head, stride in zip(network.heads, STRIDES, strict=True):
+                assert isinstance(head, Head) and head.distances.bias is not None
+                head.distances.weight /= stride
+                head.distances.bias /= stride

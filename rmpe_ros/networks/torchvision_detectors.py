@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rmpe_ros.core.odd_paths import why_unreadable
 from rmpe_ros.engines.example_pictures import example_scene
 from rmpe_ros.networks.export import export_onnx
 
@@ -83,7 +84,7 @@ def load_weights(network: nn.Module, name: str, file: Path | None = None) -> Non
         try:
             state = torch.load(file, map_location='cpu', weights_only=True)
         except OSError as error:
-            raise ValueError(f'{file} cannot be read: {error.strerror or error}') from error
+            raise ValueError(f'{file} cannot be read: {why_unreadable(error, file)}') from error
         except Exception as error:
             # pickle, zipfile and torch raise unrelated classes for files that are none.
             raise ValueError(f'{file} is no file of PyTorch weights: {error}') from error

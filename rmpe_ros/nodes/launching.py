@@ -118,7 +118,7 @@ def overrides(arguments: dict[str, str], **types: type) -> dict[str, Any]:
     }
 
 
-def shared_memory_profile(context: LaunchContext) -> list[Action]:
+def shared_memory_actions(context: LaunchContext) -> list[Action]:
     """Set the profile for Fast DDS where shared_memory says so, under the name that the installed
     version reads.
     """

@@ -26,6 +26,9 @@ from rmpe_ros.nodes.settings.parameter_tables import LiftSettings
 from rmpe_ros.nodes.settings.parameters import declare_parameters
 from rmpe_ros.nodes.views.joint_cloud import joint_cloud
 
+# Of people with all their joints as rclpy has them, 10 kB each; more poses wait where they are few.
+_MOST_WAITING_PEOPLE = 2000
+
 
 class LiftNode(GuardedNode):
     """Subscribes `poses`, `depth`, `camera_info`, `skeleton`.
@@ -40,7 +43,10 @@ class LiftNode(GuardedNode):
         self._lifting = _lifting_parameters(self._settings)
         self._frames = FrameLookup(self, 'target_frame') if self._settings.target_frame else None
         self._pairs: NearestStamp[PersonPoseArray, Image] = NearestStamp(
-            self._settings.buffer_size, int(self._settings.slop * 1e9)
+            self._settings.buffer_size,
+            int(self._settings.slop * 1e9),
+            weigh=lambda message: len(message.people),
+            most=_MOST_WAITING_PEOPLE,
         )
         self._camera: PinholeCamera | None = None
         self._lifted = self._told_unmatched = 0
@@ -123,7 +129,10 @@ class LiftNode(GuardedNode):
 
 
 def set_positions(message: PersonPoseArray, positions: NDArray[np.float64]) -> None:
-    """Write positions (N, K, 3) into the message, in place."""
+    """Write positions (N, K, 3) into the points of a message that came from a topic.
+
+    In one that `poses_to_message` made all joints share a point.
+    """
     for person, points in zip(message.people, positions.tolist(), strict=True):
         for keypoint, (x, y, z) in zip(person.keypoints, points, strict=True):
             keypoint.position.x, keypoint.position.y, keypoint.position.z = x, y, z

@@ -69,6 +69,8 @@ class PeopleNode(GuardedNode):
         self.get_logger().info(f'ready: people from {self._topic}')
 
     def stop(self) -> None:
+        for bridge in self._bridges:
+            bridge.stop()
         self.get_logger().info(
             f'stopped after {self._count} messages, {self._problems} of them with a problem'
         )

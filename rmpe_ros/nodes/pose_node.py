@@ -19,7 +19,8 @@ from rclpy.timer import Timer
 from std_srvs.srv import SetBool
 
 from rmpe_ros.core.poses import Poses
-from rmpe_ros.io.messages import ImageConversionError, stamp_nanoseconds
+from rmpe_ros.io.messages import ImageConversionError, message_to_rgb, stamp_nanoseconds
+from rmpe_ros.io.process_memory import resident_megabytes
 from rmpe_ros.msg import PersonPoseArray
 from rmpe_ros.nodes.estimation.camera_topics import CameraTopics, camera_names
 from rmpe_ros.nodes.estimation.estimate_service import BURST, EstimateService
@@ -27,7 +28,7 @@ from rmpe_ros.nodes.estimation.frame_worker import FrameWorker
 from rmpe_ros.nodes.estimation.node_pipeline import (
     apply_settings,
     engines_sentence,
-    open_pipeline,
+    make_pipeline,
     return_memory,
 )
 from rmpe_ros.nodes.health.debug_topics import DebugTopics
@@ -37,11 +38,10 @@ from rmpe_ros.nodes.health.diagnostics import (
     TOO_OLD,
     camera_status,
     make_status,
-    resident_megabytes,
     silence,
 )
 from rmpe_ros.nodes.health.diagnostics_publisher import DiagnosticsPublisher
-from rmpe_ros.nodes.inputs.image_subscription import ImageMessage, read_image
+from rmpe_ros.nodes.inputs.image_subscription import ImageMessage
 from rmpe_ros.nodes.inputs.rclpy_messages import poses_to_message
 from rmpe_ros.nodes.lifecycle.managed_node import ManagedNode
 from rmpe_ros.nodes.lifecycle.node_process import run_node
@@ -61,7 +61,7 @@ _CREDIBLE_LATENCY_MS = 60_000.0
 
 
 @dataclass(frozen=True)
-class Frame:
+class WaitingImage:
     """An image message and when it came (`time.monotonic()`)."""
 
     message: ImageMessage
@@ -79,8 +79,8 @@ class PoseNode(ManagedNode):
         super().__init__('pose_node')
         self._settings = declare_parameters(self, PoseSettings, self._change)
         self._pipeline: PosePipeline | None = None
-        self._worker: FrameWorker[Frame] | None = None
-        self._left_behind: FrameWorker[Frame] | None = None
+        self._worker: FrameWorker[WaitingImage] | None = None
+        self._left_behind: FrameWorker[WaitingImage] | None = None
         self._working_timers: list[Timer] = []  # rclpy's own list is self._timers
         self._model = ''
         self._enabled = True
@@ -106,7 +106,7 @@ class PoseNode(ManagedNode):
     # The four transitions, in this order.
 
     def configure(self) -> None:
-        pipeline = self._pipeline = open_pipeline(self._settings, self.get_logger().warning)
+        pipeline = self._pipeline = make_pipeline(self._settings, self.get_logger().warning)
         detector, pose = pipeline.detector.info, pipeline.estimator.info
         self._model = f'{detector.name} {detector.version} + {pose.name} {pose.version}'
         for camera in self._cameras:
@@ -176,13 +176,16 @@ class PoseNode(ManagedNode):
             camera.has_audience() or self._debug.has_audience()
         ):
             camera.statistics.image_dropped(IDLE)
-        elif self._worker is not None and self._worker.put(Frame(message, now), index) is not None:
+        elif (
+            self._worker is not None
+            and self._worker.put(WaitingImage(message, now), index) is not None
+        ):
             camera.statistics.image_dropped(REPLACED)
 
-    def _process(self, frames: dict[int, Frame]) -> None:
+    def _process(self, frames: dict[int, WaitingImage]) -> None:
         """The freshest frames of all cameras that have one, through one pipeline."""
         begun = time.monotonic()
-        taken: list[tuple[CameraTopics, Frame, np.ndarray]] = []
+        taken: list[tuple[CameraTopics, WaitingImage, np.ndarray]] = []
         for index, frame in frames.items():
             before = time.monotonic()
             try:
@@ -237,7 +240,7 @@ class PoseNode(ManagedNode):
                 )
                 return None
         try:
-            return read_image(
+            return message_to_rgb(
                 message,
                 max_megapixels=self._settings.max_megapixels,
                 warn=lambda text: self.get_logger().warning(
@@ -300,7 +303,7 @@ class PoseNode(ManagedNode):
     def _estimate(self, message: ImageMessage) -> PersonPoseArray:
         """The worker's part of `~/estimate_poses`."""
         assert self._pipeline is not None, 'the worker runs only between configure and cleanup'
-        image = read_image(message)
+        image = message_to_rgb(message)
         poses = self._pipeline(image)
         height, width = image.shape[:2]
         return poses_to_message(
@@ -348,7 +351,12 @@ class PoseNode(ManagedNode):
         if trouble and snapshot.image_age is None:
             trouble = camera.mismatch or trouble
         return camera_status(
-            snapshot, topic=camera.topic, state=self._state(), model=self._model, trouble=trouble
+            snapshot,
+            topic=camera.topic,
+            state=self._state(),
+            model=self._model,
+            subscribers=camera.subscribers,
+            trouble=trouble,
         )
 
     def _node_status(self) -> DiagnosticStatus:

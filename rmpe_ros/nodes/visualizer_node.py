@@ -20,10 +20,10 @@ from rmpe_ros.core.camera import PinholeCamera
 from rmpe_ros.core.drawing import draw_poses
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.io.files import unused_path, write_file
-from rmpe_ros.io.messages import MessageError
+from rmpe_ros.io.messages import MessageError, message_to_rgb
 from rmpe_ros.msg import PersonPoseArray
 from rmpe_ros.nodes.health.diagnostics_publisher import DiagnosticsPublisher
-from rmpe_ros.nodes.inputs.image_subscription import ImageMessage, read_image, subscribe_image
+from rmpe_ros.nodes.inputs.image_subscription import ImageMessage, subscribe_image
 from rmpe_ros.nodes.inputs.pose_topics import PoseTopics
 from rmpe_ros.nodes.inputs.rclpy_messages import rgb_to_image
 from rmpe_ros.nodes.inputs.stamp_matcher import StampMatcher, header_key
@@ -145,7 +145,7 @@ class VisualizerNode(GuardedNode):
         if pair is None:
             return
         image_message, (poses, (height, width)) = pair
-        image = read_image(image_message, max_megapixels=self._settings.max_megapixels)
+        image = message_to_rgb(image_message, max_megapixels=self._settings.max_megapixels)
         if image.shape[:2] != (height, width):
             raise MessageError(
                 f'the image has {image.shape[1]}x{image.shape[0]} pixels, its poses are of one of '

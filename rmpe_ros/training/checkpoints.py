@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from rmpe_ros.core.odd_paths import why_unreadable
 from rmpe_ros.io.files import write_file
 
 # With another one of these, the weights or the optimiser's state are of another network.
@@ -52,7 +53,7 @@ def read_checkpoint(path: Path, device: torch.device | str = 'cpu') -> dict[str,
     try:
         state = torch.load(path, map_location=device, weights_only=True)
     except OSError as error:
-        raise CheckpointError(f'{path} cannot be read: {error.strerror}') from error
+        raise CheckpointError(f'{path} cannot be read: {why_unreadable(error, path)}') from error
     except Exception as error:  # unpickling raises whatever the broken bytes lead to
         raise CheckpointError(
             f'{path} is damaged or no checkpoint: {_first_sentence(error)}. Put back a copy of it, '

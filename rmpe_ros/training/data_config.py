@@ -14,7 +14,9 @@ from typing import Any
 
 import yaml
 
-from rmpe_ros.evaluation.fingerprints import hash_file, hash_pictures, hash_settings
+from rmpe_ros.core.odd_paths import why_unreadable
+from rmpe_ros.evaluation.fingerprints import hash_files, hash_pictures, hash_settings
+from rmpe_ros.evaluation.labels.label_files import label_files
 from rmpe_ros.training.datasets import (
     FORMATS,
     Format,
@@ -94,7 +96,7 @@ class DataConfig:
         """
         sets = [
             {
-                'annotations': hash_file(each.annotations),
+                'annotations': hash_files(label_files(each.annotations)),
                 'pictures': hash_pictures(
                     scene.image
                     for scene in load_scenes(
@@ -126,7 +128,9 @@ def read_data_config(path: Path, *, root: Path | None = None) -> DataConfig:
     """
     try:
         data = yaml.safe_load(path.read_bytes())
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+    except OSError as error:
+        raise ValueError(f'{path} cannot be read: {why_unreadable(error, path)}') from error
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise ValueError(f'{path} is no readable data file: {error}') from error
     if not isinstance(data, dict):
         raise ValueError(

@@ -15,7 +15,7 @@ from torch import nn
 from rmpe_ros.core.boxes import box_nms, boxes_with_area, clip_boxes
 from rmpe_ros.detector import letterbox
 from rmpe_ros.evaluation.coco import coco_api, evaluate_boxes
-from rmpe_ros.networks.person_detector import QUERIES, DetectorGraph, PersonDetector
+from rmpe_ros.networks.person_detector import QUERIES, DetectorGraph, DetectorNetwork
 from rmpe_ros.training.datasets import LabelledScene, read_photo
 
 MOST_PHOTOS = 500
@@ -73,7 +73,7 @@ class DetectorValidation:
         self, network: nn.Module, canvases: np.ndarray, batch: int = 16
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         """Boxes (M, 4) in canvas pixels and scores (M,) of each, after box NMS, best first."""
-        assert isinstance(network, PersonDetector)
+        assert isinstance(network, DetectorNetwork)
         device = next(network.parameters()).device
         cells = sum(
             canvases.shape[1] // stride * (canvases.shape[2] // stride) for stride in (8, 16, 32)

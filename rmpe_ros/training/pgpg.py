@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from rmpe_ros.core.boxes import box_iou
 from rmpe_ros.core.json_text import parse_json
+from rmpe_ros.core.odd_paths import why_unreadable
 from rmpe_ros.core.skeletons import Skeleton, get_skeleton
 from rmpe_ros.io.files import write_file
 
@@ -267,7 +268,7 @@ def load_proposals(path: Path) -> ProposalGenerator:
             ),
         )
     except OSError as error:
-        raise ValueError(f'{path} cannot be read: {error.strerror}') from error
+        raise ValueError(f'{path} cannot be read: {why_unreadable(error, path)}') from error
     except (ValueError, KeyError, TypeError, np.linalg.LinAlgError) as error:
         raise ValueError(
             f'{path} is no file of "rmpe fit-pgpg": {type(error).__name__} {error}'

@@ -46,7 +46,9 @@ def people_pictures(validation: PoseValidation, network: nn.Module) -> dict[str,
         maps = output.logits[-1]
         sharpest = maps * SHARP_PEAK if network.gaussian else spatial_softmax(maps)
         heatmaps = sharpest.cpu().numpy()
-        transformed = shown(transform(inputs, output.theta)) if network.localisation else crops
+        transformed = (
+            as_pictures(transform(inputs, output.theta)) if network.localisation else crops
+        )
     found = drawn(crops, points.cpu().numpy(), mass.clamp(0, 1).cpu().numpy())
     labels = drawn(crops, validation.crop_joints[chosen], validation.labelled[chosen])
     rows = [labels, found]
@@ -129,7 +131,7 @@ def only_boxes(boxes: np.ndarray, scores: np.ndarray) -> Poses:
     )
 
 
-def shown(inputs: Tensor) -> np.ndarray:
+def as_pictures(inputs: Tensor) -> np.ndarray:
     """The network's inputs (N, 3, h, w) in [-1, 1] as pictures uint8 (N, h, w, 3)."""
     levels = ((inputs + 1) * 127.5).round().clamp(0, 255).byte()
     return levels.permute(0, 2, 3, 1).cpu().numpy()

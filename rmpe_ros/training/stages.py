@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from rmpe_ros.core.skeletons import COCO17
 from rmpe_ros.networks.backbones.lite_hrnet import LiteHrnetSppe
 from rmpe_ros.networks.localisation import LiteHrnetLocalisation
-from rmpe_ros.networks.person_detector import PersonDetector, load_rtmdet
+from rmpe_ros.networks.person_detector import DetectorNetwork, load_rtmdet
 from rmpe_ros.networks.sstn_sppe import SstnSppe
 from rmpe_ros.training.batches import ExampleBatches
 from rmpe_ros.training.checkpoints import read_checkpoint
@@ -149,7 +149,7 @@ def _detector_stage(
 ) -> Stage:
     if frozen_blocks:
         raise ValueError('--frozen-blocks is for the pose stages: the detector learns as a whole')
-    detector = PersonDetector()
+    detector = DetectorNetwork()
     if pretrained:
         load_rtmdet(detector, pretrained)
     if init:

@@ -32,6 +32,7 @@ from rmpe_ros.training.checkpoints import (
     remove_leftovers,
     write_checkpoint,
 )
+from rmpe_ros.training.curves import Curves
 from rmpe_ros.training.distributed import Processes
 from rmpe_ros.training.scalars import Scalars
 from rmpe_ros.training.schedule import Schedule, parameter_groups
@@ -77,7 +78,7 @@ class Trainer:
     weights with the highest are kept in best.pt; pictures: (EMA network) → pictures uint8
     (H, W, 3) by name, at the same times. settings: what the run was asked for, plain values kept
     in the checkpoint and compared on `resume`. progress: shows how far the run is; `log`, its
-    `say` by default, is for everything else.
+    `say` by default, is for everything else. `curves` has what was measured.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class Trainer:
         self.step, self.elapsed = 0, 0.0
         self.averages: dict[str, float] = {}
         self.best = -math.inf
+        self.curves = Curves()
         self.stopping = False  # as all processes agreed
         self._asked_to_stop = False
         self._skipped = 0
@@ -156,6 +158,7 @@ class Trainer:
         self.step, self.elapsed = state['step'], state['elapsed']
         self.averages = state.get('averages', {})
         self.best = state.get('best', -math.inf)
+        self.curves = Curves(state.get('curves'))
         return True
 
     def save(self) -> None:
@@ -174,6 +177,7 @@ class Trainer:
                 'elapsed': self.elapsed,
                 'averages': self.averages,
                 'best': self.best,
+                'curves': self.curves.state(),
                 'settings': self.settings,
             },
         )
@@ -238,6 +242,8 @@ class Trainer:
             self.save()
         if scalars and not self.stopping and evaluated != self.step:
             self._evaluate(scalars if self.step > first else None, scores)
+            if self.step > first:
+                self.save()  # once more, with this validation
         return scores
 
     def _finished(self) -> bool:
@@ -309,6 +315,8 @@ class Trainer:
                 values=self.averages,
                 last=last,
             )
+        if self.step % STEPS_BETWEEN_SCALARS == 0 or last:
+            self.curves.add(self.step, self.averages, group='train')
         # The last step once, not once more at the end.
         if scalars and last != (self.step % STEPS_BETWEEN_SCALARS == 0):
             speed = {'examples_per_second': rate * self.schedule.batch}
@@ -322,6 +330,7 @@ class Trainer:
             scores.update(self.evaluate(self.ema))
             numbers = '  '.join(f'{name} {value:.4f}' for name, value in scores.items())
             self.log(f'step {self.step}  validation  {numbers}')
+            self.curves.add(self.step, scores, group='validation')
             self._keep_best(scores.get('score', -math.inf))
         if scalars:
             scalars.add(self.step, scores, group='validation')

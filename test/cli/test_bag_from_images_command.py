@@ -10,9 +10,10 @@ import pytest
 
 from rmpe_ros.cli.main import main
 from rmpe_ros.io.bags.frames import FRAMES_KEY
-from rmpe_ros.io.bags.image_topic import find_image_topic, read_image
+from rmpe_ros.io.bags.image_topic import find_image_topic
 from rmpe_ros.io.bags.reader import Bag
 from rmpe_ros.io.images import load_image
+from rmpe_ros.io.messages import message_to_rgb
 
 NAMES = ('b/second.png', 'first.jpg', 'a/third.webp')
 
@@ -43,7 +44,7 @@ def read(path: Path) -> list[tuple[int, int, str, np.ndarray]]:
         for item in bag.messages([find_image_topic(bag)]):
             header = item.message.header
             stamp = header.stamp.sec * 10**9 + header.stamp.nanosec
-            found.append((stamp, item.received, header.frame_id, read_image(item)))
+            found.append((stamp, item.received, header.frame_id, message_to_rgb(item.message)))
         return found
 
 

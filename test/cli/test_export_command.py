@@ -12,7 +12,7 @@ torch = pytest.importorskip('torch')
 from rmpe_ros.cli.main import main
 from rmpe_ros.detector import PersonDetector
 from rmpe_ros.engines import open_engine
-from rmpe_ros.networks.person_detector import PersonDetector as DetectorNetwork
+from rmpe_ros.networks.person_detector import DetectorNetwork
 from rmpe_ros.training.stages import load_checkpoint
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import rmpe_ros
-from rmpe_ros.cli.main import main, make_parser
+from rmpe_ros.cli.main import COMMAND_GROUPS, main, make_parser
 from rmpe_ros.cli.parsing import all_parsers, shown_actions
 from rmpe_ros.core.limits import MAX_PEOPLE
 from rmpe_ros.core.odd_paths import path_hint
@@ -205,6 +205,46 @@ def test_odd_paths_of_models_labels_bags_and_photos(
     ):
         assert main(arguments) == code
         assert f'{web}.' in (error := capsys.readouterr().err) and 'is an address' in error
+
+
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        ['predict', 'x.jpg', '--pose-nms', 'WEB'],
+        ['bag-from-images', 'WEB', '--out', 'bag'],
+        ['evaluate', '--images', 'WEB', '--annotations', 'labels.json'],
+        ['train', 'sppe', '--data', 'WEB', '--out', 'run', '--steps', '1'],
+        ['train', 'sppe', '--data', 'data.yaml', '--out', 'run', '--steps', '1', '--pgpg', 'WEB'],
+        ['export', 'pose', 'WEB', 'out.onnx'],
+        ['import', 'detector', 'WEB', 'out.onnx'],
+    ],
+)
+def test_addresses_are_explained_wherever_a_file_is_asked_for(
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    pytest.importorskip('torch')
+    monkeypatch.chdir(tmp_path)
+    Path('labels.json').write_text(
+        '{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": []}'
+    )
+    entry = '{annotations: labels.json, images: .}'
+    Path('data.yaml').write_text(f'train: [{entry}]\nvalidation: {entry}\n')
+    web = 'https://a.org/x'
+    try:
+        code = main([web if each == 'WEB' else each for each in arguments])
+    except SystemExit as ended:  # an option that argparse checks
+        code = ended.code
+    error = capsys.readouterr().err
+    assert code == 2 and f'{web} is an address: download the file' in error, error
+
+
+def test_every_command_is_in_a_group() -> None:
+    grouped = [name for names in COMMAND_GROUPS.values() for name in names]
+    commands = {name for name, _ in all_parsers(make_parser()) if name and ' ' not in name}
+    assert set(grouped) == commands
 
 
 def test_the_limit_of_people_is_that_of_the_node() -> None:

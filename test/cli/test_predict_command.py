@@ -122,6 +122,7 @@ def test_equal_names_do_not_overwrite_each_other(
     assert ids == {'two.png', 'scan.bmp', str(tmp_path / 'other' / 'two.png')}
 
 
+@pytest.mark.usefixtures('video_library')
 def test_video_becomes_a_video(tmp_path: Path, two_people: np.ndarray) -> None:
     clip, out, results = tmp_path / 'clip.avi', tmp_path / 'out', tmp_path / 'poses.json'
     writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*'MJPG'), 10, (640, 480))
@@ -238,6 +239,7 @@ def test_a_killed_run_leaves_the_earlier_video(tmp_path: Path, two_people: np.nd
     assert (out / 'clip.mp4').read_text() == 'of an earlier run'
 
 
+@pytest.mark.usefixtures('video_library')
 def test_a_video_that_was_cut_short(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     clip, results = tmp_path / 'clip.avi', tmp_path / 'poses.json'
     writer = cv2.VideoWriter(str(clip), cv2.VideoWriter_fourcc(*'MJPG'), 10.0, (320, 240))

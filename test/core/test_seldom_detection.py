@@ -140,10 +140,14 @@ def test_a_gap_or_a_jump_back_in_time_asks_for_a_detection(stamp: float) -> None
     assert detection.forecast(stamp, SIZE) is None
 
 
-def test_an_image_of_another_size_shows_other_people() -> None:
+@pytest.mark.parametrize(('size', 'source'), [((240, 320), ''), (SIZE, 'another')])
+def test_an_image_of_another_size_or_source_shows_other_people(
+    size: tuple[int, int], source: str
+) -> None:
     detection = SeldomDetection(5)
     run(detection, list(walk(WALKERS, seconds=0.2, rate=10)))
-    assert detection.forecast(0.3, (240, 320)) is None
+    assert detection.forecast(0.25, SIZE) is not None
+    assert detection.forecast(0.3, size, source) is None
     assert detection.tracker.velocities(np.arange(2)).tolist() == [[0, 0], [0, 0]]
 
 

@@ -119,7 +119,7 @@ def test_another_skeleton_starts_anew():
     assert sorted(tracker.update(frame.poses.to_skeleton(COCO17), 0.1).track_ids) == [2, 3]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**31), st.integers(2, 6))
 def test_the_order_of_people_does_not_matter(seed, count):
     rng = np.random.default_rng(seed)
@@ -136,7 +136,7 @@ def test_the_order_of_people_does_not_matter(seed, count):
         )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.floats(0.1, 20), st.integers(0, 2**31))
 def test_the_size_of_the_picture_does_not_matter(scale, seed):
     small, large = PoseTracker(), PoseTracker()

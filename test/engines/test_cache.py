@@ -291,11 +291,12 @@ logging.basicConfig(level=logging.INFO)
 from rmpe_ros.engines.cache import EngineCache, EngineKey
 from rmpe_ros.engines.parity import Parity
 key = EngineKey(**{key!r})
-log = Path(sys.argv[2])
+log, hold = map(Path, sys.argv[2:])
 def build():
     with log.open('a') as file:
         file.write('start\\n')
-    time.sleep(float(sys.argv[3]))
+    while hold.exists():
+        time.sleep(0.01)
     with log.open('a') as file:
         file.write('end\\n')
     return b'x' * 200000, {{}}
@@ -307,11 +308,12 @@ print('done')
 """
 
 
-def start_worker(cache: EngineCache, log: Path, seconds: float) -> subprocess.Popen:
+def start_worker(cache: EngineCache, log: Path, hold: Path) -> subprocess.Popen:
+    """A process that builds until the file `hold` is gone, unless another one has built."""
     root = str(Path(__file__).resolve().parents[2])
     code = WORKER.format(root=root, key={**KEY.facts, 'model': 'lite.onnx'})
     return subprocess.Popen(
-        [sys.executable, '-c', code, str(cache.folder), str(log), str(seconds)],
+        [sys.executable, '-c', code, str(cache.folder), str(log), str(hold)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -325,10 +327,18 @@ def wait_for(path: Path, text: str) -> None:
         time.sleep(0.02)
 
 
-def test_two_processes_build_once(cache: EngineCache, tmp_path: Path) -> None:
-    log = tmp_path / 'builds'
-    workers = [start_worker(cache, log, 0.5) for _ in range(3)]
-    for worker in workers:
+def test_of_three_processes_one_builds_and_the_others_say_that_they_wait(
+    cache: EngineCache, tmp_path: Path
+) -> None:
+    log, hold = tmp_path / 'builds', tmp_path / 'hold'
+    hold.touch()
+    first = start_worker(cache, log, hold)
+    wait_for(log, 'start')
+    others = [start_worker(cache, log, hold) for _ in range(2)]
+    for each in others:
+        assert any('waiting for another process' in line for line in each.stderr or ())
+    hold.unlink()
+    for worker in (first, *others):
         out, err = worker.communicate(timeout=120)
         assert (worker.returncode, out) == (0, 'done\n'), err
     assert log.read_text() == 'start\nend\n'
@@ -336,12 +346,15 @@ def test_two_processes_build_once(cache: EngineCache, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize('moment', ['building', 'writing'])
 def test_killed_in_the_middle(moment: str, cache: EngineCache, tmp_path: Path) -> None:
-    log = tmp_path / 'builds'
-    worker = start_worker(cache, log, 30 if moment == 'building' else 0)
+    log, hold = tmp_path / 'builds', tmp_path / 'hold'
+    if moment == 'building':
+        hold.touch()
+    worker = start_worker(cache, log, hold)
     if moment == 'building':
         wait_for(log, 'start')
         worker.send_signal(signal.SIGKILL)
         worker.communicate()
+        hold.unlink()
     else:
         # As if it had died after the plan and before the sidecar, with a half file left over.
         worker.communicate(timeout=120)
@@ -349,21 +362,11 @@ def test_killed_in_the_middle(moment: str, cache: EngineCache, tmp_path: Path) -
         truncate(cache.plan_path(KEY))
         (cache.folder / f'.{cache.sidecar_path(KEY).name}.abc').write_text('{"format"')
     log.unlink()
-    again = start_worker(cache, log, 0)
+    again = start_worker(cache, log, hold)
     out, err = again.communicate(timeout=120)
     assert (again.returncode, out) == (0, 'done\n'), err
     assert log.read_text() == 'start\nend\n', 'it was built anew, and the lock was free'
     assert sorted(each.suffix for each in cache.folder.iterdir()) == ['.json', '.lock', '.plan']
-
-
-def test_waiting_is_said(cache: EngineCache, tmp_path: Path) -> None:
-    log = tmp_path / 'builds'
-    first = start_worker(cache, log, 2)
-    wait_for(log, 'start')
-    _, err = start_worker(cache, log, 2).communicate(timeout=120)
-    assert 'waiting for another process' in err
-    assert first.communicate(timeout=120)[0] == 'done\n'
-    assert log.read_text() == 'start\nend\n'
 
 
 def test_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,10 +152,14 @@ def test_results_are_kept_for_the_same_settings_only(tmp_path: Path) -> None:
 def test_two_rows_from_pictures_to_the_table(
     tmp_path: Path,
     models_folder: Path,
+    small_sppe: type,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
 ) -> None:
-    pytest.importorskip('torch')
+    from rmpe_ros.training.pose_training import POSE_MODELS, PoseModel
+
+    # A dozen networks are trained and exported.
+    monkeypatch.setitem(POSE_MODELS, 'small', PoseModel((64, 48), small_sppe))  # type: ignore[arg-type]
     monkeypatch.setenv('RMPE_MODELS', str(models_folder))
     rng = np.random.default_rng(0)
     images, people = [], []
@@ -185,7 +189,8 @@ def test_two_rows_from_pictures_to_the_table(
     command = [
         'ablate', '--data', str(tmp_path / 'data.yaml'), '--images', str(tmp_path),
         '--annotations', str(labels), '--out', str(tmp_path / 'out'), '--steps', '1',
-        '--batch', '2', '--rows', 'full', 'true-boxes', 'two-step', '--threads', '1',
+        '--batch', '2', '--model', 'small', '--threads', '1',
+        '--rows', 'full', 'true-boxes', 'two-step',
     ]  # fmt: skip
     # Two people are too few to learn how boxes are off.
     assert main(command) == 2
@@ -224,7 +229,7 @@ def test_two_rows_from_pictures_to_the_table(
     assert set((tmp_path / 'out').glob('*/pose.onnx')) == networks
 
     # Whatever makes another network trains one, and leaves the earlier ones where they are.
-    command[command.index('full') :] = ['full', '--threads', '1', '--pgpg', str(file)]
+    command[command.index('full') :] = ['full', '--pgpg', str(file)]
     (checkpoint,) = (tmp_path / 'out').glob('sppe-pgpg-first-*/checkpoint.pt')
     copy = tmp_path / 'init.pt'
     copy.write_bytes(checkpoint.read_bytes())

@@ -14,7 +14,7 @@ from rmpe_ros.evaluation.person_scores import (
     ScoredPoses,
     fit_person_score,
     judge_poses,
-    measure,
+    measure_quality,
 )
 
 
@@ -74,9 +74,9 @@ def test_the_fit_is_calibrated_and_its_threshold_precise() -> None:
     weights = np.array([score.box, score.joints, score.confident, score.best])
     probability = 1 / (1 + np.exp(-(score.bias + features @ weights)))
     assert np.abs(probability - truth).mean() < 0.02
-    quality = measure(score, poses)
+    quality = measure_quality(score, poses)
     assert quality.precision >= 0.87 and quality.threshold == score.threshold
-    assert measure(score, poses, score.threshold - 0.03).precision < 0.87
+    assert measure_quality(score, poses, score.threshold - 0.03).precision < 0.87
     assert quality.recall == pytest.approx((right & (probability >= score.threshold)).sum() / 2500)
 
 

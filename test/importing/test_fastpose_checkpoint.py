@@ -20,9 +20,9 @@ from rmpe_ros.estimator import PoseEstimator
 from rmpe_ros.importing.fastpose_checkpoint import heatmap_graph, read_fastpose
 from rmpe_ros.networks.deformable import deformable_convolution
 from rmpe_ros.networks.fastpose import (
-    CheckpointError,
     FastPose,
     FastPoseArchitecture,
+    FastPoseError,
     fastpose_from_state,
     read_architecture,
 )
@@ -341,7 +341,7 @@ def changed(**changes: object) -> dict:
     ],
 )
 def test_weights_of_other_networks_are_refused(state, message):
-    with pytest.raises(CheckpointError, match=message):
+    with pytest.raises(FastPoseError, match=message):
         fastpose_from_state(state())
 
 

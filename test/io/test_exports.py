@@ -17,8 +17,14 @@ from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.skeletons import BODY19, COCO17
 from rmpe_ros.evaluation.coco_file import CocoFile
 from rmpe_ros.evaluation.labels import LabelsError
-from rmpe_ros.evaluation.labels.label_files import read_label_file, read_labels
+from rmpe_ros.evaluation.labels.label_files import (
+    label_files,
+    read_label_file,
+    read_labels,
+)
 from rmpe_ros.io.exports import Picture, open_exporters
+from rmpe_ros.io.image_decoding import load_image
+from rmpe_ros.training.datasets import load_people
 
 SIZE = (200, 100)  # width, height
 
@@ -110,6 +116,104 @@ def test_pre_labels_are_no_truth_before_somebody_has_seen_them(
         read_labels(tmp_path / 'ls.json')
 
 
+def test_yolo_round_trip(picture: Picture, tmp_path: Path) -> None:
+    folder = tmp_path / 'yolo'
+    export(picture, yolo=folder)
+    for path in (folder / 'data.yaml', folder / 'labels'):
+        read = read_label_file(path)
+        assert isinstance(read, CocoFile) and 'made by rmpe predict' in read.notes[0]
+    # Somebody moves the nose by 3 pixels, and says that the labels are right.
+    labels, data = folder / 'labels' / 'two.txt', folder / 'data.yaml'
+    words = labels.read_text().split(' ')
+    words[5] = f'{float(words[5]) + 3 / SIZE[0]:.6f}'
+    labels.write_text(' '.join(words))
+    data.write_text(data.read_text().partition('\n')[2])
+    read = read_label_file(data)
+    check_people(read, file='images/two.png', moved=3)
+    assert not read.notes and [image.source for image in read.images] == ['yolo']
+    boxes = np.array([person.box for person in read.people])
+    np.testing.assert_allclose(boxes, [[10, 5, 90, 95], [100, 5, 200, 95]], atol=0.001)
+    (person, _) = load_people(data, folder)
+    np.testing.assert_allclose(person.joints[5], two_poses().keypoints[0, 5], atol=0.011)
+
+
+def make_cvat_yolo(folder: Path, image: np.ndarray, lines: list[str]) -> Path:
+    """An export "Ultralytics YOLO Pose 1.0" of CVAT of two subsets, as its page documents it."""
+    for subset, name in (('train', 'a.jpg'), ('val', 'deep/b.jpg')):
+        for kind in ('images', 'labels'):
+            (folder / kind / subset / name).parent.mkdir(parents=True)
+        cv2.imwrite(str(folder / 'images' / subset / name), image)
+        (folder / f'{subset}.txt').write_text(f'images/{subset}/{name}\n')
+    (folder / 'labels/train/a.txt').write_text('\n'.join(lines) + '\n')
+    (folder / 'data.yaml').write_text(
+        'path: ./ # dataset root dir\ntrain: train.txt # train images (relative to path)\n'
+        'val: val.txt\nkpt_shape: [17, 3]\nnames:\n  0: bicycle\n  1: person\n'
+    )
+    return folder / 'data.yaml'
+
+
+def test_cvat_yolo_is_read_by_subset(picture: Picture, tmp_path: Path) -> None:
+    export(picture, yolo=tmp_path / 'pre')
+    lines = (tmp_path / 'pre/labels/two.txt').read_text().splitlines()
+    lines = ['0 0.5 0.5 0.1 0.1' + 51 * ' 0', *(f'1{line[1:]}' for line in lines)]
+    data = make_cvat_yolo(tmp_path / 'cvat', picture.image, lines)
+    file = read_label_file(data)
+    assert isinstance(file, CocoFile)
+    assert [each.file for each in file.images] == ['images/train/a.jpg', 'images/val/deep/b.jpg']
+    assert [person.image for person in file.people] == [1, 1]  # the bicycle is nobody
+    labels = data.parent / 'labels'
+    check_people(read_label_file(labels / 'train'), file='images/train/a.jpg')
+    validation = read_label_file(labels / 'val')
+    assert isinstance(validation, CocoFile)
+    assert [each.file for each in validation.images] == ['images/val/deep/b.jpg']
+    assert not validation.people and validation.images[0].complete
+    assert set(label_files(data)) == {data, labels / 'train/a.txt'}
+
+
+def test_yolo_labels_of_a_turned_photo(picture: Picture, tmp_path: Path) -> None:
+    export(picture, yolo=tmp_path / 'pre')
+    lines = (tmp_path / 'pre/labels/two.txt').read_text().splitlines()
+    data = make_cvat_yolo(tmp_path / 'cvat', picture.image, [f'1{line[1:]}' for line in lines])
+    photo = data.parent / 'images/train/a.jpg'
+    turned = np.rot90(picture.image)  # as the sensor has it; the photo says how to hold it
+    jpeg = cv2.imencode('.jpg', turned)[1].tobytes()
+    exif = b'Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\x06\0\0\0\0\0\0\0'
+    photo.write_bytes(jpeg[:2] + b'\xff\xe1' + (len(exif) + 2).to_bytes(2, 'big') + exif + jpeg[2:])
+    assert load_image(photo).shape == picture.image.shape
+    check_people(read_label_file(data.parent / 'labels/train'), file='images/train/a.jpg')
+
+
+@pytest.mark.parametrize(
+    ('line', 'yaml_text', 'complaint'),
+    [
+        ('1 2 3', '', 'a.txt, line 1: 3 numbers; expected 56'),
+        ('1 0.5 0.5 x 0.2', '', "a.txt, line 1: expected numbers, could not .* 'x'"),
+        ('1 320 240 60 200', '', 'from 0 to 1, not pixels'),
+        ('', 'kpt_shape: [33, 3]', r'"kpt_shape" is \[33, 3\]; expected .* coco17 \(17\)'),
+        ('', 'names: [dog, cat]', 'no class of people: "names" are dog, cat'),
+        ('', 'train: gone\nval: gone', 'none of its pictures is there'),
+        ('', 'names:', 'no data.yaml of YOLO'),
+        ('', 'names: [', 'cannot be read as YAML'),
+        ('', 'train: /etc/hostname', 'which is not in'),
+    ],
+)
+def test_yolo_labels_that_cannot_be(
+    picture: Picture, tmp_path: Path, line: str, yaml_text: str, complaint: str
+) -> None:
+    data = make_cvat_yolo(tmp_path / 'cvat', picture.image, [line])
+    key = yaml_text.partition(':')[0]
+    kept = [each for each in data.read_text().splitlines() if not each.startswith(key or '?')]
+    kept = [each for each in kept if key != 'names' or not each.startswith(' ')]
+    data.write_text('\n'.join([*kept, yaml_text]))
+    with pytest.raises(LabelsError, match=complaint):
+        read_label_file(data)
+
+
+def test_a_folder_that_holds_no_labels(tmp_path: Path) -> None:
+    with pytest.raises(LabelsError, match='is a folder; expected a file of labels'):
+        read_label_file(tmp_path)
+
+
 def as_cvat_exports_coco(pre: Any) -> Any:
     """What CVAT's "COCO Keypoints 1.0" makes of it: it knows no score, and adds attributes."""
     people = []
@@ -121,20 +225,20 @@ def as_cvat_exports_coco(pre: Any) -> Any:
     return {**head, **pre, 'images': images, 'annotations': people}
 
 
-def check_people(file: Any, *, moved: float = 0.0) -> None:
+def check_people(labels: Any, *, file: str = 'two.png', moved: float = 0.0) -> None:
     """That what was read is `two_poses` in COCO's joints, its first nose moved to the right."""
-    assert isinstance(file, CocoFile)
-    assert [image.file for image in file.images] == ['two.png']
+    assert isinstance(labels, CocoFile)
+    assert [image.file for image in labels.images] == [file]
     poses = two_poses().to_skeleton(COCO17)
     expected = np.concatenate([poses.keypoints, np.full((2, 17, 1), 2, np.float32)], axis=2)
     expected[0, 0, 0] += moved
     expected[0, 3] = 0
-    for person, joints in zip(file.people, expected, strict=True):
+    for person, joints in zip(labels.people, expected, strict=True):
         assert person.joints is not None and person.score is None
         seen = person.joints[:, 2] > 0
         assert seen.sum() >= 16
         np.testing.assert_allclose(person.joints[seen], joints[seen], atol=0.011)
-    assert not file.people[0].joints[3].any()
+    assert not labels.people[0].joints[3].any()
 
 
 def test_cvat_coco_round_trip(picture: Picture, tmp_path: Path) -> None:

@@ -151,6 +151,7 @@ def write_video(path: Path, frames: int, rate: float = 10) -> None:
     writer.release()
 
 
+@pytest.mark.usefixtures('video_library')
 def test_video_frames(tmp_path: Path) -> None:
     write_video(tmp_path / 'clip.avi', 5)
     items = list(iter_images([tmp_path / 'clip.avi']))
@@ -162,6 +163,7 @@ def test_video_frames(tmp_path: Path) -> None:
     assert count_images([tmp_path / 'clip.avi']) is None
 
 
+@pytest.mark.usefixtures('video_library')
 @pytest.mark.parametrize(
     ('suffix', 'codec', 'damage'),
     [
@@ -193,12 +195,14 @@ def test_a_video_with_fewer_frames_than_it_says(
     assert f'clip{suffix}: ends after {len(frames)} of 20 frames' in (last.error or '')
 
 
+@pytest.mark.usefixtures('video_library')
 def test_times_are_those_of_the_container(tmp_path: Path) -> None:
     write_video(tmp_path / 'clip.avi', 4, rate=8)
     items = list(iter_images([tmp_path / 'clip.avi']))
     assert [item.time for item in items] == pytest.approx([0, 0.125, 0.25, 0.375])
 
 
+@pytest.mark.usefixtures('video_library')
 def test_times_of_a_video_of_variable_rate(tmp_path: Path) -> None:
     """Three frames of Motion JPEG in a Matroska file made by hand, at 0, 40 and 940 ms."""
     path = tmp_path / 'clip.mkv'
@@ -240,12 +244,14 @@ def test_natural_order(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.usefixtures('video_library')
 def test_a_video_that_declares_too_much_is_refused(tmp_path: Path) -> None:
     write_video(tmp_path / 'clip.avi', 3)
     (item,) = iter_images([tmp_path / 'clip.avi'], max_megapixels=0.001)
     assert 'clip.avi: declares 80x60 pixels' in (item.error or '')
 
 
+@pytest.mark.usefixtures('video_library')
 def test_broken_video_is_one_error(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     (tmp_path / 'clip.mp4').write_bytes(b'no video' * 100)
     (item,) = iter_images([tmp_path])

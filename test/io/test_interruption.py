@@ -3,12 +3,23 @@
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 
 from rmpe_ros.io.interruption import interrupted_by_signals
 
 
+@pytest.fixture
+def usual_signals() -> Iterator[None]:
+    """As in a terminal, wherever the tests run: under nohup, SIGHUP is ignored."""
+    was = {each: signal.signal(each, signal.SIG_DFL) for each in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in was.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures('usual_signals')
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
 def test_the_first_one_interrupts_and_the_end_is_finished(number: signal.Signals) -> None:
     finished = False

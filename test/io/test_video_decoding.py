@@ -18,6 +18,8 @@ from rmpe_ros.io import video_decoding
 from rmpe_ros.io.drawn_files import DrawnFiles, names_of_drawn_files
 from rmpe_ros.io.images import SourceImage, iter_images, stream_name
 
+from .rtsp_server import RtspServer
+
 TIMES = (0.0, 0.1, 0.5, 0.6, 1.5)  # seconds: a variable frame rate
 
 
@@ -149,6 +151,25 @@ def test_a_stream_is_reached_again(
     warnings = [number for number, item in enumerate(items) if item.warning]
     assert warnings == [5]
     assert 'the stream is back' in (items[5].warning or '')
+    assert 'no stream any more' in (items[-1].error or '')
+    assert not any('secret' in f'{item.name} {item.warning} {item.error}' for item in items)
+
+
+def test_a_camera_of_rtsp_is_reached_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video_decoding, 'RECONNECT_AFTER', (0.01, 0.01))
+    data = make_video(tmp_path / 's.ts', 'libx264', times=tuple(n / 10 for n in range(30)))
+    with RtspServer(data.read_bytes(), answers=2) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        items = list(iter_images([server.address]))
+        server.shutdown()
+        thread.join()
+    assert server.plays == 2
+    frames = [item for item in items if item.image is not None]
+    assert len(items) == len(frames) + 1 and len(frames) > 40
+    assert [item.frame for item in frames] == list(range(len(frames)))
+    assert all(item.image.shape == (48, 64, 3) for item in frames)
+    assert sum(item.warning is not None for item in frames) == 1
     assert 'no stream any more' in (items[-1].error or '')
     assert not any('secret' in f'{item.name} {item.warning} {item.error}' for item in items)
 

@@ -10,20 +10,20 @@ torch = pytest.importorskip('torch')
 pytest.importorskip('onnxsim')
 
 from rmpe_ros.core.skeletons import BODY19
-from rmpe_ros.detector import PersonDetector as DetectorStage
+from rmpe_ros.detector import PersonDetector
 from rmpe_ros.engines import open_engine
 from rmpe_ros.estimator import PoseEstimator
 from rmpe_ros.networks.export import (
     ParityError,
     PoseGraph,
-    example_crops,
     export_detector,
     export_pose,
     fit_score_calibration,
     make_onnx,
+    random_crops,
     write_checked,
 )
-from rmpe_ros.networks.person_detector import DetectorGraph, PersonDetector
+from rmpe_ros.networks.person_detector import DetectorGraph, DetectorNetwork, load_rtmdet
 from rmpe_ros.networks.sstn_sppe import SstnSppe
 
 METADATA = {
@@ -49,7 +49,7 @@ def test_pose_graph_keeps_the_contract_and_parity(pose_network, tmp_path):
     engine = open_engine(path)
     assert json.loads(engine.metadata['rmpe.skeleton'])['keypoints'] == list(BODY19.keypoints)
     assert PoseEstimator(engine).skeleton == BODY19
-    crops = example_crops(pose_network, 5, seed=2)
+    crops = random_crops(pose_network, 5, seed=2)
     outputs = engine({'crops': crops.numpy()})
     with torch.no_grad():
         keypoints, theta = PoseGraph(pose_network, (1.3, 0.2))(crops)
@@ -67,13 +67,13 @@ def test_pose_graph_without_sstn_has_a_dynamic_batch_too(small_sppe, tmp_path):
     path = tmp_path / 'plain.onnx'
     parity = export_pose(network, path, calibration=(1.0, 0.0), metadata=METADATA)
     assert parity.largest < 1e-3
-    outputs = open_engine(path)({'crops': example_crops(network, 3).numpy()})
+    outputs = open_engine(path)({'crops': random_crops(network, 3).numpy()})
     assert len(outputs['keypoints']) == 3
 
 
 def test_detector_graph_keeps_the_contract(tmp_path):
     torch.manual_seed(0)
-    network = PersonDetector(width=4, channels=8).eval()
+    network = DetectorNetwork(width=4, channels=8).eval()
     path = tmp_path / 'detector.onnx'
     export_detector(network, path, metadata=METADATA, long_side=96, queries=126)
     engine = open_engine(path)
@@ -88,7 +88,13 @@ def test_detector_graph_keeps_the_contract(tmp_path):
         apart = np.abs(outputs['boxes'][0][:, None] - boxes[0].numpy()[None]).max(axis=2)
         assert max(apart.min(axis=0).max(), apart.min(axis=1).max()) < 0.05
         assert (np.diff(outputs['scores'][0]) <= 1e-6).all()
-    stage = DetectorStage(engine)
+    # Training can go on from the file: the strides folded into its filters are out again.
+    start = DetectorNetwork(width=4, channels=8)
+    load_rtmdet(start, path)
+    own = network.state_dict()
+    for name, values in start.state_dict().items():
+        assert torch.allclose(values, own[name], atol=1e-6), name
+    stage = PersonDetector(engine)
     assert stage.input_size((480, 640)) == (96, 96)  # 72 rows, padded to a multiple of 32
     assert stage.input_size((360, 640)) == (64, 96)
     assert stage.input_size((640, 320)) == (96, 64)
@@ -107,7 +113,7 @@ def test_a_failed_export_leaves_nothing_behind(pose_network, tmp_path):
 def pose_model(pose_network):
     return make_onnx(
         PoseGraph(pose_network),
-        example_crops(pose_network, 2),
+        random_crops(pose_network, 2),
         input_name='crops',
         output_names=('keypoints', 'theta'),
         dynamic={'crops': {0: 'people'}, 'keypoints': {0: 'people'}, 'theta': {0: 'people'}},
@@ -146,7 +152,7 @@ def test_half_precision_keeps_theta_and_half_a_pixel(small_sppe, tmp_path):
     assert 1e-4 < parity.largest and parity.limit == 0.5 and parity.beyond <= 0.01
     half = open_engine(path)
     assert half.metadata['rmpe.precision'] == 'fp16'
-    crops = example_crops(network, 3)
+    crops = random_crops(network, 3)
     with torch.no_grad():
         _, theta = PoseGraph(network)(crops)
     assert np.abs(half({'crops': crops.numpy()})['theta'] - theta.numpy()).max() < 1e-5

@@ -27,7 +27,12 @@ from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import GetParameters, ListParameters, SetParameters
 
 KINDS = ('pose_node', 'visualizer_node', 'lift_node', 'people_node', 'image_source_node')
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Those ignored here, as SIGHUP is under nohup, are ignored by the nodes started from here, too.
+SIGNALS = tuple(
+    number
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    if signal.getsignal(number) != signal.SIG_IGN
+)
 # Down from active, and up again.
 CYCLE = (
     Transition.TRANSITION_DEACTIVATE,

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,11 @@ from odd_messages import odd_message  # isort: skip
 from rmpe_ros.msg import PersonPoseArray, PersonStateArray, SkeletonInfo
 from sensor_msgs.msg import CameraInfo, Image
 from visualization_msgs.msg import MarkerArray
+
+from rmpe_ros.nodes.people.people_bridges import BRIDGES
+
+# Where hri_msgs is installed, hri_bridge_node runs, too, and people_node has the other bridges.
+HAS_HRI = find_spec('hri_msgs') is not None
 
 
 class Scene:
@@ -48,6 +55,11 @@ class Scene:
             ('people', PersonStateArray, '/left/people'),
         ):
             node.create_subscription(kind, topic, lambda _message, name=name: self._saw(name), 50)
+        if HAS_HRI:
+            ids = import_module('hri_msgs.msg').IdsList
+            self.seen['bodies'] = 0
+            topic = '/humans/bodies/tracked'
+            node.create_subscription(ids, topic, lambda _message: self._saw('bodies'), 50)
         sensor = qos_profile_sensor_data
         self.depth = node.create_publisher(Image, '/left/depth', sensor)
         self.info = node.create_publisher(CameraInfo, '/left/camera_info', sensor)
@@ -66,8 +78,11 @@ class Scene:
         self.place.start(
             'pose_node', '-r', '__ns:=/jpeg', name='jpeg_node', compressed=True, threads=1
         )
-        for name in ('visualizer_node', 'lift_node', 'people_node'):
+        for name in ('visualizer_node', 'lift_node', *(('hri_bridge_node',) if HAS_HRI else ())):
             self.place.start(name, '-r', '__ns:=/left')
+        others = [name for name, (package, _) in BRIDGES.items() if find_spec(package)]
+        bridges = [name for name in others if name != 'hri_msgs'] or ['']
+        self.place.start('people_node', '-r', '__ns:=/left', bridges=bridges)
         for camera in self.cameras.values():
             publisher = camera.publisher
             self.place.wait_for(publisher.get_subscription_count, publisher.topic_name)

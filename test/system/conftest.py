@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -79,7 +80,7 @@ class Peer:
     def spin_for(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            self._executor.spin_once(timeout_sec=0.05)
+            self._executor.spin_once(timeout_sec=max(min(deadline - time.monotonic(), 0.05), 0))
 
     def publish_until(
         self, publisher: Any, message: Any, condition: Callable[[], Any], what: str
@@ -130,26 +131,31 @@ class Peer:
 
 @pytest.fixture(scope='session')
 def environment(
-    models_folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, str]]:
-    """Of this process and of all nodes: a domain of their own, the test models, logs aside."""
-    base = {key: value for key, value in os.environ.items() if key != 'ROS_DOMAIN_ID'}
-    root = Path(__file__).parents[2]
-    made = local_environment(base, processes=6, packages=root)
+    models_folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    choose_domain: Callable[[], str],
+) -> dict[str, str]:
+    """Of all nodes: a domain of their own, the test models, logs aside."""
+    base = {**os.environ, 'ROS_DOMAIN_ID': choose_domain()}
+    made = local_environment(base, processes=6, packages=Path(__file__).parents[2])
     made['RMPE_MODELS'] = str(models_folder)
     made['ROS_LOG_DIR'] = str(tmp_path_factory.mktemp('ros_log'))
     made['RCUTILS_COLORIZED_OUTPUT'] = '0'
-    before = dict(os.environ)
-    os.environ.update(made)
-    yield made
-    os.environ.clear()
-    os.environ.update(before)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def _same_environment_here(environment: dict[str, str]) -> Iterator[None]:
+    """Of the test's own process, too; not of the tests of other folders."""
+    with patch.dict(os.environ, environment):
+        yield
 
 
 @pytest.fixture(scope='session')
 def ros(environment: dict[str, str]) -> Iterator[None]:
     """rclpy, initialised once."""
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    with patch.dict(os.environ, environment):
+        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     yield
     rclpy.try_shutdown()
 
@@ -221,7 +227,8 @@ def start_shared_node(
 @pytest.fixture(scope='session')
 def pipeline(environment: dict[str, str]) -> Iterator[PosePipeline]:
     """The pipeline that the nodes run, in this process."""
-    with PosePipeline() as made:
+    models = Path(environment['RMPE_MODELS'])
+    with PosePipeline(models / 'detector.onnx', models / 'lite.onnx') as made:
         yield made
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`rmpe demo` from start to end, and its ways to fail."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -115,6 +116,39 @@ def test_a_video_is_answered_frame_by_frame(demo, two_people, tmp_path):
     assert bag.counts['/poses'] == 7
     assert set(bag.people.values()) == {2}
     assert '7 frames answered' in output
+
+
+def test_what_a_slow_recorder_has_not_taken_yet_is_waited_for(demo, photos, tmp_path):
+    slow = (
+        'import time; from rmpe_ros.cli.processes.demo_recorder import DemoRecorder; '
+        'note = DemoRecorder._on_image; '
+        'DemoRecorder._on_image = lambda self, image: (time.sleep(1), note(self, image)); '
+        'from rmpe_ros.cli.main import main; sys.exit(main())'
+    )
+    output, _ = demo('--source', photos, code=slow).communicate(timeout=2 * PATIENCE)
+    assert 'problem' not in output
+    bag = read_bag(tmp_path / 'out' / 'bag')
+    assert (bag.counts['/image_raw'], bag.counts['/poses']) == (9, 9)
+
+
+def test_no_image_comes_before_all_nodes_hear_the_answers(demo, photos, environment, tmp_path):
+    # visualizer_node finds the poses late, as on a busy machine.
+    (tmp_path / 'late').mkdir()
+    (tmp_path / 'late' / 'sitecustomize.py').write_text(
+        'import sys, threading\n'
+        'if "rmpe_ros.nodes.visualizer_node" in sys.orig_argv:\n'
+        '    from rmpe_ros.nodes.inputs.pose_topics import PoseTopics\n'
+        '    subscribe = PoseTopics.subscribe\n'
+        '    def late(self, topic, callback, *, depth):\n'
+        '        options = {"depth": depth}\n'
+        '        threading.Timer(10, subscribe, (self, topic, callback), options).start()\n'
+        '    PoseTopics.subscribe = late\n'
+    )
+    paths = f'{tmp_path / "late"}{os.pathsep}{environment["PYTHONPATH"]}'
+    process = demo('--source', photos, PYTHONPATH=paths)
+    output, _ = process.communicate(timeout=2 * PATIENCE)
+    assert process.returncode == 0, output
+    assert len(list((tmp_path / 'out' / 'pictures').iterdir())) == 3
 
 
 def test_a_child_that_dies_is_named_with_its_last_words(demo, photos, tmp_path):

@@ -112,7 +112,7 @@ def fuzz(inputs, topics, seed):
         topic = topics[index % len(topics)]
         message, qos = sound[topic]
         inputs.publish(topic, odd_message(message, rng), qos)
-        inputs.peer.spin_for(0.005)
+        inputs.peer.spin_for(0.01)
 
 
 def start(start_node, name, inputs, **parameters):

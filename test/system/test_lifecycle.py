@@ -103,7 +103,7 @@ def test_a_failed_transition_is_explained_and_can_be_repeated(
     assert node.state() == State.PRIMARY_STATE_UNCONFIGURED
     log = node.process.log_text()
     assert f'configure failed: model file {path} does not exist' in log
-    assert 'Traceback' in log and 'open_pipeline' in log
+    assert 'Traceback' in log and 'make_pipeline' in log
     assert not node.change(Transition.TRANSITION_ACTIVATE), 'it is not configured'
 
     shutil.copy(detector_model, path)

@@ -120,6 +120,36 @@ def test_stamps_within_the_slop_pair_and_others_are_told(
     assert all(header_key(message.header) != header_key(far) for message in topics.lifted)
 
 
+def test_crowds_wait_in_small_numbers(peer, start_node, topics, pipeline, two_people):
+    """A thousand people of a message take 10 MB: of buffer_size such messages only two wait."""
+    node = start_node(*NODE)
+    topics.wait()
+    peer.wait_for(topics.poses.get_subscription_count, 'the node')
+    somebody = poses_to_message(pipeline(two_people), new_header(), image_size=(480, 640)).people[0]
+    for joint in somebody.keypoints:
+        joint.score = 0.0  # nothing to lift
+
+    def publish_crowd():
+        crowd = PersonPoseArray(header=new_header(), skeleton='body19')
+        crowd.image_width, crowd.image_height = 640, 480
+        crowd.people = [somebody] * 900
+        topics.poses.publish(crowd)
+        return crowd.header
+
+    _, *headers = [publish_crowd() for _ in range(3)]
+    peer.wait_for(
+        lambda: '1 poses without a depth image' in node.log_text(), 'the first one to be given up'
+    )
+    topics.calibrate()
+    peer.publish_until(
+        topics.depth,
+        depth_message(headers[-1], 2.0),
+        lambda: len(topics.lifted) >= 2,
+        'the others to be lifted',
+    )
+    assert [each.header for each in topics.lifted] == headers
+
+
 def test_nothing_measured_is_unknown_and_nobody_is_nobody(
     peer, start_node, topics, pipeline, two_people
 ):

@@ -2,10 +2,13 @@
 """people_node as a process: people in space from poses over real DDS, and bad input told."""
 
 import os
+from importlib import import_module
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.serialization import deserialize_message, serialize_message
 from rmpe_ros.msg import PersonPoseArray, PersonState, PersonStateArray
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
@@ -44,6 +47,8 @@ def message(poses, seconds, points=None, frame_id='camera_optical_frame'):
     header.stamp.sec, header.stamp.nanosec = divmod(round(seconds * 1e9), 10**9)
     made = poses_to_message(poses, header, image_size=(480, 640))
     if points is not None:
+        # As it comes from a topic, where each joint has a point of its own.
+        made = deserialize_message(serialize_message(made), PersonPoseArray)
         distance = np.linalg.norm(points, axis=1, keepdims=True)
         set_positions(made, (points * (distance - 0.12) / distance)[None])
     return made
@@ -194,6 +199,56 @@ def test_contradictions_are_refused_at_start(start_node, parameters, sentence):
     node = start_node(*NODE, ready=False, **parameters)
     assert node.wait(60) == 1
     assert sentence in node.log_text()
+
+
+def test_other_packages_get_the_same_people(peer, start_node, topics):
+    """Over DDS, with the bridges whose messages are installed."""
+    kinds = {
+        'people_msgs': [('people_msgs', 'People', '/people/people/people_msgs')],
+        'vision_msgs': [
+            ('vision_msgs', 'Detection3DArray', '/people/people/detections_3d'),
+            ('vision_msgs', 'Detection2DArray', '/people/people/detections_2d'),
+        ],
+        'hri_msgs': [
+            ('hri_msgs', 'IdsList', '/humans/bodies/tracked'),
+            ('geometry_msgs', 'PointStamped', '/humans/bodies/body_0/position'),
+        ],
+        'tf': [('tf2_msgs', 'TFMessage', '/tf')],
+    }
+    bridges = [name for name in kinds if find_spec(kinds[name][0][0])]
+    if not bridges:
+        pytest.skip('the messages of no other package are installed')
+    node = start_node(*NODE, bridges=bridges)
+    came = {
+        topic: peer.collect(getattr(import_module(f'{package}.msg'), kind), topic)
+        for name in bridges
+        for package, kind, topic in kinds[name]
+    }
+    topics.calibrate()
+    for index in range(20):
+        poses, points, middle = somebody(4 - 0.05 * index, 0.3)
+        topics.send(message(poses, 100 + index / 10, points))
+    peer.wait_for(lambda: all(came.values()), 'a message of each kind')
+
+    def place_in(topic, last):
+        places = {
+            '/people/people/people_msgs': lambda: last.people[0].position,
+            '/people/people/detections_3d': lambda: (
+                last.detections[0].results[0].pose.pose.position
+            ),
+            '/humans/bodies/body_0/position': lambda: last.point,
+            '/tf': lambda: last.transforms[0].transform.translation,
+        }
+        return places[topic]() if topic in places else None
+
+    for topic, messages in came.items():
+        place = place_in(topic, messages[-1])
+        if place is not None:
+            assert (place.x, place.y, place.z) == pytest.approx(middle, abs=0.1), topic
+    assert node.stop() == 0
+    if 'hri_msgs' in bridges:
+        tracked = came['/humans/bodies/tracked']
+        peer.wait_for(lambda: list(tracked[-1].ids) == [], 'nobody at the end')
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def test_a_node_ends_with_the_process_that_started_it(environment, tmp_path, pee
         'import os, sys; from pathlib import Path; '
         'from rmpe_ros.cli.processes.child_process import NodeProcess; '
         "node = NodeProcess('lift_node', Path(sys.argv[1]), environment=os.environ); "
-        'exec("while \'ready\' not in node.log_text(): pass"); os._exit(0)'
+        'exec("while \'ready\' not in node.log_text(): node.wait(0.05)"); os._exit(0)'
     )
     log = tmp_path / 'log'
     subprocess.run([sys.executable, '-c', program, str(log)], env=environment, check=True)
@@ -148,10 +148,13 @@ def test_nodes_of_one_name_are_told(peer, start_node):
 
 
 @pytest.mark.parametrize(
-    ('name', 'topic'),
-    [('pose_node', 'image_raw'), ('visualizer_node', 'image_raw'), ('lift_node', 'depth')],
+    ('name', 'topic', 'policy'),
+    [
+        ('pose_node', 'image_raw', 'depth:=-1'),
+        ('visualizer_node', 'image_raw', 'reliability:=sometimes'),
+        ('lift_node', 'depth', 'depth:=deep'),
+    ],
 )
-@pytest.mark.parametrize('policy', ['depth:=-1', 'reliability:=sometimes', 'depth:=deep'])
 def test_a_qos_that_cannot_be_is_refused_in_a_sentence(start_node, name, topic, policy):
     node = start_node(name, '-p', f'qos_overrides./{topic}.subscription.{policy}', ready=False)
     assert node.wait(PATIENCE) == 1

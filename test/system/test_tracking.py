@@ -9,7 +9,7 @@ from rcl_interfaces.srv import SetParameters
 from rmpe_ros.msg import PersonPoseArray
 from sensor_msgs.msg import Image
 
-from rmpe_ros.engines.example_pictures import read_photo
+from rmpe_ros.engines.example_pictures import example_photo
 from rmpe_ros.nodes.inputs.rclpy_messages import rgb_to_image
 
 from .conftest import new_header
@@ -71,9 +71,9 @@ def test_people_are_detected_in_every_nth_image(peer, start_node):
     images = peer.node.create_publisher(Image, '/walk/image_raw', 5)
     answers = peer.collect(PersonPoseArray, '/walk/poses')
     one = np.full((360, 680, 3), 127, np.uint8)
-    one[20:340, 10:330] = read_photo()
+    one[20:340, 10:330] = example_photo()
     both = one.copy()
-    both[20:340, 350:670] = read_photo()
+    both[20:340, 350:670] = example_photo()
 
     def see(image, seconds):
         header = new_header()

@@ -2,6 +2,7 @@
 """`rmpe train` from data file to checkpoint to ONNX, as a user would run it, on a tiny data set."""
 
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -94,6 +95,27 @@ def test_a_run_that_is_done_stays_done(data, sppe_run, capsys):
     assert 'goes on from step 2' in capsys.readouterr().out
     assert (sppe_run / 'checkpoint.pt').stat().st_mtime_ns >= before
     assert torch.load(sppe_run / 'checkpoint.pt', weights_only=True)['step'] == 2
+
+
+@pytest.mark.slow
+def test_a_run_ends_with_a_page_that_has_what_came_before_it_was_continued(data, tmp_path, capsys):
+    page = tmp_path / 'run.html'
+    arguments = ['train', 'sppe', '--data', f'{data}/data.yaml', '--out', str(tmp_path / 'a<b')]
+    arguments += [*SMALL, '--batch', '2', '--device', 'cpu', '--html', str(page)]
+    for steps in ('3', '5'):
+        assert main([*arguments, '--steps', steps, '--evaluate-every', '2']) == 0
+        assert f'wrote {page}' in capsys.readouterr().out
+    curves = torch.load(tmp_path / 'a<b' / 'checkpoint.pt', weights_only=True)['curves']
+    assert list(curves['validation']) == [2, 3, 4, 5]
+    text = page.read_text()
+    assert 'rmpe train: sppe in a&lt;b' in text
+    assert text.index('best score') < text.index('Scores by source') < text.index('<polyline')
+    best = torch.load(tmp_path / 'a<b' / 'best.pt', weights_only=True)
+    assert f'<b>{best["score"]:.4f}</b><span>best score' in text
+    assert f'<b>{best["step"]}</b><span>its step' in text and '<b>5</b><span>steps' in text
+    assert '<td>pck_lsp</td>' in text and 'at 2</title>' in text
+    assert text.count('<img src="data:image/jpeg') == 1 and 'the joints found' in text
+    assert not re.findall(r'(?:src|href)="(?!data:)', text)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ torch = pytest.importorskip('torch')
 
 from rmpe_ros.core.boxes import box_iou
 from rmpe_ros.evaluation.coco_file import CocoPerson, read_coco
-from rmpe_ros.networks.person_detector import DetectorGraph, PersonDetector
+from rmpe_ros.networks.person_detector import DetectorGraph, DetectorNetwork
 from rmpe_ros.training.data_config import read_data_config
 from rmpe_ros.training.datasets import (
     load_people,
@@ -177,7 +177,7 @@ def tiny_batch(known: bool):
 
 
 def test_unknown_background_carries_no_loss():
-    network = PersonDetector(width=4, channels=8)
+    network = DetectorNetwork(width=4, channels=8)
     assert detector_loss(network, tiny_batch(known=False))['loss'] == 0
     assert detector_loss(network, tiny_batch(known=True))['loss'] > 0
 
@@ -185,12 +185,12 @@ def test_unknown_background_carries_no_loss():
 def test_doubtful_people_carry_no_loss():
     batch = tiny_batch(known=True)
     batch['ignore'][:, 0] = torch.tensor([0.0, 0, 64, 64])
-    assert detector_loss(PersonDetector(width=4, channels=8), batch)['loss'] == 0
+    assert detector_loss(DetectorNetwork(width=4, channels=8), batch)['loss'] == 0
 
 
 def test_detector_learns_one_picture():
     torch.manual_seed(0)
-    network = PersonDetector(width=4, channels=8)
+    network = DetectorNetwork(width=4, channels=8)
     batch = tiny_batch(known=True)
     batch['boxes'][:, 0] = torch.tensor([8.0, 8, 40, 56])
     optimizer = torch.optim.Adam(network.parameters(), 1e-2)

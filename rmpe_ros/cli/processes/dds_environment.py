@@ -10,7 +10,7 @@ import os
 import random
 import shutil
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rmpe_ros.core.share_folders import share_folders
@@ -51,12 +51,13 @@ def local_environment(
     return environment
 
 
-def choose_domain_id() -> int:
+def choose_domain_id(among: Sequence[int] | None = None) -> int:
     """A domain id whose first participant's port is free, so that nobody on this machine has it.
 
     Raises OSError when all are taken.
     """
-    for domain_id in random.sample(_DOMAIN_IDS, len(_DOMAIN_IDS)):
+    domain_ids = _DOMAIN_IDS if among is None else among
+    for domain_id in random.sample(domain_ids, len(domain_ids)):
         # Port of unicast discovery of participant 0: DDSI-RTPS 2.5, section 9.6.2.1.
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             try:

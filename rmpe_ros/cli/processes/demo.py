@@ -35,7 +35,12 @@ _PHOTO_REPEATS = 3
 _RATE = 10.0
 _ANSWER_TIMEOUT = 20.0
 _START_TIMEOUT = 90.0
+# visualizer_node, image_source_node and the recorder. pose_node publishes last, with its models
+# loaded, and each finds that out in its own time: earlier answers would reach only some of them.
+_ANSWER_SUBSCRIBERS = 3
 _LAST_PICTURES_TIMEOUT = 20.0
+# A machine that is busy takes messages one by one, long after they came: so many times nothing.
+_QUIET_SPINS = 5
 _INTERRUPTED = 130
 
 _NO_ROS = """\
@@ -174,11 +179,12 @@ class _Demo:
 
     def _wait_for_pose_node(self, recorder: DemoRecorder) -> None:
         deadline = time.monotonic() + _START_TIMEOUT
-        while not recorder.hears_answers:
+        while not recorder.hears_answers or recorder.answer_subscribers < _ANSWER_SUBSCRIBERS:
             self._spin_while_alive()
             if time.monotonic() > deadline:
+                trouble = 'come up' if not recorder.hears_answers else 'reach the other nodes'
                 raise DemoError(
-                    f'pose_node did not come up in {_START_TIMEOUT:.0f} s; its log ends with\n'
+                    f'pose_node did not {trouble} in {_START_TIMEOUT:.0f} s; its log ends with\n'
                     + self.children['pose_node'].log_tail()
                 )
 
@@ -196,11 +202,14 @@ class _Demo:
                 )
 
     def _wait_for_pictures(self, recorder: DemoRecorder) -> None:
-        """The last answers and pictures may still be on their way."""
+        """The last answers and pictures may still be on their way, or wait here to be taken."""
         deadline = time.monotonic() + _LAST_PICTURES_TIMEOUT
+        received, quiet = recorder.received, 0
         while time.monotonic() < deadline:
             self._spin_while_alive()
-            if recorder.answers.keys() <= recorder.pictures.keys():
+            quiet = quiet + 1 if received == recorder.received else 0
+            received = recorder.received
+            if quiet >= _QUIET_SPINS and recorder.answers.keys() <= recorder.pictures.keys():
                 break
 
     def _spin_while_alive(self) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
@@ -35,7 +36,7 @@ class Answers:
 
 
 class DemoRecorder(Node):
-    """Subscribes `image_raw`, `poses`, `skeleton`, `poses/image`.
+    """Subscribes `image_raw`, `poses`, `skeleton`, `poses/image`, `/diagnostics`.
 
     bag: an open bag that gets the first three of them, byte by byte as received.
     pictures: folder for annotated pictures. numbered: write every frame of a name (videos), or
@@ -56,6 +57,8 @@ class DemoRecorder(Node):
         self.images: set[HeaderKey] = set()
         self.poses: set[HeaderKey] = set()
         self.skeletons = 0
+        self.received = 0  # messages of all topics but diagnostics
+        self.answer_subscribers = 0  # of `poses`, as pose_node says
         self.answers: dict[str, Answers] = {}
         self.pictures: dict[str, list[Path]] = {}
         self.latencies_ms: list[float] = []
@@ -78,6 +81,7 @@ class DemoRecorder(Node):
         self._answers = self._subscribe(PersonPoseArray, 'poses', self._on_poses, 10)
         self._subscribe(SkeletonInfo, 'skeleton', self._on_skeleton, latched)
         self.create_subscription(Image, 'poses/image', self._on_picture, 10)
+        self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
 
     @property
     def hears_answers(self) -> bool:
@@ -102,12 +106,19 @@ class DemoRecorder(Node):
 
         def on_bytes(data: bytes) -> None:
             self._bag.write(name, time.time_ns(), data)
+            self.received += 1
             callback(deserialize_message(data, kind))
 
         return self.create_subscription(kind, topic, on_bytes, qos, raw=True)
 
     def _on_image(self, message: Image) -> None:
         self.images.add(header_key(message.header))
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name.endswith('pose_node: frames'):
+                values = {each.key: each.value for each in status.values}
+                self.answer_subscribers = int(values.get('subscribers', 0))
 
     def _on_skeleton(self, _message: SkeletonInfo) -> None:
         self.skeletons += 1
@@ -124,6 +135,7 @@ class DemoRecorder(Node):
         self._on_answer(name, answers)
 
     def _on_picture(self, message: Image) -> None:
+        self.received += 1
         written = self.pictures.setdefault(message.header.frame_id, [])
         if self._numbered or not written:
             name = self._picture_name(message.header, len(written))

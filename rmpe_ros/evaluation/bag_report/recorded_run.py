@@ -18,10 +18,10 @@ from rmpe_ros.evaluation.evaluate_bag import (
     find_pose_topic,
     read_recording,
 )
-from rmpe_ros.io.bags.image_topic import find_image_topic, read_image
+from rmpe_ros.io.bags.image_topic import find_image_topic
 from rmpe_ros.io.bags.reader import Bag
 from rmpe_ros.io.bags.storage import BagError
-from rmpe_ros.io.messages import ImageConversionError, stamp_nanoseconds
+from rmpe_ros.io.messages import ImageConversionError, message_to_rgb, stamp_nanoseconds
 
 DIAGNOSTICS = 'diagnostic_msgs/msg/DiagnosticArray'
 # Counts of the node's own diagnostics that say why frames were not processed.
@@ -112,7 +112,7 @@ def read_pictures(
         if stamp not in stamps or stamp in pictures:
             continue
         try:
-            image = read_image(item)
+            image = message_to_rgb(item.message)
         except ImageConversionError:
             continue
         if image.shape[1] > width:
@@ -130,7 +130,7 @@ def image_size(run: RecordedRun, bag: Bag, image_topic: str | None) -> tuple[int
     try:
         topic = find_image_topic(bag, image_topic)
         for item in bag.messages([topic]):
-            height, width = read_image(item).shape[:2]
+            height, width = message_to_rgb(item.message).shape[:2]
             return width, height
     except (BagError, ImageConversionError):
         pass
@@ -167,14 +167,14 @@ def _find_changes(frames: list[RunFrame]) -> None:
             continue
         if before is not None and len(before.poses) and len(now.poses):
             tracked = (before.poses.track_ids >= 0).any() and (now.poses.track_ids >= 0).any()
-            for row, column in match_people(before, now) if tracked else ():
+            for row, column in same_people(before, now) if tracked else ():
                 old, new = before.poses.track_ids[row], now.poses.track_ids[column]
                 if old >= 0 and new >= 0 and old != new:
                     frame.changes.append((int(old), int(new)))
         before = now
 
 
-def match_people(a: PoseFrame, b: PoseFrame) -> list[tuple[int, int]]:
+def same_people(a: PoseFrame, b: PoseFrame) -> list[tuple[int, int]]:
     """Pairs of people that are alike enough to be the same, by OKS on the joints of `a`."""
     from rmpe_ros.core.assignment import best_assignment
 

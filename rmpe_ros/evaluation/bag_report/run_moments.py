@@ -11,8 +11,8 @@ import numpy as np
 from rmpe_ros.evaluation.bag_report.recorded_run import (
     RecordedRun,
     RunFrame,
-    match_people,
     people_likeness,
+    same_people,
 )
 
 _OF_A_KIND = 5
@@ -122,7 +122,7 @@ def compare_runs(a: RecordedRun, b: RecordedRun) -> dict[int, Difference]:
         if frame.answer is None or other is None:
             continue
         first, second = frame.answer.poses, other.poses.to_skeleton(frame.answer.poses.skeleton)
-        pairs = match_people(frame.answer, other) if len(first) and len(second) else []
+        pairs = same_people(frame.answer, other) if len(first) and len(second) else []
         alike = people_likeness(frame.answer, other) if pairs else np.zeros((0, 0))
         everybody = len(first) + len(second) - len(pairs)
         total = sum(float(alike[pair]) for pair in pairs)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from rmpe_ros.core.odd_paths import path_hint
 from rmpe_ros.core.skeletons import Skeleton
 
 Layout = Literal['coco', 'mpii', 'lsp']
@@ -134,7 +135,8 @@ def boxes_around(
 def find_images(labels: Labels, folder: Path) -> dict[int, Path]:
     """The file of each picture. Raises LabelsError saying how many are missing, and the first."""
     if not folder.is_dir():
-        raise LabelsError(f'{folder} is not a folder; --images is the folder of the pictures')
+        hint = '' if folder.exists() else path_hint(folder)
+        raise LabelsError(f'{folder} is not a folder{hint}; --images is the folder of the pictures')
     paths = {image.id: folder / image.file for image in labels.images}
     missing = [path for path in paths.values() if not os.path.isfile(path)]
     if missing:

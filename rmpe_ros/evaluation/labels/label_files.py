@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of labels (COCO, MPII, LSP, Label Studio, CVAT) in one form, told apart by content."""
+"""Labels of COCO, MPII, LSP, Label Studio, CVAT and YOLO in one form, told apart by content."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,20 @@ from rmpe_ros.evaluation.labels.cvat import coco_of_cvat
 from rmpe_ros.evaluation.labels.label_studio import coco_of_tasks, is_label_studio
 from rmpe_ros.evaluation.labels.lsp import labels_from_joints
 from rmpe_ros.evaluation.labels.mpii import labels_from_people, labels_from_release, read_release
+from rmpe_ros.evaluation.labels.yolo import coco_of_yolo, files_of_yolo, is_yolo
 from rmpe_ros.io.extras import how_to_install
 
 # COCO's areas are those of outlines: on average this share of the box (`docs/evaluation.md`).
 AREA_OF_BOX = 0.53
 _LAYOUTS = (
     'expected COCO annotations (.json with "images" and "annotations"), MPII (.json or the '
-    'release .mat), LSP (joints.mat), or an export of Label Studio (JSON) or CVAT '
-    '(images 1.1, .xml)'
+    'release .mat), LSP (joints.mat), the data.yaml of YOLO pose labels, or an export of Label '
+    'Studio (JSON) or CVAT (images 1.1, .xml)'
 )
 
 
 def read_labels(path: Path) -> Labels:
-    """Labels of a COCO, MPII, LSP, Label Studio or CVAT file, told apart by what is in it.
+    """Labels of a COCO, MPII, LSP, Label Studio, CVAT or YOLO file, told apart by what is in it.
 
     Raises LabelsError (a ValueError) naming the file, what is wrong with it and what was expected.
     """
@@ -50,6 +52,10 @@ def read_label_file(path: Path) -> CocoFile | Labels:
         raise LabelsError(f'{path} holds {names or "nothing"}; {_LAYOUTS}')
     if path.suffix.lower() == '.xml' and path.is_file():
         return read_coco(coco_of_cvat(path), path)
+    if is_yolo(path):
+        content, notes = coco_of_yolo(path)
+        file = read_coco(content, path)
+        return replace(file, notes=(*notes, *file.notes))
     data = read_json(path)
     if isinstance(data, dict) and {'images', 'annotations'} <= set(data):
         return read_coco(data, path)
@@ -62,6 +68,11 @@ def read_label_file(path: Path) -> CocoFile | Labels:
     if isinstance(data, list) and data and isinstance(data[0], dict) and 'image_id' in data[0]:
         raise LabelsError(f'{path} holds results, not labels: give it with --results; {_LAYOUTS}')
     raise LabelsError(f'{path} is not a labels file; {_LAYOUTS}')
+
+
+def label_files(path: Path) -> list[Path]:
+    """All files that `read_labels` reads of these labels. Raises LabelsError."""
+    return files_of_yolo(path) if is_yolo(path) else [path]
 
 
 def read_json(path: Path) -> Any:

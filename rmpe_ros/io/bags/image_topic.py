@@ -3,15 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import numpy as np
-from numpy.typing import NDArray
-
 from rmpe_ros.io.bags.message_types import COMPRESSED_IMAGE, IMAGE
-from rmpe_ros.io.bags.reader import Bag, BagMessage, TopicInfo
+from rmpe_ros.io.bags.reader import Bag, TopicInfo
 from rmpe_ros.io.bags.storage import BagError
-from rmpe_ros.io.messages import compressed_to_rgb, image_to_rgb
 
 _USUAL_TOPIC = '/image_raw'
 
@@ -41,15 +35,3 @@ def find_image_topic(bag: Bag, name: str | None = None) -> TopicInfo:
             f'{bag.path} has images on several topics: {names}; choose one with --image-topic'
         )
     return (usual or images)[0]
-
-
-def read_image(
-    item: BagMessage, *, warn: Callable[[str], None] = lambda text: None
-) -> NDArray[np.uint8]:
-    """RGB uint8 (H, W, 3) of an Image or CompressedImage; raises ImageConversionError.
-
-    warn: gets a sentence about what is odd with one that can be used.
-    """
-    if item.type == COMPRESSED_IMAGE:
-        return compressed_to_rgb(item.message, warn=warn)
-    return image_to_rgb(item.message)

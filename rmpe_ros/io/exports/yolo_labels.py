@@ -16,6 +16,8 @@ from rmpe_ros.core.skeletons import Skeleton
 from rmpe_ros.io.exports import LEAST_JOINT_SCORE, Picture
 from rmpe_ros.io.files import write_file
 
+PREDICTED = 'made by rmpe predict'  # in a comment of data.yaml: labels know no score
+
 
 class YoloLabels:
     """Writes each picture (a photo as it is, a frame as JPEG) and its labels."""
@@ -42,6 +44,7 @@ class YoloLabels:
             flipped[a], flipped[b] = b, a
         write_file(
             self._folder / 'data.yaml',
+            f'# {PREDICTED}, not corrected yet: take this line out once somebody has\n'
             f'# joints: {", ".join(names)}\ntrain: images\nval: images\n'
             f'kpt_shape: [{len(names)}, 3]\nflip_idx: {flipped}\nnames:\n  0: person\n',
         )

@@ -148,7 +148,7 @@ class Module(nn.Module):
         return self.fusion([units(x) for units, x in zip(self.branches, branches, strict=True)])
 
 
-class Stage(nn.Module):
+class BranchStage(nn.Module):
     """Modules of as many branches as `channels`; the smallest one starts here, from `inputs`
     channels of the map before it.
     """
@@ -211,7 +211,7 @@ class LiteHrnet(nn.Module):
         self.largest = separable(STEM, width)
         inputs = (STEM, *self.channels[1:])
         self.stages = nn.ModuleList(
-            Stage(self.channels[: index + 2], MODULES[index], inputs[index])
+            BranchStage(self.channels[: index + 2], MODULES[index], inputs[index])
             for index in range(stages)
         )
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rmpe_ros.networks.backbones.lite_hrnet import (
+    BranchStage,
     DepthwiseConv,
     Fusion,
     IterativeHead,
@@ -30,7 +31,6 @@ from rmpe_ros.networks.backbones.lite_hrnet import (
     LiteHrnetSppe,
     Module,
     ShuffleUnit,
-    Stage,
     Stem,
 )
 
@@ -228,7 +228,7 @@ class _Module(nn.Module):
 
 
 class _Stage(nn.Module):
-    def __init__(self, stage: Stage, inputs: Sequence[Layout], smallest: Layout):
+    def __init__(self, stage: BranchStage, inputs: Sequence[Layout], smallest: Layout):
         super().__init__()
         first = Layout.plain(cast(nn.Conv2d, _layers(stage.start)[-2]).out_channels)
         self.start = refitted_chain(stage.start, smallest, first)
@@ -239,7 +239,7 @@ class _Stage(nn.Module):
             self.outputs = rewritten.outputs
             self.fused.append(rewritten)
 
-    forward = Stage.forward
+    forward = BranchStage.forward
 
 
 class _Stem(nn.Module):
@@ -283,7 +283,7 @@ class UnshuffledLiteHrnet(nn.Module):
         smallest = self.stem.outputs
         self.stages = nn.ModuleList()
         for stage in encoder.stages:
-            rewritten = _Stage(cast(Stage, stage), layouts, smallest)
+            rewritten = _Stage(cast(BranchStage, stage), layouts, smallest)
             self.stages.append(rewritten)
             layouts, smallest = rewritten.outputs, rewritten.outputs[-1]
         self.layouts = layouts

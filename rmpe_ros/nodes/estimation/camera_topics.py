@@ -114,9 +114,14 @@ class CameraTopics:
         """`time.monotonic()` of the last subscribe()."""
         return self._since
 
+    @property
+    def subscribers(self) -> int:
+        """So many subscriptions get the poses from now on."""
+        return 0 if self._poses is None else self._poses.get_subscription_count()
+
     def has_audience(self) -> bool:
         """Whether somebody subscribes to the poses."""
-        return self._poses is not None and self._poses.get_subscription_count() > 0
+        return self.subscribers > 0
 
     def publish(self, message: PersonPoseArray) -> None:
         if self._poses is not None:

@@ -24,7 +24,6 @@ class CameraTracking:
 
     def __init__(self) -> None:
         self._detection = SeldomDetection()
-        self._frame_id: str | None = None
         self._is_detected = True
 
     def detect_next(self) -> None:
@@ -35,11 +34,9 @@ class CameraTracking:
         self, header: Header, image_size: tuple[int, ...], settings: PoseSettings
     ) -> GivenBoxes | None:
         """Where to look for people in an image of (height, width), or None: detect them."""
-        if header.frame_id != self._frame_id:
-            self._detection.reset()
-            self._frame_id = header.frame_id
         self._detection.every = settings.detect_every
-        boxes = self._detection.forecast(_seconds(header), (image_size[0], image_size[1]))
+        height, width = image_size[:2]
+        boxes = self._detection.forecast(_seconds(header), (height, width), header.frame_id)
         self._is_detected = boxes is None
         return boxes
 

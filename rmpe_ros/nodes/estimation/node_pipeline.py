@@ -17,7 +17,7 @@ from rmpe_ros.pipeline import PosePipeline
 _LOG = logging.getLogger(__name__)
 
 
-def open_pipeline(
+def make_pipeline(
     settings: PoseSettings, warn: Callable[[str], object] = _LOG.warning
 ) -> PosePipeline:
     """The pipeline that the parameters of `pose_node` describe; raises ModelError, EngineError.

@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
@@ -139,12 +137,18 @@ def silence(
 
 
 def camera_status(
-    snapshot: Snapshot, *, topic: str, state: str, model: str, trouble: str = ''
+    snapshot: Snapshot,
+    *,
+    topic: str,
+    state: str,
+    model: str,
+    subscribers: int = 0,
+    trouble: str = '',
 ) -> DiagnosticStatus:
     """The state of one camera for `/diagnostics`, still without a name.
 
-    state: of the node, such as 'active'. trouble: what goes wrong at present, if anything; it makes
-    the level WARN.
+    state: of the node, such as 'active'. subscribers: of its poses. trouble: what goes wrong at
+    present, if anything; it makes the level WARN.
     """
     level, summary = DiagnosticStatus.OK, snapshot.sentence()
     if trouble:
@@ -156,6 +160,7 @@ def camera_status(
         'rate': f'{snapshot.rate:.2f}',
         'input_rate': f'{snapshot.input_rate:.2f}',
         'people': snapshot.people,
+        'subscribers': subscribers,
         'dropped': snapshot.dropped_total,
         'dropped_replaced': snapshot.dropped.get(REPLACED, 0),
         'dropped_too_old': snapshot.dropped.get(TOO_OLD, 0),
@@ -183,15 +188,6 @@ def make_status(
         hardware_id=hardware_id,
         values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
     )
-
-
-def resident_megabytes() -> float | None:
-    """Memory that this process holds, in MB of 10^6 bytes; None where there is no /proc."""
-    try:
-        pages = int(Path('/proc/self/statm').read_text(encoding='utf-8').split()[1])
-    except (OSError, ValueError, IndexError):
-        return None
-    return pages * os.sysconf('SC_PAGE_SIZE') / 1e6
 
 
 def _percentiles(values: deque[float]) -> tuple[float, float]:

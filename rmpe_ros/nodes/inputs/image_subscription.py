@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-import numpy as np
 from rclpy.node import Node
 from rclpy.qos import (
     HistoryPolicy,
@@ -18,7 +17,6 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
-from rmpe_ros.io.messages import compressed_to_rgb, image_to_rgb
 from rmpe_ros.nodes.lifecycle.guarded_node import GuardedNode
 from rmpe_ros.nodes.lifecycle.managed_node import ManagedNode
 from rmpe_ros.nodes.lifecycle.shared_memory import room_for_images
@@ -95,19 +93,3 @@ def warn_of_misfits(node: Node, topic: str) -> PublisherEventCallbacks:
         )
 
     return PublisherEventCallbacks(incompatible_qos=on_incompatible)
-
-
-def read_image(
-    message: ImageMessage,
-    *,
-    max_megapixels: float | None = None,
-    warn: Callable[[str], None] = lambda text: None,
-) -> np.ndarray:
-    """RGB uint8 (H, W, 3) of either kind; raises ImageConversionError.
-
-    max_megapixels: a compressed image that declares more is not decoded. warn: gets a sentence
-    about what is odd with one that can be used.
-    """
-    if isinstance(message, CompressedImage):
-        return compressed_to_rgb(message, max_megapixels=max_megapixels, warn=warn)
-    return image_to_rgb(message)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 from std_msgs.msg import Header
@@ -64,10 +64,20 @@ class NearestStamp(Generic[Left, Right]):
     is nearest. One right may serve several lefts. Stamps are nanoseconds; rights should come in
     order (a stamp that jumps back, as when a bag starts again, empties both waiting rooms).
     capacity: how many messages wait on each side; slop: nanoseconds, 0 for equal stamps only.
+    weigh: of what a left has so many that not all of them may wait; most: so many of it wait, or
+    the newest left alone.
     """
 
-    def __init__(self, capacity: int, slop: int) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        slop: int,
+        *,
+        weigh: Callable[[Left], int] = lambda _left: 0,
+        most: int = 0,
+    ) -> None:
         self._slop = slop
+        self._weigh, self._most = weigh, most
         self._lefts: deque[tuple[int, Left]] = deque(maxlen=capacity)
         self._rights: deque[tuple[int, Right]] = deque(maxlen=capacity)
         self.unmatched = 0
@@ -77,6 +87,10 @@ class NearestStamp(Generic[Left, Right]):
         if len(self._lefts) == self._lefts.maxlen:
             self.unmatched += 1
         self._lefts.append((stamp, message))
+        waiting = sum(self._weigh(left) for _, left in self._lefts)
+        while waiting > self._most and len(self._lefts) > 1:
+            waiting -= self._weigh(self._lefts.popleft()[1])
+            self.unmatched += 1
         return self._decide()
 
     def put_right(self, stamp: int, message: Right) -> list[tuple[Left, Right]]:

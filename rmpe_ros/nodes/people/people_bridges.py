@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from geometry_msgs.msg import (
     Point,
     PointStamped,
+    Pose,
     TransformStamped,
     Twist,
     TwistStamped,
@@ -27,6 +28,10 @@ from rmpe_ros.msg import PersonState, PersonStateArray
 
 # What a person takes in space, metres: across, across, tall.
 _SIZE = (0.6, 0.6, 1.7)
+# How far the middle of the trunk is above that of all of somebody who stands, metres.
+_TRUNK_ABOVE_MIDDLE = 0.3
+# Each body has two topics; hri_bridge_node has as many.
+_MOST_BODIES = 100
 
 
 class Bridge(Protocol):
@@ -34,6 +39,9 @@ class Bridge(Protocol):
 
     def publish(self, message: PersonStateArray, image: Header) -> None:
         """image: the header of the poses, in the camera's frame."""
+
+    def stop(self) -> None:
+        """Say that nobody is followed any more, where the other package has words for it."""
 
 
 def make_bridges(node: Node, names: list[str]) -> list[Bridge]:
@@ -59,7 +67,7 @@ def certain(message: PersonStateArray) -> list[PersonState]:
     return [person for person in message.people if person.state != PersonState.TENTATIVE]
 
 
-class PeopleMsgsBridge:
+class PeopleMsgsBridge(Bridge):
     """`people/people_msgs`, people_msgs/People."""
 
     def __init__(self, node: Node, messages: Any) -> None:
@@ -81,7 +89,7 @@ class PeopleMsgsBridge:
         self._publisher.publish(self._messages.People(header=message.header, people=people))
 
 
-class VisionMsgsBridge:
+class VisionMsgsBridge(Bridge):
     """`people/detections_3d` and, of those seen in this image, `people/detections_2d`."""
 
     def __init__(self, node: Node, messages: Any) -> None:
@@ -94,14 +102,16 @@ class VisionMsgsBridge:
         in_space, in_image = [], []
         for person in certain(message):
             number = str(person.track_id)
-            result = messages.ObjectHypothesisWithPose(pose=person.pose)
-            result.hypothesis.class_id, result.hypothesis.score = 'person', person.score
+            result = self._hypothesis(person)
+            result.pose = person.pose
             solid = messages.Detection3D(header=message.header, id=number, results=[result])
-            solid.bbox.center = person.pose.pose
+            solid.bbox.center = _middle_of_body(person.pose.pose)
             solid.bbox.size = Vector3(x=_SIZE[0], y=_SIZE[1], z=_SIZE[2])
             in_space.append(solid)
             if person.unseen == 0:
-                flat = messages.Detection2D(header=image, id=number, results=[result])
+                # Without the pose, which is in another frame than the image.
+                found = [self._hypothesis(person)]
+                flat = messages.Detection2D(header=image, id=number, results=found)
                 x1, y1, x2, y2 = person.box.tolist()
                 flat.bbox.center.position.x = (x1 + x2) / 2
                 flat.bbox.center.position.y = (y1 + y2) / 2
@@ -112,8 +122,13 @@ class VisionMsgsBridge:
         )
         self._in_image.publish(messages.Detection2DArray(header=image, detections=in_image))
 
+    def _hypothesis(self, person: PersonState) -> Any:
+        made = self._messages.ObjectHypothesisWithPose()
+        made.hypothesis.class_id, made.hypothesis.score = 'person', person.score
+        return made
 
-class HriBridge:
+
+class HriBridge(Bridge):
     """REP 155: `/humans/bodies/tracked`, and `position` and `velocity` below each body."""
 
     def __init__(self, node: Node, messages: Any) -> None:
@@ -122,7 +137,8 @@ class HriBridge:
         self._bodies: dict[str, tuple[Any, Any]] = {}
 
     def publish(self, message: PersonStateArray, image: Header) -> None:
-        people = {f'body_{person.track_id}': person for person in certain(message)}
+        followed = certain(message)[:_MOST_BODIES]
+        people = {f'body_{person.track_id}': person for person in followed}
         for body in set(self._bodies) - set(people):
             for publisher in self._bodies.pop(body):
                 self._node.destroy_publisher(publisher)
@@ -139,8 +155,11 @@ class HriBridge:
             speed.publish(TwistStamped(header=message.header, twist=twist))
         self._tracked.publish(self._messages.IdsList(header=message.header, ids=list(people)))
 
+    def stop(self) -> None:
+        self._tracked.publish(self._messages.IdsList())
 
-class TfBridge:
+
+class TfBridge(Bridge):
     """Frames `person_<id>` in /tf: at the trunk's middle, x where it faces, z up."""
 
     def __init__(self, node: Node, messages: Any) -> None:
@@ -160,6 +179,21 @@ class TfBridge:
             found.transform.rotation = person.pose.pose.orientation
             transforms.append(found)
         self._publisher.publish(self._messages.TFMessage(transforms=transforms))
+
+
+def _middle_of_body(trunk: Pose) -> Pose:
+    """The middle of somebody who stands, of the pose of the trunk, whose z is up."""
+    at, turn = trunk.position, trunk.orientation
+    up = (
+        2 * (turn.x * turn.z + turn.w * turn.y),
+        2 * (turn.y * turn.z - turn.w * turn.x),
+        1 - 2 * (turn.x**2 + turn.y**2),
+    )
+    x, y, z = (
+        place - _TRUNK_ABOVE_MIDDLE * part
+        for place, part in zip((at.x, at.y, at.z), up, strict=True)
+    )
+    return Pose(position=Point(x=x, y=y, z=z), orientation=turn)
 
 
 BRIDGES: dict[str, tuple[str, Callable[[Node, Any], Bridge]]] = {

@@ -348,7 +348,10 @@ class LiftSettings:
         "empty: the camera's optical frame.",
     )
     buffer_size: int = parameter(
-        30, 'So many poses, and so many depth images, wait for each other.', 1, 1000
+        30,
+        'So many poses, of 2000 people at most, and so many depth images wait for each other.',
+        1,
+        1000,
     )
 
 

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from rmpe_ros.networks.backbones.hourglass import Hourglass, HourglassSppe, Residual
 from rmpe_ros.networks.backbones.lite_hrnet import LiteHrnetSppe
 from rmpe_ros.networks.backbones.resnet import ResNet18
-from rmpe_ros.networks.export import example_crops, export_pose
+from rmpe_ros.networks.export import export_pose, random_crops
 from rmpe_ros.networks.sstn_sppe import SstnSppe
 from rmpe_ros.networks.stn import ResNetLocalisation
 from rmpe_ros.training.pose_losses import normalise_crops, sppe_loss, sstn_loss
@@ -56,7 +56,7 @@ def training_batch(count: int = 4) -> dict[str, torch.Tensor]:
     joints = 8 + torch.rand(count, 19, 2, generator=generator) * 48
     return {
         # Smooth: noise by heart is lost with the first tenth of a pixel that the STN shifts it.
-        'crops': example_crops(tiny_paper(), count),
+        'crops': random_crops(tiny_paper(), count),
         'joints': joints,
         'weights': torch.ones(count, 19),
         'centred': joints * 0.8 + 6,
@@ -270,14 +270,14 @@ def test_exported_with_parity_and_a_dynamic_batch(tmp_path):
     network = tiny_paper().train()
     for _ in range(3):  # statistics of batch norm other than those at the start
         with torch.no_grad():
-            network(normalise_crops(example_crops(network, 4)))
+            network(normalise_crops(random_crops(network, 4)))
     torch.nn.init.normal_(network.localisation.theta.weight, std=0.1)
     path = tmp_path / 'tiny.onnx'
     metadata = {'rmpe.name': 'tiny', 'rmpe.version': '1'}
     parity = export_pose(network.eval(), path, calibration=(1.0, 0.0), metadata=metadata)
     assert parity.largest <= 1e-3
     session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
-    crops = example_crops(network, 3).numpy()
+    crops = random_crops(network, 3).numpy()
     keypoints, theta = session.run(None, {'crops': crops})
     assert keypoints.shape == (3, 19, 3) and theta.shape == (3, 2, 3)
     assert np.abs(theta - np.eye(2, 3)).max() > 0.01

@@ -85,13 +85,21 @@ def test_freezing_keeps_the_first_blocks():
     assert all(p.requires_grad for p in network.stages[1].parameters())
 
 
-def test_weights_come_back_from_an_onnx_file(tmp_path):
-    """Of 17 joints into 19: the first 17 maps are those of the file, the new ones are empty."""
+@pytest.fixture(scope='module')
+def published(tmp_path_factory):
+    """A network like PP-TinyPose, and its ONNX file."""
     torch.manual_seed(0)
-    published = LiteHrnetSppe(17).eval()
+    network = LiteHrnetSppe(17).eval()
+    path = tmp_path_factory.mktemp('published') / 'published.onnx'
+    crops = torch.zeros(1, 3, 64, 64)
+    torch.onnx.export(network, (crops,), str(path), dynamo=False, opset_version=17)
+    return network, path
+
+
+def test_weights_come_back_from_an_onnx_file(published):
+    """Of 17 joints into 19: the first 17 maps are those of the file, the new ones are empty."""
+    published, path = published
     crops = torch.rand(1, 3, 64, 64) * 2 - 1
-    path = tmp_path / 'published.onnx'
-    torch.onnx.export(published, (crops,), str(path), dynamo=False, opset_version=17)
     own = LiteHrnetSppe(19).eval()
     load_tinypose(own, path)
     with torch.no_grad():
@@ -107,12 +115,9 @@ def test_no_onnx_file_is_told(tmp_path, content):
         load_tinypose(LiteHrnetSppe(19), tmp_path / 'x.onnx')
 
 
-def test_another_network_is_not_taken_for_tinypose(tmp_path):
-    path = tmp_path / 'narrow.onnx'
-    network = LiteHrnetSppe(17, width=8)
-    torch.onnx.export(network, (torch.zeros(1, 3, 64, 64),), str(path), dynamo=False)
+def test_a_network_of_another_width_is_not_taken_for_tinypose(published):
     with pytest.raises(ValueError, match=r'is not PP-TinyPose: encoder\.largest.*found'):
-        load_tinypose(LiteHrnetSppe(19), path)
+        load_tinypose(LiteHrnetSppe(19, width=8), published[1])
 
 
 @pytest.mark.skipif(not TINYPOSE.exists(), reason='needs the published TinyPose')

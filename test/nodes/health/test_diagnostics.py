@@ -9,12 +9,12 @@ pytest.importorskip('rclpy', reason='needs ROS 2')
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
+from rmpe_ros.io.process_memory import resident_megabytes
 from rmpe_ros.nodes.health.diagnostics import (
     REPLACED,
     TOO_OLD,
     FrameStatistics,
     camera_status,
-    resident_megabytes,
     silence,
 )
 
@@ -79,7 +79,9 @@ def test_frames_without_a_usable_stamp_have_no_latency():
 
 
 def status(snapshot, *, state='active', trouble=''):
-    return camera_status(snapshot, topic='/image_raw', state=state, model='tiny', trouble=trouble)
+    return camera_status(
+        snapshot, topic='/image_raw', state=state, model='tiny', subscribers=2, trouble=trouble
+    )
 
 
 def test_a_healthy_camera_is_ok_and_tells_everything():
@@ -88,6 +90,7 @@ def test_a_healthy_camera_is_ok_and_tells_everything():
     assert result.hardware_id == '/image_raw'
     values = {pair.key: pair.value for pair in result.values}
     assert values['frames'] == '101'
+    assert values['subscribers'] == '2'
     assert values['dropped'] == '102'
     assert values['dropped_replaced'] == '101'
     assert values['dropped_too_old'] == '1'

@@ -47,6 +47,19 @@ def test_full_rooms_forget_the_oldest_and_count():
     assert matcher.put_right(3, 'd') == [(2, 'd'), (3, 'd')]
 
 
+def test_what_is_heavy_waits_in_smaller_numbers():
+    matcher = NearestStamp(10, 100, weigh=len, most=6)
+    for stamp, left in enumerate(['a', 'bb', 'ccc', 'dd', 'e']):
+        assert matcher.put_left(stamp, left) == []
+    assert matcher.unmatched == 2
+    assert [left for left, _ in matcher.put_right(9, 'd')] == ['ccc', 'dd', 'e']
+    # One that is too heavy is not refused, but waits alone.
+    matcher.put_left(10, 'f')
+    matcher.put_left(11, 'g' * 9)
+    assert matcher.put_right(12, 'd') == [('g' * 9, 'd')]
+    assert matcher.unmatched == 3
+
+
 def test_a_bag_that_starts_again_is_matched_anew():
     matcher = NearestStamp(5, 2)
     matcher.put_right(100, 'old')

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """People in space as messages, as markers and in the messages of other packages."""
 
-from dataclasses import replace
+import sys
+from dataclasses import fields, replace
 
 import cv2
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 pytest.importorskip('rclpy', reason='needs ROS 2')
 pytest.importorskip('rmpe_ros.msg', reason='needs the built messages of this package')
 
+from rclpy.serialization import serialize_message
 from rmpe_ros.msg import PersonState
 from std_msgs.msg import Header
 
@@ -48,6 +50,17 @@ def people(count=3, yaw=0.5):
         methods=np.array([0, 1, -1])[:count],
         strays=np.zeros(count, np.int64),
     )
+
+
+def crowd(count):
+    """So many of the first one."""
+    one = people(1)
+    rows = {
+        each.name: np.repeat(getattr(one, each.name), count, axis=0)
+        for each in fields(one)
+        if isinstance(getattr(one, each.name), np.ndarray)
+    }
+    return replace(one, **rows | {'ids': np.arange(count)})
 
 
 def turned(quaternion, vector):
@@ -142,65 +155,141 @@ def test_markers_begin_by_deleting_and_show_each_person():
 class Recorder:
     """A node's publishers, as far as bridges need them, that keep what is published."""
 
-    def __init__(self):
-        self.published = {}
+    def __init__(self, to_bytes):
+        self.topics, self.published, self._to_bytes = set(), {}, to_bytes
 
     def create_publisher(self, _kind, topic, _qos):
-        recorder = self.published
+        recorder = self
+        self.topics.add(topic)
 
         class Publisher:
             def publish(self, message):
-                recorder[topic] = message
+                # The types of geometry_msgs are checked here, those of made messages now.
+                assert len(recorder._to_bytes(message)) > 0
+                recorder.published[topic] = message
 
+        Publisher.topic = topic
         return Publisher()
 
-    def destroy_publisher(self, _publisher):
+    def destroy_publisher(self, publisher):
+        self.topics.remove(publisher.topic)
         return True
 
 
-def bridged(name):
-    """What a bridge publishes of `people`, by topic."""
-    pytest.importorskip(f'{BRIDGES[name][0]}.msg', reason='its messages are not installed')
-    node = Recorder()
-    (bridge,) = make_bridges(node, [name])
-    found = replace(people(), states=np.abs(people().states))
-    bridge.publish(people_message(found, HEADER, MAP), Header(frame_id='camera'))
-    return node.published, found
+@pytest.fixture
+def bridged(foreign_messages, monkeypatch):
+    """Gives a bridge of a name with its recorder, and a function that makes it publish people."""
+
+    def to_bytes(message, made):
+        kind = type(message)
+        return (
+            made(message) if kind.__module__.startswith('rosbags') else serialize_message(message)
+        )
+
+    def make(name):
+        package = BRIDGES[name][0]
+        module, made = foreign_messages(package)
+        monkeypatch.setitem(sys.modules, f'{package}.msg', module)
+        node = Recorder(lambda message: to_bytes(message, made))
+        (bridge,) = make_bridges(node, [name])
+
+        def publish(found, axes=MAP):
+            image = Header(frame_id='camera')
+            bridge.publish(people_message(found, HEADER, axes), image)
+            return node.published
+
+        return bridge, node, publish
+
+    return make
 
 
-def test_people_msgs():
-    published, found = bridged('people_msgs')
-    message = published['people/people_msgs']
+def test_people_msgs(bridged):
+    _, _, publish = bridged('people_msgs')
+    found = people()
+    message = publish(found)['people/people_msgs']
     assert message.header == HEADER
     assert [person.name for person in message.people] == ['4', '5']
     person = message.people[0]
-    assert (person.position.x, person.velocity.y) == (found.states[0, 0], found.states[0, 4])
+    place, speed = person.position, person.velocity
+    assert [place.x, place.y, place.z, speed.x, speed.y, speed.z] == found.states[0, :6].tolist()
     assert person.reliability == pytest.approx(0.9)
 
 
-def test_vision_msgs():
-    published, found = bridged('vision_msgs')
-    solid = published['people/detections_3d'].detections
-    assert [each.id for each in solid] == ['4', '5']
-    assert solid[0].results[0].hypothesis.class_id == 'person'
-    assert solid[0].bbox.center.position.z == found.states[0, 2]
-    (flat,) = published['people/detections_2d'].detections
+def test_vision_msgs(bridged):
+    _, _, publish = bridged('vision_msgs')
+    found = people()
+    published = publish(found)
+    message = published['people/detections_3d']
+    assert message.header == HEADER
+    assert [(each.id, each.header) for each in message.detections] == [
+        ('4', HEADER),
+        ('5', HEADER),
+    ]
+    (result,) = message.detections[0].results
+    assert result.hypothesis.class_id == 'person'
+    assert result.hypothesis.score == pytest.approx(0.9)
+    assert result.pose.pose.position.z == found.states[0, 2]
+    covariance = np.reshape(result.pose.covariance, (6, 6))[:3, :3]
+    assert covariance == pytest.approx(found.covariances[0, :3, :3])
+    message = published['people/detections_2d']
+    assert message.header.frame_id == 'camera'
+    (flat,) = message.detections
     assert (flat.id, flat.header.frame_id) == ('4', 'camera')
     x1, _, x2, _ = found.boxes[0]
     assert flat.bbox.center.position.x == pytest.approx((x1 + x2) / 2)
     assert flat.bbox.size_x == pytest.approx(x2 - x1)
 
 
-def test_hri_msgs():
-    published, found = bridged('hri_msgs')
-    assert published['/humans/bodies/tracked'].ids == ['body_4', 'body_5']
-    assert published['/humans/bodies/body_4/position'].point.x == found.states[0, 0]
+def test_a_detection_in_the_image_has_no_pose_of_another_frame(bridged):
+    _, _, publish = bridged('vision_msgs')
+    (flat,) = publish(people())['people/detections_2d'].detections
+    (result,) = flat.results
+    assert result.hypothesis.score == pytest.approx(0.9)
+    place = result.pose.pose.position
+    assert (place.x, place.y, place.z) == (0, 0, 0)
+    assert not np.any(result.pose.covariance)
+
+
+@pytest.mark.parametrize('axes', [MAP, Axes.of_optical()])
+def test_the_box_in_space_is_around_somebody_who_stands(bridged, axes):
+    _, _, publish = bridged('vision_msgs')
+    (solid,) = publish(people(1), axes)['people/detections_3d'].detections
+    trunk, center = solid.results[0].pose.pose, solid.bbox.center
+    assert (center.orientation, solid.bbox.size.z) == (trunk.orientation, 1.7)
+    lower = np.array([getattr(trunk.position, k) - getattr(center.position, k) for k in 'xyz'])
+    # The trunk's middle is 1.15 m above the floor: half of 1.7 m, and this.
+    assert lower == pytest.approx(0.3 * axes.up)
+
+
+def test_hri_msgs(bridged):
+    bridge, node, publish = bridged('hri_msgs')
+    found = people()
+    published = publish(found)
+    assert list(published['/humans/bodies/tracked'].ids) == ['body_4', 'body_5']
+    assert published['/humans/bodies/tracked'].header == HEADER
+    place = published['/humans/bodies/body_4/position']
+    assert (place.header, place.point.x) == (HEADER, found.states[0, 0])
     assert published['/humans/bodies/body_5/velocity'].twist.linear.x == found.states[1, 3]
+    assert len(node.topics) == 5
+    publish(People.nobody(11.0))
+    assert list(published['/humans/bodies/tracked'].ids) == []
+    assert node.topics == {'/humans/bodies/tracked'}
+    publish(found)
+    bridge.stop()
+    assert list(published['/humans/bodies/tracked'].ids) == []
 
 
-def test_tf_frames():
-    published, found = bridged('tf')
-    first, second = published['/tf'].transforms
+def test_a_crowd_has_so_many_topics_of_bodies_and_no_more(bridged):
+    _, node, publish = bridged('hri_msgs')
+    published = publish(crowd(300))
+    assert len(published['/humans/bodies/tracked'].ids) == 100
+    assert len(node.topics) == 201
+
+
+def test_tf_frames(bridged):
+    _, _, publish = bridged('tf')
+    found = people()
+    first, second = publish(found)['/tf'].transforms
     assert (first.child_frame_id, second.child_frame_id) == ('person_4', 'person_5')
     assert first.header == HEADER
     assert first.transform.translation.y == found.states[0, 1]
@@ -209,6 +298,6 @@ def test_tf_frames():
 
 
 def test_no_bridges_and_unknown_ones():
-    assert make_bridges(Recorder(), ['']) == []
+    assert make_bridges(Recorder(len), ['']) == []
     with pytest.raises(ValueError, match="unknown bridge 'sonar'; known are people_msgs"):
-        make_bridges(Recorder(), ['sonar'])
+        make_bridges(Recorder(len), ['sonar'])

@@ -1,14 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Foxglove annotations, made with classes of foxglove's definitions, not its package."""
-
-from types import SimpleNamespace
+"""Foxglove annotations: limbs, joints and labels on the camera's image."""
 
 import numpy as np
 import pytest
 
 pytest.importorskip('rclpy', reason='needs ROS 2')
 
-from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from std_msgs.msg import Header
 
 from rmpe_ros.core.poses import Poses
@@ -18,40 +15,18 @@ from rmpe_ros.nodes.views.annotations import image_annotations
 
 pytestmark = pytest.mark.ros
 
-DEFINITIONS = {
-    'ImageAnnotations': 'CircleAnnotation[] circles|PointsAnnotation[] points|'
-    'TextAnnotation[] texts',
-    'CircleAnnotation': 'Point2 position|float64 diameter',
-    'PointsAnnotation': 'builtin_interfaces/Time timestamp|uint8 type|Point2[] points|'
-    'Color outline_color|Color[] outline_colors|Color fill_color|float64 thickness',
-    'TextAnnotation': 'builtin_interfaces/Time timestamp|Point2 position|string text|'
-    'float64 font_size|Color text_color|Color background_color',
-    'Point2': 'float64 x|float64 y',
-    'Color': 'float64 r|float64 g|float64 b|float64 a',
-}
 
+@pytest.fixture
+def annotated(foreign_messages):
+    """A function that makes annotations of a message, and sees that they can become bytes."""
+    classes, to_bytes = foreign_messages('foxglove_msgs')
 
-@pytest.fixture(scope='module')
-def store():
-    made = get_typestore(Stores.LATEST)
-    for name, fields in DEFINITIONS.items():
-        text = fields.replace('|', '\n')
-        made.register(get_types_from_msg(text, f'foxglove_msgs/msg/{name}'))
-    return made
+    def make(message):
+        made = image_annotations(message, BODY19, classes)
+        assert len(to_bytes(made)) > 0
+        return made, classes
 
-
-@pytest.fixture(scope='module')
-def classes(store):
-    """Like the module foxglove_msgs.msg: fields that are left out are empty."""
-
-    def with_defaults(name):
-        kind = store.types[f'foxglove_msgs/msg/{name}']
-        return lambda **fields: kind(**{'circles': [], **fields} if 'Image' in name else fields)
-
-    made = SimpleNamespace(**{name: with_defaults(name) for name in DEFINITIONS})
-    points = made.PointsAnnotation
-    made.PointsAnnotation = lambda **fields: points(outline_colors=[], **fields)
-    return made
+    return make
 
 
 def message(scores, tracks):
@@ -67,12 +42,12 @@ def message(scores, tracks):
     return poses_to_message(poses, Header(), image_size=(480, 640))
 
 
-def test_people_become_limbs_joints_and_a_label(classes, store):
+def test_people_become_limbs_joints_and_a_label(annotated):
     sent = message([0.9, 0.9], [5, -1])
-    annotations = image_annotations(sent, BODY19, classes)
-    store.serialize_cdr(annotations, 'foxglove_msgs/msg/ImageAnnotations')  # checks all types
+    annotations, classes = annotated(sent)
     limbs, joints = annotations.points[:2]
-    assert (limbs.type, joints.type) == (4, 1)
+    kinds = classes.PointsAnnotation.LINE_LIST, classes.PointsAnnotation.POINTS
+    assert (limbs.type, joints.type) == kinds
     assert len(limbs.points) == 2 * len(BODY19.edges)
     assert len(joints.points) == 19
     first = sent.people[0].keypoints[0]
@@ -83,17 +58,9 @@ def test_people_become_limbs_joints_and_a_label(classes, store):
     assert limbs.outline_color != annotations.points[2].outline_color
 
 
-def test_unsure_joints_are_left_out_and_nobody_clears_the_picture(classes):
-    annotations = image_annotations(message([0.1], [0]), BODY19, classes)
+def test_unsure_joints_are_left_out_and_nobody_clears_the_picture(annotated):
+    annotations, _ = annotated(message([0.1], [0]))
     assert annotations.points == []
     assert len(annotations.texts) == 1
-    nobody = image_annotations(message([], []), BODY19, classes)
+    nobody, _ = annotated(message([], []))
     assert (nobody.points, nobody.texts) == ([], [])
-
-
-def test_the_real_classes_take_it():
-    real = pytest.importorskip('foxglove_msgs.msg', reason='needs foxglove_msgs')
-    annotations = image_annotations(message([0.9], [3]), BODY19, real)
-    assert isinstance(annotations, real.ImageAnnotations)
-    assert annotations.points[0].type == real.PointsAnnotation.LINE_LIST
-    assert annotations.points[1].type == real.PointsAnnotation.POINTS
