@@ -50,7 +50,14 @@ def people_cost(
         pixels += rng.normal(0, 2, pixels.shape)
         boxes = np.concatenate([pixels.min(axis=1) - 4, pixels.max(axis=1) + 4], axis=1)
         scores = rng.uniform(0.5, 0.95, pixels.shape[:2])
-        poses = Poses(BODY19, pixels, scores, boxes, scores.mean(axis=1), np.arange(count))
+        poses = Poses(
+            BODY19,
+            pixels.astype(np.float32),
+            scores.astype(np.float32),
+            boxes.astype(np.float32),
+            scores.mean(axis=1).astype(np.float32),
+            np.arange(count, dtype=np.int32),
+        )
         times = [time.process_time()]
         sights = observe(
             poses, camera, image_size=IMAGE_SIZE, positions=points * 0.97, ground=ground
