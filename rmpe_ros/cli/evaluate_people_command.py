@@ -68,6 +68,12 @@ def add_parser(subparsers: Any) -> None:
         help='of sights that the detector does not find (default: 0.1)',
     )
     parser.add_argument('--by-scene', action='store_true', help='a table for each scene, too')
+    parser.add_argument(
+        '--cost',
+        type=natural_number,
+        metavar='PEOPLE',
+        help='print what following so many people costs in CPU time, and nothing else',
+    )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the numbers')
     writes(parser, '--json')
     parser.set_defaults(run=run)
@@ -80,6 +86,8 @@ def run(args: argparse.Namespace) -> int:
     from rmpe_ros.evaluation.people.simulated_scenes import SCENES
     from rmpe_ros.io.files import write_file
 
+    if args.cost is not None:
+        return _print_cost(max(args.cost, 1))
     chosen: dict[str, list[str]] = {}
     for option, known in (('modes', MODES), ('scenes', SCENES), ('cameras', CAMERAS)):
         chosen[option] = getattr(args, option) or list(known)
@@ -112,6 +120,30 @@ def run(args: argparse.Namespace) -> int:
         print(_table(result['scenes'], 'mode: scene'))
     if args.json:
         write_file(args.json, json.dumps(result, indent=1) + '\n')
+    return 0
+
+
+def _print_cost(count: int) -> int:
+    from rmpe_ros.core.people.people_tracker import Axes
+    from rmpe_ros.evaluation.people.people_cost import people_cost
+
+    try:
+        from std_msgs.msg import Header
+
+        from rmpe_ros.nodes.people.people_messages import PeopleMessages
+    except ImportError:
+        then = None
+    else:
+        messages, header, axes = PeopleMessages(), Header(frame_id='map'), Axes.of_map()
+
+        def then(people: Any) -> object:
+            return messages.make(people, header, axes)
+
+    cost = people_cost(count, then=then)
+    if then is None:
+        del cost['message']  # needs ROS
+    told = ', '.join(f'{step} {milliseconds:.2f} ms' for step, milliseconds in cost.items())
+    print(f'{count} people, CPU time an image: {told}')
     return 0
 
 

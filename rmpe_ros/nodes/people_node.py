@@ -26,7 +26,7 @@ from rmpe_ros.nodes.lifecycle.guarded_node import GuardedNode
 from rmpe_ros.nodes.lifecycle.node_process import run_node
 from rmpe_ros.nodes.people.people_bridges import make_bridges
 from rmpe_ros.nodes.people.people_input import joint_positions, usable_poses
-from rmpe_ros.nodes.people.people_messages import people_message
+from rmpe_ros.nodes.people.people_messages import PeopleMessages
 from rmpe_ros.nodes.settings.parameter_tables import PeopleSettings
 from rmpe_ros.nodes.settings.parameters import declare_parameters
 from rmpe_ros.nodes.views.people_markers import people_markers
@@ -49,6 +49,7 @@ class PeopleNode(GuardedNode):
             self._frames = FrameLookup(self, 'target_frame')
         elif self._settings.ground_frame:
             self._frames = FrameLookup(self, 'ground_frame')
+        self._messages = PeopleMessages()
         self._camera: PinholeCamera | None = None
         self._camera_frame = self._frame = self._problem = ''
         self._count = self._problems = self._people = 0
@@ -108,7 +109,7 @@ class PeopleNode(GuardedNode):
         people = self._tracker.update(sights, stamp, view, axes)
         self._people = len(people)
         header = Header(stamp=message.header.stamp, frame_id=target)
-        made = people_message(people, header, axes, problem=problem)
+        made = self._messages.make(people, header, axes, problem=problem)
         self._publisher.publish(made)
         if self._markers.get_subscription_count() > 0:
             self._markers.publish(people_markers(made))

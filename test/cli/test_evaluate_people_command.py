@@ -20,6 +20,7 @@ def test_the_goals_are_kept(tmp_path, capsys):
     result = json.loads(file.read_text())
     with_depth, without = result['modes']['rgbd'], result['modes']['rgb']
     assert with_depth['position_rmse_m'] < 1.1 * with_depth['position_allowed_m']
+    assert with_depth['velocity_rmse'] < 0.2
     assert without['position_percent'] < 8
     for summary in (with_depth, without):
         assert 0.4 < summary['nees'] < 2
@@ -51,3 +52,10 @@ def test_the_same_seed_gives_the_same_numbers(tmp_path):
 def test_what_cannot_be_is_refused(arguments, problem, capsys):
     assert main(['evaluate-people', *arguments]) == 2
     assert problem in capsys.readouterr().err
+
+
+def test_the_cost_of_a_crowd_is_told_by_step(capsys):
+    assert main(['evaluate-people', '--cost', '3']) == 0
+    told = capsys.readouterr().out
+    assert told.startswith('3 people, CPU time an image: sights ')
+    assert 'ms, following ' in told

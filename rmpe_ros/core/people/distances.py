@@ -69,6 +69,7 @@ def by_depth(
     z = np.asarray(positions, float)[:, :, 2]
     z = np.where(np.isfinite(z) & (z > 0) & body.seen, z, np.nan)
     on_body = np.full(z.shape[1], 0.4)
+    on_body[body.joints('nose', 'left_eye', 'right_eye', 'left_ear', 'right_ear')] = 0.8
     on_body[[*body.parts, *body.joints('neck', 'pelvis', 'thorax')]] = 1.0
     # What is hidden by somebody else has low scores, and that one's depth.
     weight = on_body * body.poses.keypoint_scores.astype(float) ** 2

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from rmpe_ros.core.people.body_rays import HIPS, SHOULDERS, BodyRays
-from rmpe_ros.core.people.people_filter import Array
+from rmpe_ros.core.people.people_filter import Array, cross_matrix
 
 
 def facing_direction(
@@ -18,7 +18,7 @@ def facing_direction(
     line = np.concatenate([body.middle, np.ones((count, 1))], axis=1)
     away = line - (line @ up)[:, None] * up
     away /= np.maximum(np.linalg.norm(away, axis=1), 1e-6)[:, None]
-    right = np.cross(away, up)  # of the image
+    right = away @ cross_matrix(up)  # of the image
     lateral = (body.rays @ right[:, :2, None])[:, :, 0] * distance[:, None]  # (N, K) metres
     seen, noise = body.seen, body.noise * distance[:, None]
     pairs = ((parts[0], parts[1], SHOULDERS * tall), (parts[2], parts[3], HIPS * tall))

@@ -6,31 +6,43 @@ A page of our own, because no library does these three things: all people in one
 from image to image (somebody taller than most is misjudged all the time), which is therefore part
 of the state; and the dependence on numpy only.
 
-State of a person, 9 numbers: position (3) and velocity (3) in the target frame, and the lasting
-error of the logarithm of the distance by body size and by the ground, and in metres of the depth.
-A measurement: where the line of sight meets the plane z = 1 of the optical frame, and up to three
-logarithms of the distance along the optical axis (Bar-Shalom, Li and Kirubarajan, Estimation with
-Applications to Tracking and Navigation, 2001: sections 6.2 and 10.3 on the two models).
+State of a person, 12 numbers: position (3) and velocity (3) of the trunk in the target frame, the
+lasting error of the distance (in metres of the depth, in parts of the distance by the ground and by
+body size), and how far the head is (3) from where it is over an upright trunk.
+A measurement: where the line of sight meets the plane z = 1 of the optical frame, up to three
+logarithms of the distance along the optical axis, and the same of the head, which tells velocities
+best: it is found more exactly, and how it is carried changes slowly (Bar-Shalom, Li and
+Kirubarajan, Estimation with Applications to Tracking and Navigation, 2001: sections 6.2 and 10.3 on
+the two models).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from rmpe_ros.core.people.heads import Heads
 
 Array = NDArray[np.float64]
 
 # The ways to measure a distance, in the order of the columns of `log_depths`.
 METHODS = ('depth', 'ground', 'size')
-_STATES = 6 + len(METHODS)
+_STATES = 9 + len(METHODS)
+# The middle between the ears is so many metres over that of an upright trunk.
+HEAD_ABOVE = 0.41
 # Nobody is nearer to a camera than this, metres along the optical axis: keeps Jacobians finite.
 _NEAREST = 0.1
 # Standard deviation of the position of somebody of whom nothing is known, metres.
 _ANYWHERE = 30.0
 # A distance that is more standard deviations off than this is trusted less and less.
 _OUTLYING = 2.5
+# Variance of what was not measured, m².
+_UNKNOWN = 1e6
 
 
 @dataclass(frozen=True)
@@ -58,6 +70,12 @@ class CameraPose:
         return points @ self.rotation.T + self.translation
 
 
+def cross_matrix(vector: Array) -> Array:
+    """(3, 3), with vectors @ it = np.cross(vectors, vector), which is slow for a few vectors."""
+    x, y, z = vector
+    return np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+
+
 @dataclass(frozen=True)
 class MotionModel:
     """How people move, and how long the errors of a distance last.
@@ -66,21 +84,35 @@ class MotionModel:
     `up`. bias_sd: standard deviation of the lasting error by method, metres for depth and parts of
     the distance for the others; bias_time: seconds after which 63 % of it is another one.
     stopping: seconds in which somebody out of sight is expected to lose 63 % of the velocity.
+    head_sd: metres, how far the head is from where it is expected; head_time: seconds after which
+    63 % of that is something else: who bends, leans or turns.
     """
 
     walking: float = 0.2
-    rising: float = 0.05
+    rising: float = 0.01
     bias_sd: tuple[float, float, float] = (0.03, 0.06, 0.1)
     bias_time: tuple[float, float, float] = (2.0, 4.0, 6.0)
     stopping: float = 2.0
+    head_sd: float = 0.05
+    head_time: float = 6.0
+
+    @cached_property
+    def lasting_sd(self) -> Array:
+        """(6,) of what is apart from position and velocity."""
+        return np.array([*self.bias_sd, *[self.head_sd] * 3])
+
+    @cached_property
+    def lasting_time(self) -> Array:
+        """(6,) seconds."""
+        return np.array([*self.bias_time, *[self.head_time] * 3])
 
 
 def first_states(count: int, model: MotionModel, speed_sd: float) -> tuple[Array, Array]:
-    """States (count, 9) and covariances (count, 9, 9) before anything was measured.
+    """States (count, 12) and covariances (count, 12, 12) before anything was measured.
 
     The place is still to be written into the states; speed_sd: m/s, how fast people are.
     """
-    variances = [_ANYWHERE**2] * 3 + [speed_sd**2] * 3 + [sd**2 for sd in model.bias_sd]
+    variances = np.r_[[_ANYWHERE**2] * 3, [speed_sd**2] * 3, model.lasting_sd**2]
     return np.zeros((count, _STATES)), np.tile(np.diag(variances), (count, 1, 1))
 
 
@@ -93,32 +125,38 @@ def predict(
     *,
     lost: NDArray[np.bool_],
 ) -> tuple[Array, Array]:
-    """States (T, 9) and covariances (T, 9, 9) so many seconds later.
+    """States (T, 12) and covariances (T, 12, 12) so many seconds later.
 
     lost: (T,) who is out of sight, and may as well have stopped there as walked on.
     """
     along = model.walking * (np.eye(3) - np.outer(up, up)) + model.rising * np.outer(up, up)
-    keep = np.exp(-seconds / np.array(model.bias_time))
-    transition = np.zeros((len(states), _STATES, _STATES))
-    transition[:, range(_STATES), range(_STATES)] = np.r_[np.ones(6), keep]
+    lasting = np.exp(-seconds / model.lasting_time)
     slowed = np.exp(-seconds / model.stopping)
-    way = np.where(lost, model.stopping * (1 - slowed), seconds)
-    transition[:, range(3), range(3, 6)] = way[:, None]
-    transition[:, range(3, 6), range(3, 6)] = np.where(lost, slowed, 1.0)[:, None]
+    way = np.where(lost, model.stopping * (1 - slowed), seconds)[:, None]
+    keep = np.ones(states.shape)
+    keep[:, 3:6] = np.where(lost, slowed, 1.0)[:, None]
+    keep[:, 6:] = lasting
+    moved = states.copy()
+    moved[:, :3] += way * states[:, 3:6]
+    moved *= keep
+    # The transition is that sparse: rows, then columns.
+    grown = covariances.copy()
+    grown[:, :3] += way[:, :, None] * covariances[:, 3:6]
+    grown[:, :, :3] += way[:, :, None] * grown[:, :, 3:6]
+    grown *= keep[:, :, None] * keep[:, None]
     noise = np.zeros((_STATES, _STATES))
     noise[:3, :3] = along * seconds**3 / 3
     noise[:3, 3:6] = noise[3:6, :3] = along * seconds**2 / 2
     noise[3:6, 3:6] = along * seconds
-    noise[range(6, _STATES), range(6, _STATES)] = np.array(model.bias_sd) ** 2 * (1 - keep**2)
-    states = (transition @ states[:, :, None])[:, :, 0]
-    return states, transition @ covariances @ transition.transpose(0, 2, 1) + noise
+    noise.flat[6 * (_STATES + 1) :: _STATES + 1] = model.lasting_sd**2 * (1 - lasting**2)
+    return moved, grown + noise
 
 
 @dataclass(frozen=True)
 class Expected:
     """What the camera should measure of T people.
 
-    rays: (T, 2); log_depths: (T, 3); ray_jacobian: (T, 2, 9); depth_jacobian: (T, 3, 9);
+    rays: (T, 2); log_depths: (T, 3); ray_jacobian: (T, 2, 12); depth_jacobian: (T, 3, 12);
     ahead: (T,) whether they are before the camera.
     """
 
@@ -143,10 +181,10 @@ def expect(states: Array, camera: CameraPose) -> Expected:
     scale[:, 0] = 1 / z
     depth_jacobian = np.zeros((len(states), len(METHODS), _STATES))
     depth_jacobian[:, :, :3] = (to_camera[2] / z[:, None])[:, None]
-    index = range(len(METHODS))
-    depth_jacobian[:, index, [6 + each for each in index]] = scale
+    for method in range(len(METHODS)):
+        depth_jacobian[:, method, 6 + method] = scale[:, method]
     return Expected(
-        rays, np.log(z)[:, None] + scale * states[:, 6:], ray_jacobian, depth_jacobian, ahead
+        rays, np.log(z)[:, None] + scale * states[:, 6:9], ray_jacobian, depth_jacobian, ahead
     )
 
 
@@ -154,52 +192,97 @@ def update(
     states: Array,
     covariances: Array,
     camera: CameraPose,
+    up: Array,
     *,
     rays: Array,
     ray_covariances: Array,
     log_depths: Array,
     log_depth_variances: Array,
+    heads: Heads,
 ) -> tuple[Array, Array]:
     """The same T people after each was measured once.
 
     rays: (T, 2) with covariances (T, 2, 2); log_depths: (T, 3) with variances (T, 3), infinite
     where a method did not measure.
     """
-    for method in range(len(METHODS)):
-        variance = log_depth_variances[:, method]
-        known = np.isfinite(variance)
-        if not known.any():
-            continue
-        # In metres, not in logarithms: a step to a third of the distance would end at nothing.
-        expected = expect(states, camera)
-        predicted = np.exp(expected.log_depths[:, method])
-        row = expected.depth_jacobian[:, method][:, None] * predicted[:, None, None]
-        measured = np.where(known, np.exp(log_depths[:, method]), predicted)
-        variance = np.where(known, variance * ((measured + predicted) / 2) ** 2, 1e12)
-        spread = covariances @ row.transpose(0, 2, 1)
-        prior = (row @ spread)[:, 0, 0]
-        error = measured - predicted
-        # Somebody else's surface, or half a body: the farther off, the less it pulls.
-        excess = (error**2 / (prior + variance) / _OUTLYING**2) ** 2
-        variance = np.maximum(variance, excess * (prior + variance) - prior)
-        gain = spread / (prior + variance)[:, None, None]
-        states = states + gain[:, :, 0] * error[:, None]
-        covariances = _kept(covariances, gain, (prior + variance)[:, None, None])
+    count, methods = len(states), len(METHODS)
+    expected = expect(states, camera)
+    of_heads = expect_heads(states, camera, up)
+    # In metres, not in logarithms: a step to a third of the distance would end at nothing.
+    predicted = np.exp(expected.log_depths)
+    known = np.isfinite(log_depth_variances)
+    measured = np.where(known, np.exp(log_depths), predicted)
+    rows = np.empty((count, methods + 1, _STATES))
+    rows[:, :methods] = expected.depth_jacobian * predicted[:, :, None]
+    rows[:, methods] = of_heads.jacobian[:, 2]
+    errors = np.empty((count, methods + 1))
+    errors[:, :methods] = measured - predicted
+    variances = np.empty((count, methods + 1))
+    variances[:, :methods] = log_depth_variances * ((measured + predicted) / 2) ** 2
+    known = np.isfinite(heads.depth_variances)
+    errors[:, methods] = np.where(known, heads.depths - of_heads.points[:, 2], 0.0)
+    variances[:, methods] = heads.depth_variances
+    variances = np.minimum(variances, _UNKNOWN)
+    prior = ((rows @ covariances) * rows).sum(axis=2)
+    # Somebody else's surface, or half a body: the farther off, the less it pulls.
+    excess = (errors**2 / (prior + variances) / _OUTLYING**2) ** 2
+    variances = np.maximum(variances, excess * (prior + variances) - prior)
+    noise = variances[:, :, None] * np.eye(methods + 1)
+    states, covariances = _updated(states, covariances, rows, errors, noise)
     # After the distances: where a line of sight leads depends on how far away somebody is.
     expected = expect(states, camera)
-    jacobian = expected.ray_jacobian
-    spread = covariances @ jacobian.transpose(0, 2, 1)
-    error = (rays - expected.rays)[:, :, None]
-    total = jacobian @ spread + ray_covariances
-    off = (error.transpose(0, 2, 1) @ np.linalg.solve(total, error))[:, :, 0]
-    # Half a body has its middle elsewhere.
-    ray_covariances = ray_covariances * np.maximum(1, (off / _OUTLYING**2) ** 2)[:, :, None]
-    total = jacobian @ spread + ray_covariances
-    gain = spread @ np.linalg.inv(total)
-    states = states + (gain @ error)[:, :, 0]
-    return states, _kept(covariances, gain, total)
+    of_heads = expect_heads(states, camera, up)
+    rows = np.concatenate([expected.ray_jacobian, of_heads.jacobian[:, :2]], axis=1)
+    errors = np.concatenate([rays - expected.rays, heads.rays - of_heads.rays], axis=1)
+    prior = rows @ covariances @ rows.transpose(0, 2, 1)
+    noise = np.zeros((count, 4, 4))
+    for both, spread in ((slice(0, 2), ray_covariances), (slice(2, 4), heads.covariances)):
+        # Half a body has its middle elsewhere.
+        off = squared_distances(errors[:, both], prior[:, both, both] + spread)
+        excess = np.maximum(1, (off / _OUTLYING**2) ** 2)
+        noise[:, both, both] = spread * excess[:, None, None]
+    return _updated(states, covariances, rows, errors, noise)
 
 
-def _kept(covariances: Array, gain: Array, total: Array) -> Array:
-    """Covariances after an update; total: of the innovation, the one that `gain` was made with."""
-    return covariances - gain @ total @ gain.transpose(0, 2, 1)
+@dataclass(frozen=True)
+class ExpectedHeads:
+    """Where the camera should see T heads.
+
+    points: (T, 3) metres, optical frame; rays: (T, 2); jacobian: (T, 3, 12) of rays and z.
+    """
+
+    points: Array
+    rays: Array
+    jacobian: Array
+
+
+def expect_heads(states: Array, camera: CameraPose, up: Array) -> ExpectedHeads:
+    """The heads that belong to each state, and the derivatives."""
+    points = camera.to_camera(states[:, :3] + states[:, 9:12] + HEAD_ABOVE * up)
+    z = np.maximum(points[:, 2:], _NEAREST)
+    rays = points[:, :2] / z
+    to_camera = camera.rotation.T
+    rows = np.zeros((len(states), 3, _STATES))
+    rows[:, :2, :3] = (to_camera[:2] - rays[:, :, None] * to_camera[2]) / z[:, :, None]
+    rows[:, 2, :3] = to_camera[2]
+    rows[:, :, 9:12] = rows[:, :, :3]
+    return ExpectedHeads(points, rays, rows)
+
+
+def squared_distances(errors: Array, covariances: Array) -> Array:
+    """(...) of errors (..., 2), in standard deviations."""
+    x, y = errors[..., 0], errors[..., 1]
+    xx, xy, yy = covariances[..., 0, 0], covariances[..., 0, 1], covariances[..., 1, 1]
+    return (yy * x * x - 2 * xy * x * y + xx * y * y) / (xx * yy - xy * xy)
+
+
+def _updated(
+    states: Array, covariances: Array, rows: Array, errors: Array, noise: Array
+) -> tuple[Array, Array]:
+    """After M measurements of each: rows (T, M, 12), errors (T, M), noise (T, M, M)."""
+    spread = rows @ covariances  # (T, M, 12)
+    total = spread @ rows.transpose(0, 2, 1) + noise
+    gain = np.linalg.solve(total, spread).transpose(0, 2, 1)
+    states = states + (gain @ errors[:, :, None])[:, :, 0]
+    covariances = covariances - gain @ spread
+    return states, (covariances + covariances.transpose(0, 2, 1)) / 2

@@ -10,19 +10,18 @@ the person along. Who is not seen moves on at constant velocity, with growing sp
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rmpe_ros.core.assignment import best_assignment
+from rmpe_ros.core.people.matching import match
 from rmpe_ros.core.people.people_filter import (
     METHODS,
     Array,
     CameraPose,
-    Expected,
     MotionModel,
-    expect,
+    cross_matrix,
     first_states,
     predict,
     update,
@@ -38,27 +37,8 @@ _CONFIRMED = 3
 _TENTATIVE_TIME = 0.5
 # Seconds without a sight after which a person counts as occluded; a detector misses now and then.
 _MISS_TIME = 0.35
-# How often somebody new appears, per image and unit of (line of sight)² and logarithm of distance.
-_NEW_DENSITY = 0.003
-# Squared distances in standard deviations beyond which a sight is not of this person.
-_RAY_GATE, _DEPTH_GATE = 20.0, 20.0
-# How often a measured distance has nothing to do with the person, as it is that of somebody before
-# her: when all of her is seen and when nothing is; and the density that it then has, anywhere
-# within a factor of e².
-_STRAY_CLEAR, _STRAY_HIDDEN, _STRAY_DENSITY = 0.003, 0.2, 0.5
-# Logarithm of how much likelier the same number is for the same person: apart, and side by side.
-_SAME_ID, _SAME_ID_CROWDED = 6.0, 3.0
-# The same for another number: right after the person was seen, side by side with somebody (where
-# the image tracker mixes people up most), and when the number was forgotten.
-_OTHER_ID, _OTHER_ID_CROWDED, _OTHER_ID_LATER = -5.0, -2.0, -1.0
-# Without the number: squared distances at most, and the least clarity to find who was lost; and how
-# much less likely it is for each unit by which the scores of the detector differ.
-_STRANGE_GATE, _PLAIN, _SCORE_WEIGHT = 14.0, 0.5, 6.0
 # After so many clear sights in a row at another distance, it is the person's place that was wrong.
 _WRONG_PLACE, _CLEAR = 5, 0.65
-# Who was seen so often is where she was seen; a sight of so much of a person, with a distance as
-# sure as this, is of somebody who is there.
-_ESTABLISHED, _WHOLE, _SURE_SD = 15, 0.75, 0.08
 # Standard deviation of the logarithm of the first distance of somebody of whom little is seen.
 _FIRST_SD = 0.3
 
@@ -95,9 +75,10 @@ class Axes:
     @cached_property
     def left(self) -> Array:
         """(3,) of length 1."""
-        return np.cross(self.up, self.forward)
+        return self.up @ cross_matrix(self.forward)
 
     @staticmethod
+    @cache
     def of_map() -> Axes:
         """x forward, z up, as of all frames but the optical ones (REP 103)."""
         return Axes(np.array([0.0, 0.0, 1.0]), np.array([1.0, 0.0, 0.0]))
@@ -121,8 +102,8 @@ class Axes:
 class People:
     """N people at one stamp, in the target frame; who was seen longest comes first.
 
-    ids: (N,), from 0 on, each given once. states: (N, 9) of `people_filter`, position and velocity
-    first, metres and m/s; covariances: (N, 9, 9). yaws: (N,) rad, yaw_variances: (N,) rad²,
+    ids: (N,), from 0 on, each given once. states: (N, 12) of `people_filter`, position and velocity
+    first, metres and m/s; covariances: (N, 12, 12). yaws: (N,) rad, yaw_variances: (N,) rad²,
     infinite where unknown. first_seen, last_seen: (N,) seconds, stamps. sights: (N,) how often
     seen. image_ids: (N,), boxes: (N, 4) and scores: (N,) of the last sight. methods: (N,) index in
     METHODS of what the distance was last measured by, -1 for nothing. strays: (N,) clear sights in
@@ -206,14 +187,20 @@ class PeopleTracker:
         """
         people = self._predicted(stamp_seconds, axes)
         if sights is not None and len(sights):
-            tracks, seen = self._assign(people, sights, camera)
+            lost = stamp_seconds - people.last_seen > _MISS_TIME
+            matches = match(people, sights, camera, axes.up, lost=lost)
+            seen = matches.seen
             # One strange sight of somebody who was here a moment ago is not yet somebody else.
             recent = people.image_ids[stamp_seconds - people.last_seen <= _MISS_TIME]
-            new = ~np.isin(sights.image_ids, recent[recent >= 0])
+            new = ~_among(sights.image_ids, recent[recent >= 0])
             new[seen] = False
-            people = self._measure(people, tracks, sights[seen], camera, axes)
+            new &= ~matches.mixed
+            people = self._measure(
+                people, matches.tracks, sights[seen], camera, axes, stray=matches.stray
+            )
             new &= sights.known & (sights.scores >= self.parameters.start_score)
-            people = self._begin(people, sights[new], camera, axes)
+            if new.any():
+                people = self._begin(people, sights[new], camera, axes)
         self._people = people
         return people
 
@@ -227,7 +214,9 @@ class PeopleTracker:
         longest = np.where(
             people.sights < _CONFIRMED, _TENTATIVE_TIME, self.parameters.max_occlusion
         )
-        interval, people = stamp - people.stamp, people[unseen <= longest]
+        interval, here = stamp - people.stamp, unseen <= longest
+        if not here.all():
+            people = people[here]
         states, covariances = predict(
             people.states,
             people.covariances,
@@ -241,60 +230,6 @@ class PeopleTracker:
             people, stamp=stamp, states=states, covariances=covariances, yaw_variances=variances
         )
 
-    def _assign(
-        self, people: People, sights: Sights, camera: CameraPose
-    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Indices of people and of their sights."""
-        expected = expect(people.states, camera)
-        ray = expected.ray_jacobian
-        spread = ray @ people.covariances @ ray.transpose(0, 2, 1)
-        total = spread[:, None] + sights.ray_covariances
-        error = sights.rays - expected.rays[:, None]
-        determinant = total[..., 0, 0] * total[..., 1, 1] - total[..., 0, 1] ** 2
-        off_ray = (
-            total[..., 1, 1] * error[..., 0] ** 2
-            - 2 * total[..., 0, 1] * error[..., 0] * error[..., 1]
-            + total[..., 0, 0] * error[..., 1] ** 2
-        ) / determinant
-        off, spread_along = self._off_distance(people, sights, expected)
-        same = (people.image_ids[:, None] == sights.image_ids) & (sights.image_ids >= 0)
-        possible = (off_ray < _RAY_GATE) & expected.ahead[:, None]
-        best = np.take_along_axis(off, sights.best[None, :, None], axis=2)[:, :, 0]
-        crowded = possible.sum(axis=0) > 1
-        # Who is seen whole, and elsewhere, is another one who was given the number.
-        measured = np.min(sights.log_depth_variances, axis=1)
-        whole = (sights.clarity > _WHOLE) & (measured < _SURE_SD**2)
-        moved = same & ~(whole & (people.sights >= _ESTABLISHED)[:, None])
-        possible &= (best < _DEPTH_GATE) | moved
-        # Without the number, place alone must tell; errors of the detector are anywhere, too.
-        lost = (people.stamp - people.last_seen > _MISS_TIME)[:, None]
-        plain = sights.known & (sights.clarity >= _PLAIN) & (best < _STRANGE_GATE)
-        possible &= same | ((off_ray < _STRANGE_GATE) & np.where(lost, plain, sights.known))
-        unlike = np.abs(people.scores[:, None] - sights.scores) * _SCORE_WEIGHT
-        along = -0.5 * (off + np.log(2 * np.pi * spread_along))
-        stray = _STRAY_CLEAR + (1 - sights.clarity) ** 2 * _STRAY_HIDDEN
-        floor = np.log(stray * _STRAY_DENSITY)[None, :, None]
-        along = np.where(same[:, :, None], np.maximum(along, floor), along)
-        along = np.where(np.isfinite(sights.log_depth_variances), along, 0).sum(axis=2)
-        # Of several distances, each would count against somebody new as well.
-        known = np.isfinite(sights.log_depth_variances).sum(axis=1)
-        along = along + np.log(2.0) * np.maximum(known - 1, 0)
-        likelihood = along - 0.5 * (off_ray + np.log(determinant)) - np.log(2 * np.pi)
-        bonus = np.where(crowded, _SAME_ID_CROWDED, _SAME_ID)
-        other = np.where(lost, _OTHER_ID_LATER, np.where(crowded, _OTHER_ID_CROWDED, _OTHER_ID))
-        other = other - unlike
-        gain = likelihood - np.log(_NEW_DENSITY) + np.where(same, bonus, other)
-        return best_assignment(np.where(possible, np.maximum(gain, 0), 0))
-
-    @staticmethod
-    def _off_distance(people: People, sights: Sights, expected: Expected) -> tuple[Array, Array]:
-        """Squared distances in standard deviations, and variances: (T, N, 3), by method."""
-        row = expected.depth_jacobian
-        variances = ((row @ people.covariances) * row).sum(axis=2)
-        measured = sights.log_depth_variances
-        total = variances[:, None] + np.where(np.isfinite(measured), measured, 1e6)
-        return (sights.log_depths - expected.log_depths[:, None]) ** 2 / total, total
-
     def _measure(
         self,
         people: People,
@@ -302,13 +237,12 @@ class PeopleTracker:
         sights: Sights,
         camera: CameraPose,
         axes: Axes,
+        *,
+        stray: NDArray[np.bool_],
     ) -> People:
         """People after each of `tracks` was seen as the sight of the same place in the list."""
         changed = {name: getattr(people, name).copy() for name in _ARRAYS}
         states, covariances = people.states[tracks], people.covariances[tracks]
-        every = np.arange(len(tracks))
-        off, _ = self._off_distance(people[tracks], sights, expect(states, camera))
-        stray = off[every, every, sights.best] > _DEPTH_GATE
         # A sight of little of a person neither proves the place wrong nor right.
         strays = people.strays[tracks] + (stray & (sights.clarity > _CLEAR))
         strays = np.where(stray, strays, 0)
@@ -320,10 +254,12 @@ class PeopleTracker:
             states,
             covariances,
             camera,
+            axes.up,
             rays=sights.rays,
             ray_covariances=sights.ray_covariances,
             log_depths=sights.log_depths,
             log_depth_variances=sights.log_depth_variances,
+            heads=sights.heads,
         )
         changed['yaws'][tracks], changed['yaw_variances'][tracks] = self._yaw.update(
             people.yaws[tracks],
@@ -341,7 +277,7 @@ class PeopleTracker:
             np.minimum(seconds, 0.2),
         )
         # A number that is somebody's now is nobody else's any more.
-        given_away = np.isin(people.image_ids, sights.image_ids)
+        given_away = _among(people.image_ids, sights.image_ids)
         changed['image_ids'][given_away] = -1
         changed['last_seen'][tracks] = people.stamp
         changed['sights'][tracks] += 1
@@ -364,11 +300,15 @@ class PeopleTracker:
     def _begin(self, people: People, sights: Sights, camera: CameraPose, axes: Axes) -> People:
         """People and those who are new."""
         count = len(sights)
-        if not count:
-            return people
         states, covariances = self._first(sights, camera, axes)
         unsure = (_FIRST_SD * (1 - sights.clarity)) ** 2
-        sights = replace(sights, log_depth_variances=sights.log_depth_variances + unsure[:, None])
+        heads = sights.heads
+        head_variances = heads.depth_variances + unsure * heads.depths**2
+        sights = replace(
+            sights,
+            log_depth_variances=sights.log_depth_variances + unsure[:, None],
+            heads=replace(heads, depth_variances=head_variances),
+        )
         new = People(
             people.stamp,
             np.arange(self._next_id, self._next_id + count),
@@ -382,11 +322,18 @@ class PeopleTracker:
             strays=np.zeros(count, np.int64),
         )
         self._next_id += count
-        new = self._measure(new, np.arange(count), sights, camera, axes)
+        new = self._measure(
+            new, np.arange(count), sights, camera, axes, stray=np.zeros(count, bool)
+        )
         return People(
             people.stamp,
             *(np.concatenate([getattr(people, name), getattr(new, name)]) for name in _ARRAYS),
         )
+
+
+def _among(values: NDArray[np.int32], others: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Which of a few values are among the others; np.isin is slow for a few."""
+    return (values[:, None] == others).any(axis=1)
 
 
 def _appearance(sights: Sights) -> dict[str, NDArray]:

@@ -19,7 +19,8 @@ from rmpe_ros.core.camera import PinholeCamera
 from rmpe_ros.core.people.body_rays import BodyRays, SightParameters
 from rmpe_ros.core.people.distances import Ground, by_depth, by_ground, by_size, turned_depth
 from rmpe_ros.core.people.facing import facing_direction
-from rmpe_ros.core.people.people_filter import METHODS, Array
+from rmpe_ros.core.people.heads import Heads, find_heads
+from rmpe_ros.core.people.people_filter import HEAD_ABOVE, METHODS, Array
 from rmpe_ros.core.poses import Poses
 
 __all__ = ['LEVEL', 'Ground', 'SightParameters', 'Sights', 'observe']
@@ -28,9 +29,15 @@ __all__ = ['LEVEL', 'Ground', 'SightParameters', 'Sights', 'observe']
 LEVEL = np.array([0.0, -1.0, 0.0])
 # Joints stray for half a second at a time, so that the errors of an image are in part those of the
 # one before; a filter that takes them for new ones is sure too soon. So many images are one.
-_ALIKE = 2.0
+ALIKE = 8.0
 # How well it is known where a camera looks, radians: mounting, odometry, TF.
 _AIM = 0.005
+
+_WITH_DEPTH = ('best', 'depth')
+# A trunk that seems to be farther than this from its head is somebody else's, or a table; metres.
+_REACH = 0.45
+# How far a head may be before or behind the trunk, standard deviation, metres.
+_LEANING = 0.12
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,7 @@ class Sights:
     infinite where a method does not know. facing: (N, 3), optical frame, level and of length 1;
     facing_variances: (N,) rad², infinite where unknown. clarity: (N,) share of the joints that are
     seen and not guessed. image_ids: (N,) of the image tracker, -1
-    for none. boxes: (N, 4) pixels. scores: (N,).
+    for none. boxes: (N, 4) pixels. scores: (N,). heads: of the same people.
     """
 
     rays: Array
@@ -55,6 +62,7 @@ class Sights:
     image_ids: NDArray[np.int32]
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
+    heads: Heads
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -98,7 +106,7 @@ def observe(
     # The size is always of use: to tell people apart, and to check the others.
     z, variances[:, 2] = by_size(body, up, parameters)
     log_depths[:, 2] = np.log(z)
-    if positions is not None and parameters.method in ('best', 'depth'):
+    if positions is not None and parameters.method in _WITH_DEPTH:
         z, variances[:, 0] = by_depth(body, positions, z, variances[:, 2], parameters)
         log_depths[:, 0] = np.log(z)
     if ground is not None and parameters.method in ('best', 'ground'):
@@ -112,12 +120,16 @@ def observe(
     log_depths[:, 0], variances[:, 0] = turned_depth(
         log_depths[:, 0], variances[:, 0], body, facing, facing_variances
     )
+    heads = find_heads(body, distance, positions if parameters.method in _WITH_DEPTH else None)
+    log_depths[:, 0], variances[:, 0] = _checked_by_heads(
+        log_depths[:, 0], variances[:, 0], heads, up
+    )
     # The sway of the trunk with the steps and its unknown middle, besides the noise of the joints.
-    spread = _ALIKE * (0.02 / distance) ** 2 + _AIM**2
-    variances[:, 0] *= _ALIKE
+    spread = ALIKE * (0.02 / distance) ** 2 + _AIM**2
+    variances[:, 0] *= ALIKE
     return Sights(
         body.middle,
-        _ALIKE * body.middle_covariances + spread[:, None, None] * np.eye(2),
+        ALIKE * body.middle_covariances + spread[:, None, None] * np.eye(2),
         log_depths,
         variances,
         facing,
@@ -126,6 +138,7 @@ def observe(
         poses.track_ids,
         poses.boxes,
         poses.scores,
+        heads,
     )
 
 
@@ -133,3 +146,17 @@ def _best(log_depths: Array, variances: Array) -> Array:
     """(N,) of the surest method, 0 where there is none."""
     best = np.argmin(variances, axis=1)
     return log_depths[np.arange(len(best)), best]
+
+
+def _checked_by_heads(
+    log_depths: Array, variances: Array, heads: Heads, up: Array
+) -> tuple[Array, Array]:
+    """Logarithms of distances by depth, from the heads where what was taken for the trunk is not.
+
+    Heads look out over tables and from behind people.
+    """
+    below = np.maximum(heads.depths - HEAD_ABOVE * up[2], 0.2)
+    known = np.isfinite(heads.depth_variances)
+    far = known & ~(np.isfinite(variances) & (np.abs(np.exp(log_depths) - below) < _REACH))
+    told = (heads.depth_variances + _LEANING**2) / below**2
+    return np.where(far, np.log(below), log_depths), np.where(far, told, variances)

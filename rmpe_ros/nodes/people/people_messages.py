@@ -16,51 +16,67 @@ from rmpe_ros.msg import PersonState, PersonStateArray
 _LEAN = 0.15**2
 
 
+class PeopleMessages:
+    """Makes one message after another out of the same parts: to make the 300 objects that tell of
+    twenty people costs as much as to fill them.
+    """
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[Any, ...]] = []
+
+    def make(
+        self, people: People, header: Header, axes: Axes, *, problem: str = ''
+    ) -> PersonStateArray:
+        """All of `people`; header: its frame is the one that people are in.
+
+        The message of before is written over: publish or read it first.
+        """
+        while len(self._rows) < len(people):
+            state = PersonState()
+            pose, twist = state.pose, state.velocity
+            place, turned, linear = pose.pose.position, pose.pose.orientation, twist.twist.linear
+            parts = (place, turned, linear, pose.covariance, twist.covariance, state.box)
+            self._rows.append((state, *parts))
+        poses, velocities = _covariances(people, axes)
+        known = np.isfinite(people.yaw_variances)
+        rows = zip(
+            self._rows[: len(people)],
+            people.ids.tolist(),
+            people.phases.tolist(),
+            people.scores.tolist(),
+            people.methods.tolist(),
+            (people.stamp - people.first_seen).tolist(),
+            (people.stamp - people.last_seen).tolist(),
+            people.positions.tolist(),
+            heading_quaternions(people, axes).tolist(),
+            poses,
+            people.velocities.tolist(),
+            velocities,
+            np.where(known, people.yaws, np.nan).tolist(),
+            np.where(known, people.yaw_variances, np.nan).tolist(),
+            people.boxes,
+            people.image_ids.tolist(),
+            strict=True,
+        )
+        for parts, number, phase, score, method, age, unseen, *space, box, image_id in rows:
+            state, place, turned, linear, spread, drift, edges = parts
+            state.track_id, state.state, state.score = number, phase, score
+            state.method, state.age, state.unseen = method_name(method), age, unseen
+            position, turn, covariance, speed, of_speed, state.yaw, state.yaw_variance = space
+            place.x, place.y, place.z = position
+            turned.x, turned.y, turned.z, turned.w = turn
+            linear.x, linear.y, linear.z = speed
+            spread[:], drift[:], edges[:] = covariance, of_speed, box
+            state.image_track_id = image_id
+        states = [parts[0] for parts in self._rows[: len(people)]]
+        return PersonStateArray(header=header, people=states, problem=problem)
+
+
 def people_message(
     people: People, header: Header, axes: Axes, *, problem: str = ''
 ) -> PersonStateArray:
-    """All of `people` as one message; header: its frame is the one that people are in."""
-    poses, velocities = _covariances(people, axes)
-    known = np.isfinite(people.yaw_variances)
-    yaws = np.where(known, people.yaws, np.nan)
-    variances = np.where(known, people.yaw_variances, np.nan)
-    turns = heading_quaternions(people, axes)
-    rows = zip(
-        people.ids.tolist(),
-        people.phases.tolist(),
-        people.scores.tolist(),
-        people.methods.tolist(),
-        (people.stamp - people.first_seen).tolist(),
-        (people.stamp - people.last_seen).tolist(),
-        people.positions.tolist(),
-        turns.tolist(),
-        poses,
-        people.velocities.tolist(),
-        velocities,
-        yaws.tolist(),
-        variances.tolist(),
-        people.boxes,
-        people.image_ids.tolist(),
-        strict=True,
-    )
-    states = []
-    for row in rows:
-        number, phase, score, method, age, unseen, place, turn, spread, speed, drift = row[:11]
-        yaw, variance, box, image_id = row[11:]
-        # Keywords would make every part twice: a default one and the one that is wanted.
-        state = PersonState()
-        state.track_id, state.state, state.score = number, phase, score
-        state.method, state.age, state.unseen = method_name(method), age, unseen
-        pose, twist = state.pose.pose, state.velocity.twist.linear
-        pose.position.x, pose.position.y, pose.position.z = place
-        turned = pose.orientation
-        turned.x, turned.y, turned.z, turned.w = turn
-        twist.x, twist.y, twist.z = speed
-        state.pose.covariance, state.velocity.covariance = spread, drift
-        state.yaw, state.yaw_variance = yaw, variance
-        state.box, state.image_track_id = box, image_id
-        states.append(state)
-    return PersonStateArray(header=header, people=states, problem=problem)
+    """One message by itself; see `PeopleMessages.make`."""
+    return PeopleMessages().make(people, header, axes, problem=problem)
 
 
 def heading_quaternions(people: People, axes: Axes) -> Array:

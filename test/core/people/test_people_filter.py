@@ -5,10 +5,13 @@ import cv2
 import numpy as np
 import pytest
 
+from rmpe_ros.core.people.heads import Heads
 from rmpe_ros.core.people.people_filter import (
     CameraPose,
     MotionModel,
+    cross_matrix,
     expect,
+    expect_heads,
     first_states,
     predict,
     update,
@@ -43,7 +46,7 @@ def test_derivatives_are_those_of_differences():
     states, view, step = random_states(np.random.default_rng(1), 4), camera(), 1e-6
     expected = expect(states, view)
     assert expected.ahead.all()
-    for index in range(9):
+    for index in range(12):
         moved = states.copy()
         moved[:, index] += step
         other = expect(moved, view)
@@ -53,7 +56,7 @@ def test_derivatives_are_those_of_differences():
         if index not in (0, 1, 2):
             distances = (other.log_depths - expected.log_depths) / step
             assert expected.depth_jacobian[:, :, index] == pytest.approx(distances, abs=1e-4)
-    assert not expect(states - 20 * np.eye(1, 9), view).ahead.any()
+    assert not expect(states - 20 * np.eye(1, 12), view).ahead.any()
 
 
 def test_prediction_moves_people_and_those_out_of_sight_come_to_rest():
@@ -70,6 +73,44 @@ def test_prediction_moves_people_and_those_out_of_sight_come_to_rest():
     assert far[1, 0] == pytest.approx(MODEL.stopping, rel=1e-3)
     # Errors that last have a spread that does not grow.
     assert covariances[0, 8, 8] == pytest.approx(MODEL.bias_sd[2] ** 2)
+
+
+def test_prediction_is_that_of_the_whole_transition_matrix():
+    rng = np.random.default_rng(5)
+    states, root = rng.normal(size=(3, 12)), rng.normal(size=(3, 12, 12))
+    covariances = root @ root.transpose(0, 2, 1)
+    lost = np.array([False, True, False])
+    moved, grown = predict(states, covariances, 0.3, MODEL, UP, lost=lost)
+    nothing = np.zeros((3, 12, 12))
+    _, noise = predict(states, nothing, 0.3, MODEL, UP, lost=lost)
+    # Each column of the matrix is where a unit vector goes.
+    matrix = np.stack(
+        [
+            predict(np.tile(unit, (3, 1)), nothing, 0.3, MODEL, UP, lost=lost)[0]
+            for unit in np.eye(12)
+        ],
+        axis=2,
+    )
+    assert moved == pytest.approx((matrix @ states[:, :, None])[:, :, 0])
+    assert grown == pytest.approx(matrix @ covariances @ matrix.transpose(0, 2, 1) + noise)
+
+
+def test_derivatives_of_heads_are_those_of_differences():
+    states, view, step = random_states(np.random.default_rng(6), 4), camera(), 1e-6
+    expected = expect_heads(states, view, UP)
+    for index in range(12):
+        moved = states.copy()
+        moved[:, index] += step
+        other = expect_heads(moved, view, UP)
+        rays, z = (other.rays - expected.rays) / step, (other.points - expected.points) / step
+        assert expected.jacobian[:, :2, index] == pytest.approx(rays, abs=1e-4)
+        assert expected.jacobian[:, 2, index] == pytest.approx(z[:, 2], abs=1e-4)
+
+
+def test_cross_matrix():
+    rng = np.random.default_rng(7)
+    vectors, other = rng.normal(size=(5, 3)), rng.normal(size=3)
+    assert vectors @ cross_matrix(other) == pytest.approx(np.cross(vectors, other))
 
 
 def measure(rng, truth, view, ray_sd, depth_sd, bias):
@@ -104,6 +145,7 @@ def test_the_stated_spread_is_that_of_the_errors(method):
     )
     density = np.sqrt([MODEL.walking, MODEL.walking, MODEL.rising])
     keep = np.exp(-interval / np.array(MODEL.bias_time))
+    unseen = Heads.unseen(count)
     for step in range(25):
         if step:
             kick = np.einsum('ij,njk->nik', root, rng.normal(size=(count, 2, 3))) * density
@@ -117,7 +159,7 @@ def test_the_stated_spread_is_that_of_the_errors(method):
         lasting = bias * np.concatenate([1 / z, np.ones((count, 2))], axis=1)
         measured = measure(rng, place, view, 0.006, finite, lasting)
         measured['log_depth_variances'] = np.tile(depth_sd**2, (count, 1))
-        states, covariances = update(states, covariances, view, **measured)
+        states, covariances = update(states, covariances, view, UP, **measured, heads=unseen)
     error = np.concatenate([states[:, :3] - place, states[:, 3:6] - speed], axis=1)
     nees = (error * np.linalg.solve(covariances[:, :6, :6], error[:, :, None])[..., 0]).sum(
         axis=1
@@ -134,13 +176,13 @@ def test_a_flying_pixel_pulls_less_than_a_small_error():
     covariances[:, :3, :3] = np.eye(3) * 0.05**2
     states[:, :3] = (4.0, 0.5, 1.0)
     z = view.to_camera(states[:, :3])[:, 2]
-    pulls = {}
+    pulls, unseen = {}, Heads.unseen(1)
     for metres in (0.1, 1.5):
         measured = measure(np.random.default_rng(3), states[:, :3], view, 0.0, np.zeros(3), 0.0)
         measured['ray_covariances'][:] = np.eye(2) * 0.005**2
         measured['log_depths'][:, 0] = np.log(z + metres)
         measured['log_depth_variances'][:] = (0.01**2, np.inf, np.inf)
-        moved, _ = update(states, covariances, view, **measured)
+        moved, _ = update(states, covariances, view, UP, **measured, heads=unseen)
         pulls[metres] = np.linalg.norm(moved[0, :3] - states[0, :3])
     assert pulls[0.1] > 0.02
     assert pulls[1.5] < 0.01

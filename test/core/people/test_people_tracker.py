@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from rmpe_ros.core.people.heads import Heads
 from rmpe_ros.core.people.people_filter import CameraPose
 from rmpe_ros.core.people.people_tracker import (
     OCCLUDED,
@@ -52,6 +53,7 @@ def sights(people, view, *, rng=None, depth_sd=0.02):
         np.array([number for number, _, _ in people], np.int32),
         np.concatenate([corner - 20, corner + 20], axis=1).astype(np.float32),
         np.full(count, 0.8, np.float32),
+        Heads.unseen(count),
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from rmpe_ros.core.camera import PinholeCamera
 from rmpe_ros.core.people.people_filter import METHODS
-from rmpe_ros.core.people.sights import Ground, SightParameters, observe
+from rmpe_ros.core.people.sights import ALIKE, Ground, SightParameters, observe
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.skeletons import BODY19, COCO17, Skeleton
 from rmpe_ros.evaluation.people.simulated_bodies import Build, pose_body
@@ -164,10 +164,10 @@ def test_covariances_of_the_joints_are_used_where_given():
         told = replace(poses, covariances=covariances)
         sights = observe(told, room.camera, image_size=IMAGE_SIZE)
         spreads.append(sights.ray_covariances[0, 0, 0] ** 0.5 * room.camera.fx)
-    # Of two images alike, and a camera whose aim is known to 5 mrad.
-    rest = 2 * (0.02 / 3) ** 2 + 0.005**2
+    # Of images alike, and a camera whose aim is known to 5 mrad.
+    rest = ALIKE * (0.02 / 3) ** 2 + 0.005**2
     for spread, pixels in zip(spreads, (2.0, 20.0), strict=True):
-        expected = np.sqrt(2 * 0.3 * pixels**2 + rest * room.camera.fx**2)
+        expected = np.sqrt(ALIKE * 0.3 * pixels**2 + rest * room.camera.fx**2)
         assert spread == pytest.approx(expected, rel=0.05)
 
 
@@ -188,6 +188,39 @@ def test_nobody_other_skeletons_and_what_has_no_trunk():
     hand = Skeleton('hand', ('wrist', 'thumb'), ((0, 1),), (), (0.1, 0.1))
     with pytest.raises(ValueError, match="skeleton 'hand' has no left_shoulder, right_shoulder"):
         observe(Poses.empty(hand), camera, image_size=IMAGE_SIZE)
+
+
+@pytest.mark.parametrize('lens', CAMERAS)
+def test_the_head_is_as_far_away_from_all_sides(lens):
+    for yaw in np.radians(np.arange(0, 360, 60)):
+        poses, points, room, middle = seen((3.0, 0.4), yaw, lens)
+        sights = observe(poses, room.camera, image_size=IMAGE_SIZE, positions=surface(points, 0.09))
+        head = points[[3, 4]].mean(axis=0)
+        rays, depths = sights.heads.rays[0], sights.heads.depths[0]
+        assert rays == pytest.approx(head[:2] / head[2], abs=0.05 / 3)
+        assert depths == pytest.approx(head[2], abs=0.08)
+        sd = sights.heads.depth_variances[0] ** 0.5
+        assert sd < 0.3 * sights.log_depth_variances[0, DEPTH] ** 0.5 * middle[2]
+
+
+def test_a_head_that_is_not_clearly_seen_tells_nothing():
+    poses, points, room, _ = seen()
+    poses.keypoint_scores[0, :5] = 0.4
+    heads = observe(poses, room.camera, image_size=IMAGE_SIZE, positions=surface(points)).heads
+    assert np.isinf(heads.depth_variances[0])
+    assert heads.covariances[0, 0, 0] > 1e3
+    without_depth = observe(seen()[0], room.camera, image_size=IMAGE_SIZE).heads
+    assert np.isinf(without_depth.depth_variances[0])
+    assert without_depth.covariances[0, 0, 0] < 0.01**2
+
+
+def test_the_head_tells_the_distance_of_who_is_behind_a_table():
+    poses, points, room, middle = seen((4.0, 0.0))
+    measured = surface(points)
+    measured[0, 5:17, 2] = 2.0  # a table's edge, and who sits at it
+    ground = Ground.from_tilt(1.2, 0.12)
+    sights = observe(poses, room.camera, image_size=IMAGE_SIZE, positions=measured, ground=ground)
+    assert np.exp(sights.log_depths[0, DEPTH]) == pytest.approx(middle[2], abs=0.1)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,11 @@ from std_msgs.msg import Header
 
 from rmpe_ros.core.people.people_tracker import Axes, People
 from rmpe_ros.nodes.people.people_bridges import BRIDGES, make_bridges
-from rmpe_ros.nodes.people.people_messages import people_message, rotation_quaternion
+from rmpe_ros.nodes.people.people_messages import (
+    PeopleMessages,
+    people_message,
+    rotation_quaternion,
+)
 from rmpe_ros.nodes.views.people_markers import people_markers
 
 pytestmark = pytest.mark.ros
@@ -29,12 +33,12 @@ MAP = Axes.of_map()
 def people(count=3, yaw=0.5):
     """Somebody tracked, somebody occluded, and somebody of whom little is known."""
     rng = np.random.default_rng(0)
-    root = rng.normal(0, 0.1, (count, 9, 9))
+    root = rng.normal(0, 0.1, (count, 12, 12))
     return People(
         stamp=10.0,
         ids=np.arange(count) + 4,
-        states=rng.normal(0, 1, (count, 9)),
-        covariances=root @ root.transpose(0, 2, 1) + 0.01 * np.eye(9),
+        states=rng.normal(0, 1, (count, 12)),
+        covariances=root @ root.transpose(0, 2, 1) + 0.01 * np.eye(12),
         yaws=np.full(count, yaw),
         yaw_variances=np.array([0.04, 0.2, np.inf])[:count],
         first_seen=np.array([1.0, 2.0, 9.9])[:count],
@@ -94,6 +98,15 @@ def test_every_field():
     assert twist[:3, :3] == pytest.approx(found.covariances[0, 3:6, 3:6])
     # Each person has numbers of her own.
     assert tracked.pose is not occluded.pose
+
+
+def test_the_next_message_is_as_if_it_were_the_first():
+    messages = PeopleMessages()
+    for count, yaw in ((3, 0.5), (1, -2.0), (2, 1.0)):
+        found = people(count, yaw)
+        made = messages.make(found, HEADER, MAP, problem=f'{count}')
+        expected = people_message(found, HEADER, MAP, problem=f'{count}')
+        assert str(made) == str(expected)  # NaN is not equal to itself
 
 
 @pytest.mark.parametrize(
