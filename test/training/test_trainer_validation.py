@@ -10,7 +10,7 @@ pytest.importorskip('tensorboard')
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from rmpe_ros.networks.person_detector import PersonDetector
+from rmpe_ros.networks.person_detector import DetectorNetwork
 from rmpe_ros.networks.sstn_sppe import SstnSppe
 from rmpe_ros.training.datasets import LabelledScene
 from rmpe_ros.training.detector_validation import DetectorValidation
@@ -21,7 +21,7 @@ SIZE = (64, 96)
 EMPTY = np.zeros((0, 4), np.float32)
 
 
-class Knowing(PersonDetector):
+class Knowing(DetectorNetwork):
     """Finds what it is told to: in each photo, by the brightness of its top left corner."""
 
     def __init__(self, answers):
