@@ -37,6 +37,8 @@ _CONFIRMED = 3
 _TENTATIVE_TIME = 0.5
 # Seconds without a sight after which a person counts as occluded; a detector misses now and then.
 _MISS_TIME = 0.35
+# How often somebody who seems to be back is another one, or an error of the detector.
+_DOUBT = 0.15
 # After so many clear sights in a row at another distance, it is the person's place that was wrong.
 _WRONG_PLACE, _CLEAR = 5, 0.65
 # Standard deviation of the logarithm of the first distance of somebody of whom little is seen.
@@ -250,7 +252,7 @@ class PeopleTracker:
         if wrong.any():
             states[wrong], covariances[wrong] = self._first(sights[wrong], camera, axes)
         changed['strays'][tracks] = np.where(wrong, 0, strays)
-        changed['states'][tracks], changed['covariances'][tracks] = update(
+        found, spread = update(
             states,
             covariances,
             camera,
@@ -260,6 +262,17 @@ class PeopleTracker:
             log_depths=sights.log_depths,
             log_depth_variances=sights.log_depth_variances,
             heads=sights.heads,
+        )
+        # Who comes back may be somebody else, or nobody: until the next sight, both may be true.
+        doubtful = (people.stamp - people.last_seen[tracks] > _MISS_TIME) & ~wrong
+        doubt = np.where(doubtful, _DOUBT, 0.0)[:, None]
+        apart = found - states
+        changed['states'][tracks] = found - doubt * apart
+        doubt = doubt[:, :, None]
+        changed['covariances'][tracks] = (
+            (1 - doubt) * spread
+            + doubt * covariances
+            + doubt * (1 - doubt) * apart[:, :, None] * apart[:, None]
         )
         changed['yaws'][tracks], changed['yaw_variances'][tracks] = self._yaw.update(
             people.yaws[tracks],

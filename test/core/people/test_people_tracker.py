@@ -253,6 +253,19 @@ def test_an_error_of_the_detector_is_not_who_is_hidden():
     assert people.phases[0] == OCCLUDED
 
 
+def test_one_sight_after_an_occlusion_may_be_an_error_of_the_detector():
+    hidden = walk(2, (4, 0), (0, 0)) + [[]] * round(3 * RATE)
+    people = run([*hidden, [(7, 5.2, 0)]])[-1]
+    assert people.ids.tolist() == [0] and people.last_seen[0] == people.stamp
+    off = people.positions[0] - (4, 0, 1.1)
+    assert np.linalg.norm(off) > 0.5, 'the sight counts'
+    assert off @ np.linalg.solve(people.covariances[0, :3, :3], off) / 3 < 2, 'and is doubted'
+    # Seen again, she is there as surely as if she had never been away.
+    surely = run([*hidden, *walk(0.4, (5.2, 0), (0, 0), number=7)])[-1]
+    assert surely.positions[0] == pytest.approx([5.2, 0, 1.1], abs=0.1)
+    assert np.sqrt(np.trace(surely.covariances[0, :3, :3])) < 0.15
+
+
 def test_one_strange_sight_is_not_somebody_else():
     view, tracker = camera(), PeopleTracker()
     run(walk(2, (4, 0), (0, 0)), tracker)
