@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -16,10 +16,12 @@ POLITE_SIGNALS = tuple(
 
 
 @contextmanager
-def interrupted_by_signals() -> Iterator[None]:
+def interrupted_by_signals() -> Iterator[Callable[[], bool]]:
     """The first SIGTERM or SIGHUP raises KeyboardInterrupt; later ones let the end be finished.
 
-    Signals that are ignored, as SIGHUP is under nohup, stay so, as do handlers of others.
+    Signals that are ignored, as SIGHUP is under nohup, stay so, as do handlers of others. Gives a
+    function that says whether one came: raised within a destructor or a library's callback, the
+    exception may be lost, so loops around those ask.
     """
     came = False
 
@@ -30,13 +32,13 @@ def interrupted_by_signals() -> Iterator[None]:
             raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield lambda: came
         return
     ours = [number for number in POLITE_SIGNALS if signal.getsignal(number) == signal.SIG_DFL]
     for number in ours:
         signal.signal(number, handle)
     try:
-        yield
+        yield lambda: came
     finally:
         for number in ours:
             signal.signal(number, signal.SIG_DFL)

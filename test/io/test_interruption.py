@@ -4,6 +4,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -32,6 +33,19 @@ def test_the_first_one_interrupts_and_the_end_is_finished(number: signal.Signals
             finished = True
     assert finished
     assert signal.getsignal(number) == signal.SIG_DFL
+
+
+@pytest.mark.usefixtures('usual_signals')
+def test_one_whose_exception_is_lost_is_told() -> None:
+    class Leaving:
+        def __del__(self) -> None:
+            with suppress(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    with interrupted_by_signals() as came:
+        assert not came()
+        Leaving()
+        assert came()
 
 
 def test_what_is_ignored_stays_so() -> None:

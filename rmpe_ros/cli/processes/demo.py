@@ -14,7 +14,7 @@ import re
 import statistics
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,11 +70,12 @@ def run_demo(options: DemoOptions) -> int:
     Raises TargetError when the results would replace the source.
     """
     try:
-        with interrupted_by_signals():
+        with interrupted_by_signals() as interrupted:
             _check_ros()
             _check_source(options.source)
             files = [path for path, camera in list_sources([options.source]) if camera is None]
-            return _Demo(options, prepare_folder(options.out, files)).run()
+            folder = prepare_folder(options.out, files)
+            return _Demo(options, folder, interrupted).run()
     except DemoError as error:
         return fail(error, 1, 'demo')
     except KeyboardInterrupt:
@@ -85,10 +86,13 @@ def run_demo(options: DemoOptions) -> int:
 class _Demo:
     """One run: folders, child processes, recorder, checks, table."""
 
-    def __init__(self, options: DemoOptions, folder: DemoFolder) -> None:
+    def __init__(
+        self, options: DemoOptions, folder: DemoFolder, interrupted: Callable[[], bool]
+    ) -> None:
         from rmpe_ros.cli.processes.dds_environment import local_environment
 
         self.options = options
+        self.interrupted = interrupted
         self.is_stream = count_images([options.source]) is None
         self.folder = folder
         self.pictures, self.logs, self.bag = folder.pictures, folder.logs, folder.bag
@@ -214,6 +218,8 @@ class _Demo:
 
     def _spin_while_alive(self) -> None:
         self.executor.spin_once(timeout_sec=0.1)
+        if self.interrupted():
+            raise KeyboardInterrupt
         for name, child in self.children.items():
             # It ends with 1 when a video ends too early: told at the end, beside what was found.
             is_expected = name == 'image_source_node' and (
