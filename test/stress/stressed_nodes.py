@@ -23,6 +23,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from rmpe_ros.cli.processes.child_process import NodeProcess
 from rmpe_ros.cli.processes.dds_environment import local_environment
+from rmpe_ros.io.process_memory import resident_megabytes
 
 _START_TIMEOUT = 180.0
 # Seconds between looks at the memory of the nodes.
@@ -130,15 +131,6 @@ class Stand:
     def _on_diagnostics(self, message: Any) -> None:
         for status in message.status:
             self.statuses[status.name] = {pair.key: pair.value for pair in status.values}
-
-
-def resident_megabytes(pid: int) -> float | None:
-    """Memory that a process holds, in MB of 10^6 bytes; None when it has ended."""
-    try:
-        pages = int(Path(f'/proc/{pid}/statm').read_text().split()[1])
-    except (OSError, IndexError):
-        return None
-    return pages * os.sysconf('SC_PAGE_SIZE') / 1e6 or None
 
 
 def cpu_seconds(pid: int) -> float:

@@ -65,10 +65,8 @@ class Matches:
     mixed: NDArray[np.bool_]
 
 
-def match(
-    people: People, sights: Sights, camera: CameraPose, up: Array, *, lost: NDArray[np.bool_]
-) -> Matches:
-    """One sight for each of people at most. lost: (T,) who was not seen for a while."""
+def match(people: People, sights: Sights, camera: CameraPose, up: Array) -> Matches:
+    """One sight for each of people at most."""
     expected = expect(people.states, camera)
     of_heads = expect_heads(people.states, camera, up)
     off_ray, determinant = _off_ray(people, sights, expected, of_heads)
@@ -84,7 +82,7 @@ def match(
     moved = same & ~(whole & (people.sights >= _ESTABLISHED)[:, None])
     possible &= (best < _DEPTH_GATE) | moved
     # Without the number, place alone must tell; errors of the detector are anywhere, too.
-    away = lost[:, None]
+    away = people.lost[:, None]
     mixed = crowded & (sights.clarity < _PLAIN_CROWDED)
     plain = sights.known & (sights.clarity >= _PLAIN) & ~mixed & (best < _STRANGE_GATE)
     possible &= same | ((off_ray < _STRANGE_GATE) & np.where(away, plain, sights.known))

@@ -144,9 +144,14 @@ class People:
         return self.states[:, 3:6]
 
     @property
+    def lost(self) -> NDArray[np.bool_]:
+        """(N,) who was not seen for longer than a detector misses now and then."""
+        return self.stamp - self.last_seen > _MISS_TIME
+
+    @property
     def phases(self) -> NDArray[np.int64]:
         """(N,) TENTATIVE, TRACKED or OCCLUDED."""
-        occluded = np.where(self.stamp - self.last_seen > _MISS_TIME, OCCLUDED, TRACKED)
+        occluded = np.where(self.lost, OCCLUDED, TRACKED)
         return np.where(self.sights < _CONFIRMED, TENTATIVE, occluded)
 
     @staticmethod
@@ -189,11 +194,10 @@ class PeopleTracker:
         """
         people = self._predicted(stamp_seconds, axes)
         if sights is not None and len(sights):
-            lost = stamp_seconds - people.last_seen > _MISS_TIME
-            matches = match(people, sights, camera, axes.up, lost=lost)
+            matches = match(people, sights, camera, axes.up)
             seen = matches.seen
             # One strange sight of somebody who was here a moment ago is not yet somebody else.
-            recent = people.image_ids[stamp_seconds - people.last_seen <= _MISS_TIME]
+            recent = people.image_ids[~people.lost]
             new = ~_among(sights.image_ids, recent[recent >= 0])
             new[seen] = False
             new &= ~matches.mixed
@@ -264,7 +268,7 @@ class PeopleTracker:
             heads=sights.heads,
         )
         # Who comes back may be somebody else, or nobody: until the next sight, both may be true.
-        doubtful = (people.stamp - people.last_seen[tracks] > _MISS_TIME) & ~wrong
+        doubtful = people.lost[tracks] & ~wrong
         doubt = np.where(doubtful, _DOUBT, 0.0)[:, None]
         apart = found - states
         changed['states'][tracks] = found - doubt * apart

@@ -72,13 +72,6 @@ class PeopleMessages:
         return PersonStateArray(header=header, people=states, problem=problem)
 
 
-def people_message(
-    people: People, header: Header, axes: Axes, *, problem: str = ''
-) -> PersonStateArray:
-    """One message by itself; see `PeopleMessages.make`."""
-    return PeopleMessages().make(people, header, axes, problem=problem)
-
-
 def heading_quaternions(people: People, axes: Axes) -> Array:
     """(N, 4) x, y, z, w: turn the frame so that x is where the trunk faces and z is up."""
     # First the axes of a frame with z up, as seen from people's frame; then the yaw about up.

@@ -101,7 +101,8 @@ def test_stop_finishes_the_frame_at_hand():
     assert finished == [5]
 
 
-def test_stop_says_when_the_worker_hangs():
+def busy_worker() -> tuple[FrameWorker[int], threading.Event]:
+    """One that is at a frame until the event is set."""
     started, go_on = threading.Event(), threading.Event()
 
     def process(_frames: dict[int, int]) -> None:
@@ -112,6 +113,11 @@ def test_stop_says_when_the_worker_hangs():
     worker.start()
     worker.put(5)
     assert started.wait(PATIENCE)
+    return worker, go_on
+
+
+def test_stop_says_when_the_worker_hangs():
+    worker, go_on = busy_worker()
     assert not worker.stop(timeout=0.01)
     go_on.set()
     assert worker.stop(PATIENCE)
@@ -162,16 +168,7 @@ def test_jobs_are_done_between_frames_and_give_their_result():
 
 
 def test_jobs_that_still_wait_are_cancelled_by_stop():
-    busy, go_on = threading.Event(), threading.Event()
-
-    def process(_frames: dict[int, int]) -> None:
-        busy.set()
-        go_on.wait(PATIENCE)
-
-    worker: FrameWorker[int] = FrameWorker(process, pytest.fail)
-    worker.start()
-    worker.put(1)
-    assert busy.wait(PATIENCE)
+    worker, go_on = busy_worker()
     job = worker.submit(lambda: 5)
     assert not worker.stop(timeout=0.01)
     go_on.set()

@@ -19,7 +19,6 @@ from rmpe_ros.core.people.people_tracker import Axes, People
 from rmpe_ros.nodes.people.people_bridges import BRIDGES, make_bridges
 from rmpe_ros.nodes.people.people_messages import (
     PeopleMessages,
-    people_message,
     rotation_quaternion,
 )
 from rmpe_ros.nodes.views.people_markers import people_markers
@@ -72,7 +71,7 @@ def turned(quaternion, vector):
 
 def test_every_field():
     found = people()
-    message = people_message(found, HEADER, MAP, problem='no TF')
+    message = PeopleMessages().make(found, HEADER, MAP, problem='no TF')
     assert (message.header, message.problem) == (HEADER, 'no TF')
     tracked, occluded, tentative = message.people
     assert [each.track_id for each in message.people] == [4, 5, 6]
@@ -105,7 +104,7 @@ def test_the_next_message_is_as_if_it_were_the_first():
     for count, yaw in ((3, 0.5), (1, -2.0), (2, 1.0)):
         found = people(count, yaw)
         made = messages.make(found, HEADER, MAP, problem=f'{count}')
-        expected = people_message(found, HEADER, MAP, problem=f'{count}')
+        expected = PeopleMessages().make(found, HEADER, MAP, problem=f'{count}')
         assert str(made) == str(expected)  # NaN is not equal to itself
 
 
@@ -114,7 +113,7 @@ def test_the_next_message_is_as_if_it_were_the_first():
 )
 @pytest.mark.parametrize('yaw', [-3.0, -1.0, 0.0, 2.0])
 def test_the_orientation_faces_where_the_yaw_says(axes, yaw):
-    (person,) = people_message(people(1, yaw), HEADER, axes).people
+    (person,) = PeopleMessages().make(people(1, yaw), HEADER, axes).people
     forward = turned(person.pose.pose.orientation, np.array([1.0, 0, 0]))
     assert axes.yaw(forward) == pytest.approx(yaw)
     assert turned(person.pose.pose.orientation, np.array([0, 0, 1.0])) == pytest.approx(axes.up)
@@ -137,7 +136,7 @@ def test_quaternions_of_rotations():
 
 
 def test_markers_begin_by_deleting_and_show_each_person():
-    message = people_message(people(), HEADER, MAP)
+    message = PeopleMessages().make(people(), HEADER, MAP)
     markers = people_markers(message).markers
     assert markers[0].action == markers[0].DELETEALL
     names = {(each.ns, each.id) for each in markers[1:]}
@@ -149,7 +148,7 @@ def test_markers_begin_by_deleting_and_show_each_person():
     matrix = np.stack([turned(ellipsoid.pose.orientation, axis) for axis in np.eye(3)], axis=1)
     covariance = message.people[0].pose.covariance.reshape(6, 6)[:3, :3]
     assert matrix @ np.diag(sizes**2) @ matrix.T == pytest.approx(covariance, abs=1e-9)
-    assert len(people_markers(people_message(People.nobody(0.0), HEADER, MAP)).markers) == 1
+    assert len(people_markers(PeopleMessages().make(People.nobody(0.0), HEADER, MAP)).markers) == 1
 
 
 class Recorder:
@@ -195,7 +194,7 @@ def bridged(foreign_messages, monkeypatch):
 
         def publish(found, axes=MAP):
             image = Header(frame_id='camera')
-            bridge.publish(people_message(found, HEADER, axes), image)
+            bridge.publish(PeopleMessages().make(found, HEADER, axes), image)
             return node.published
 
         return bridge, node, publish
