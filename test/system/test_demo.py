@@ -151,6 +151,23 @@ def test_no_image_comes_before_all_nodes_hear_the_answers(demo, photos, environm
     assert len(list((tmp_path / 'out' / 'pictures').iterdir())) == 3
 
 
+def test_no_image_comes_before_pictures_are_heard(demo, photos, tmp_path):
+    late = (
+        'import threading; from rclpy.node import Node; '
+        'from rmpe_ros.cli.processes.demo_recorder import DemoRecorder; '
+        'subscribe = Node.create_subscription; '
+        'later = lambda *given, **options: '
+        'threading.Timer(10, subscribe, given, options).start(); '
+        'DemoRecorder.create_subscription = lambda self, kind, topic, *rest, **options: '
+        '(later if topic == "poses/image" else subscribe)(self, kind, topic, *rest, **options); '
+        'from rmpe_ros.cli.main import main; sys.exit(main())'
+    )
+    process = demo('--source', photos, code=late)
+    output, _ = process.communicate(timeout=2 * PATIENCE)
+    assert process.returncode == 0, output
+    assert len(list((tmp_path / 'out' / 'pictures').iterdir())) == 3
+
+
 def test_a_child_that_dies_is_named_with_its_last_words(demo, photos, tmp_path):
     (tmp_path / 'corrupt.onnx').write_bytes(b'nothing' * 100)
     process = demo('--source', photos, '--detector', tmp_path / 'corrupt.onnx')
