@@ -49,7 +49,7 @@ def test_nothing_of_the_message_before_is_left(turns):
         people = bag_types().deserialize_cdr(made, POSES).people
         assert len(people) == len(poses)
         for person, points, box in zip(people, poses.keypoints, poses.boxes, strict=True):
-            assert [(each.x, each.y) for each in person.keypoints] == [(float(x), float(y)) for x, y in points]
+            np.testing.assert_array_equal([(each.x, each.y) for each in person.keypoints], points)
             np.testing.assert_array_equal(person.box, box)
 
 
