@@ -146,13 +146,13 @@ def _report(
     args: argparse.Namespace, labels: Labels, matching: Matching, how: str
 ) -> tuple[dict[str, Any], str, str]:
     """Everything for JSON, as text and as a page."""
+    from rmpe_ros.core.json_text import plain
     from rmpe_ros.evaluation.evaluate import evaluate
     from rmpe_ros.evaluation.evaluate_bag import (
         STAGES,
         clock_problem,
         found_people,
         percentiles,
-        to_plain,
     )
     from rmpe_ros.evaluation.report import align, bag_page, number, text_report
 
@@ -214,4 +214,4 @@ def _report(
         latency=table if summaries else [],
         notes=[f'frames are matched by {how}', *([problem] if problem else [])],
     )
-    return to_plain(report), '\n\n'.join(parts), page
+    return plain(report), '\n\n'.join(parts), page

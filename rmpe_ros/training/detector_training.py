@@ -6,7 +6,6 @@ carries no loss.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -18,21 +17,11 @@ from rmpe_ros.networks.person_detector import STRIDES, normalise_image
 from rmpe_ros.networks.targets import shared_total
 from rmpe_ros.training.augment import Augmentation, distort_picture
 from rmpe_ros.training.batches import Batch
-from rmpe_ros.training.datasets import ImageCache, LabelledScene, mixing_probabilities
+from rmpe_ros.training.datasets import ImageCache, LabelledScene, draw_index, mixing_probabilities
 
 MAX_PEOPLE = 32
 PAD_VALUE = 114
 PICTURE_AUGMENTATION = Augmentation(blur=0.1, low_resolution=0.0, erase=0.0)
-
-
-@dataclass(frozen=True)
-class Canvas:
-    """A training picture in the making. boxes, ignore: (N, 4) edge pixels of the canvas."""
-
-    image: np.ndarray
-    boxes: np.ndarray
-    ignore: np.ndarray
-    background: np.ndarray  # (h, w) bool by detector cell: whether an empty cell is a sure negative
 
 
 class SceneExamples:
@@ -65,33 +54,29 @@ class SceneExamples:
             ]
         else:
             tiles = [(slice(0, height), slice(0, width))]
-        canvas = Canvas(
-            np.full((height, width, 3), PAD_VALUE, np.uint8),
-            np.zeros((0, 4), np.float32),
-            np.zeros((0, 4), np.float32),
-            np.ones((height // STRIDES[0], width // STRIDES[0]), bool),
-        )
+        canvas = np.full((height, width, 3), PAD_VALUE, np.uint8)
+        # By detector cell: whether an empty one is a sure negative.
+        background = np.ones((height // STRIDES[0], width // STRIDES[0]), bool)
         boxes, ignore = [], []
         for rows, columns in tiles:
-            index = min(int(np.searchsorted(self.cumulative, rng.random())), len(self.scenes) - 1)
-            scene = self.scenes[index]
+            scene = self.scenes[draw_index(self.cumulative, rng)]
             tile = (rows.stop - rows.start, columns.stop - columns.start)
             image, kept, doubtful = place_scene(self.cache.read(scene.image), scene, tile, rng)
-            canvas.image[rows, columns] = image
+            canvas[rows, columns] = image
             shift = np.array([columns.start, rows.start] * 2, np.float32)
             boxes.append(kept + shift)
             ignore.append(doubtful + shift)
             if not scene.complete:
-                canvas.background[
+                background[
                     rows.start // STRIDES[0] : rows.stop // STRIDES[0],
                     columns.start // STRIDES[0] : columns.stop // STRIDES[0],
                 ] = False
-        picture = distort_picture(canvas.image, PICTURE_AUGMENTATION, rng)
+        picture = distort_picture(canvas, PICTURE_AUGMENTATION, rng)
         return {
             'images': picture,
             'boxes': padded(np.concatenate(boxes)),
             'ignore': padded(np.concatenate(ignore)),
-            'background': canvas.background,
+            'background': background,
         }
 
 
