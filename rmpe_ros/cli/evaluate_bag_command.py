@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.bag_from_images_command import add_schedule_options
 from rmpe_ros.cli.errors import says_errors, tell
-from rmpe_ros.cli.replay_command import tell_warnings
+from rmpe_ros.cli.evaluate_command import add_incomplete_option
+from rmpe_ros.cli.replay_command import add_image_topic, tell_warnings
 from rmpe_ros.io.extras import how_to_install
 from rmpe_ros.io.file_guard import reads, writes
 
@@ -43,21 +44,12 @@ def add_parser(subparsers: Any) -> None:
     )
     add_recording_options(parser)
     parser.add_argument(
-        '--image-topic',
-        metavar='TOPIC',
-        help='of the images, to count drops (default: /image_raw if recorded)',
-    )
-    parser.add_argument(
         '--deadline',
         type=float,
         metavar='MS',
         help='poses that come later after their stamp are late (default: one frame)',
     )
-    parser.add_argument(
-        '--incomplete',
-        action='store_true',
-        help='count AP also in pictures where not everyone is labelled (default: leave them out)',
-    )
+    add_incomplete_option(parser)
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the numbers')
     parser.add_argument('--html', type=Path, metavar='FILE', help='write a page with the numbers')
     reads(parser, 'bag', '--annotations', '--frames')
@@ -66,7 +58,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def add_recording_options(parser: argparse.ArgumentParser) -> None:
-    """Which topic the poses are on, and which picture each is of; see `find_frames`."""
+    """Which topics poses and images are on, and which picture each is of; see `find_frames`."""
     parser.add_argument(
         '--frames', type=Path, metavar='BAG', help='the bag of rmpe bag-from-images that was played'
     )
@@ -75,6 +67,7 @@ def add_recording_options(parser: argparse.ArgumentParser) -> None:
         metavar='TOPIC',
         help='of the poses (default: the only one with PersonPoseArray)',
     )
+    add_image_topic(parser)
     add_schedule_options(parser)
 
 
