@@ -160,7 +160,8 @@ def cross_validate(
     fold = np.repeat([fold_of[i] for i in candidates.ids], np.diff(candidates.starts))
 
     def scenes(wanted: set[int]) -> PoseNmsScenes:
-        part = _part(candidates, {i for i in candidates.ids if fold_of[i] in wanted})
+        labels = candidates.labels.select(lambda image: fold_of[image.id] in wanted)
+        part = Candidates(labels, candidates.found())
         return PoseNmsScenes(part, among[np.isin(fold, list(wanted))], start.variant)
 
     results = []
@@ -270,20 +271,3 @@ def _at(
 ) -> PoseNmsParameters:
     values = {name: round(float(GRIDS[name][i]), 4) for name, i in zip(names, cell, strict=True)}
     return replace(parameters, **values)  # type: ignore[arg-type]
-
-
-def _part(candidates: Candidates, ids: set[int]) -> Candidates:
-    from rmpe_ros.evaluation.found_people import FoundPeople
-
-    found = {
-        image: FoundPeople(
-            candidates.keypoints[start:end],
-            candidates.keypoint_scores[start:end],
-            candidates.boxes[start:end],
-            candidates.scores[start:end],
-        )
-        for image, start, end in zip(
-            candidates.ids, candidates.starts[:-1], candidates.starts[1:], strict=True
-        )
-    }
-    return Candidates(candidates.labels.select(lambda image: image.id in ids), found)

@@ -86,17 +86,12 @@ def describe_network(model: onnx.ModelProto) -> str:
 
 
 def run_network(
-    model: onnx.ModelProto, inputs: Mapping[str, NDArray[Any]], *, tensors: Sequence[str] = ()
+    model: onnx.ModelProto, inputs: Mapping[str, NDArray[Any]]
 ) -> dict[str, NDArray[Any]]:
-    """All outputs for these inputs, by ONNX Runtime; `tensors` within the graph are given, too.
+    """All outputs for these inputs, by ONNX Runtime.
 
     Raises EngineError (a ValueError) when ONNX Runtime cannot do it.
     """
-    if tensors:
-        copy = onnx.ModelProto()
-        copy.CopyFrom(model)
-        copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors)
-        model = copy
     engine = OnnxRuntimeEngine(model.SerializeToString())
     try:
         return engine(inputs)
