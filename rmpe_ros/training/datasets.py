@@ -309,6 +309,11 @@ def mixing_probabilities(sources: Sequence[str], weights: Mapping[str, float]) -
     return share / share.sum()
 
 
+def evenly(count: int, most: int) -> np.ndarray:
+    """At most `most` indices of `count` things, spread over all of them."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
+
+
 def draw_index(cumulative: np.ndarray, rng: np.random.Generator) -> int:
     """The number of the next example. cumulative: sums of `mixing_probabilities`."""
     return min(int(np.searchsorted(cumulative, rng.random())), len(cumulative) - 1)

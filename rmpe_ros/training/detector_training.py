@@ -34,11 +34,10 @@ class SceneExamples:
         size: tuple[int, int],
         *,
         mosaic: float = 0.4,
-        cache: ImageCache | None = None,
     ):
         self.scenes, self.size, self.mosaic = scenes, size, mosaic
         self.cumulative = np.cumsum(mixing_probabilities([s.source for s in scenes], weights))
-        self.cache = cache or ImageCache()
+        self.cache = ImageCache()
 
     def __call__(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
         height, width = self.size

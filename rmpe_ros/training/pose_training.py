@@ -40,6 +40,7 @@ from rmpe_ros.training.datasets import (
     body19_labels,
     check_photos,
     draw_index,
+    evenly,
     mixing_probabilities,
 )
 from rmpe_ros.training.pose_losses import normalise_crops
@@ -153,15 +154,13 @@ class PoseExamples:
         weights: Mapping[str, float],
         size: tuple[int, int],
         *,
-        augmentation: Augmentation | None = None,
         propose: Callable[[LabelledPerson, np.random.Generator], np.ndarray] | None = None,
-        cache: ImageCache | None = None,
     ):
         self.people, self.size = people, size
         self.cumulative = np.cumsum(mixing_probabilities([p.source for p in people], weights))
-        self.augmentation = augmentation or Augmentation()
+        self.augmentation = Augmentation()
         self.propose = propose or (lambda person, rng: jitter_box(person.box, rng))
-        self.cache = cache or ImageCache()
+        self.cache = ImageCache()
 
     def __call__(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
         person = self.people[draw_index(self.cumulative, rng)]
@@ -201,7 +200,6 @@ class PoseValidation:
         *,
         most: int | None = None,
         moved: float = 0.0,
-        cache: ImageCache | None = None,
     ):
         # Of the full LSP the official test half: the other one is trained on.
         labels = read_labels(annotations).select(lambda image: image.source != 'lsp_train')
@@ -211,7 +209,7 @@ class PoseValidation:
         files = {image.id: images / image.file for image in labels.images}
         photos = [files[i] for i in labels.image_ids[people].tolist()]
         check_photos(photos, images)
-        cache = cache or ImageCache()
+        cache = ImageCache()
         joints, labelled = body19_labels(labels)
         self.sources = labels.sources[people]
         self.joints, self.labelled = joints[people], labelled[people]
@@ -268,7 +266,7 @@ def spread_over_sources(people: np.ndarray, sources: np.ndarray, most: int | Non
     chosen = []
     for source in np.unique(sources[people]):
         here = people[sources[people] == source]
-        chosen.append(here[np.linspace(0, len(here) - 1, min(most, len(here))).round().astype(int)])
+        chosen.append(here[evenly(len(here), most)])
     return np.sort(np.concatenate(chosen)) if chosen else people
 
 
