@@ -116,10 +116,13 @@ class _Replay:
         progress: Any,
     ) -> None:
         from rmpe_ros.io.bags.frames import frames_from_custom_data
+        from rmpe_ros.io.bags.message_types import bag_classes
         from rmpe_ros.io.exports import open_exporters, options_of
+        from rmpe_ros.io.pose_messages import PoseMessages
         from rmpe_ros.pipeline import PoseStream
 
         self.args, self.bag, self.topic = args, bag, topic
+        self.messages = PoseMessages(bag_classes())
         self.pipeline, self.progress = pipeline, progress
         self.files = frames_from_custom_data(bag.custom_data) or {}
         # Nobody can be followed from one photo to another one.
@@ -155,12 +158,11 @@ class _Replay:
                 )
 
     def _process(self, item: BagMessage) -> None:
-        from rmpe_ros.io.bags.message_types import POSES, bag_classes, bag_types
+        from rmpe_ros.io.bags.message_types import POSES, bag_types
         from rmpe_ros.io.messages import (
             NANOSECONDS,
             ImageConversionError,
             message_to_rgb,
-            poses_to_message,
             stamp_nanoseconds,
         )
 
@@ -172,7 +174,7 @@ class _Replay:
             return
         header = item.message.header
         poses = self.stream(image, stamp_nanoseconds(header) / NANOSECONDS, header.frame_id)
-        message = poses_to_message(poses, header, bag_classes(), image_size=image.shape[:2])
+        message = self.messages.make(poses, header, image_size=image.shape[:2])
         if not self.frames:
             self._write_skeleton(item)
         if self.args.with_images:

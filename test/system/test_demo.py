@@ -74,31 +74,49 @@ def photos(tmp_path, two_people):
     return folder
 
 
+# On a busy machine the recorder is slow to take images, which has to be waited for, and finds the
+# pictures late, as visualizer_node does the poses: before that no image may come.
+BUSY_RECORDER = """
+import threading
+import time
+from rclpy.node import Node
+from rmpe_ros.cli.main import main
+from rmpe_ros.cli.processes.demo_recorder import DemoRecorder
+
+subscribe, note = Node.create_subscription, DemoRecorder._on_image
+
+def create_subscription(self, kind, topic, *rest, **options):
+    if topic == 'poses/image':
+        threading.Timer(10, subscribe, (self, kind, topic, *rest), options).start()
+    else:
+        return subscribe(self, kind, topic, *rest, **options)
+
+DemoRecorder.create_subscription = create_subscription
+DemoRecorder._on_image = lambda self, image: (time.sleep(1), note(self, image))
+sys.exit(main())
+"""
+BUSY_VISUALIZER = """
+import sys
+import threading
+
+if 'rmpe_ros.nodes.visualizer_node' in sys.orig_argv:
+    from rmpe_ros.nodes.inputs.pose_topics import PoseTopics
+
+    subscribe = PoseTopics.subscribe
+
+    def late(self, topic, callback, *, depth):
+        threading.Timer(10, subscribe, (self, topic, callback), {'depth': depth}).start()
+
+    PoseTopics.subscribe = late
+"""
+
+
 def busy_machine(folder, environment):
-    """Options of a demo as on a busy machine: the recorder is slow to take images, which has to be
-    waited for, and visualizer_node finds the poses late, before which no image may come.
-    """
+    """Options of a demo as there."""
     (folder / 'late').mkdir()
-    (folder / 'late' / 'sitecustomize.py').write_text(
-        'import sys, threading\n'
-        'if "rmpe_ros.nodes.visualizer_node" in sys.orig_argv:\n'
-        '    from rmpe_ros.nodes.inputs.pose_topics import PoseTopics\n'
-        '    subscribe = PoseTopics.subscribe\n'
-        '    def late(self, topic, callback, *, depth):\n'
-        '        options = {"depth": depth}\n'
-        '        threading.Timer(10, subscribe, (self, topic, callback), options).start()\n'
-        '    PoseTopics.subscribe = late\n'
-    )
-    slow = (
-        'import time; from rmpe_ros.cli.processes.demo_recorder import DemoRecorder; '
-        'note = DemoRecorder._on_image; '
-        'DemoRecorder._on_image = lambda self, image: (time.sleep(1), note(self, image)); '
-        'from rmpe_ros.cli.main import main; sys.exit(main())'
-    )
-    return {
-        'code': slow,
-        'PYTHONPATH': f'{folder / "late"}{os.pathsep}{environment["PYTHONPATH"]}',
-    }
+    (folder / 'late' / 'sitecustomize.py').write_text(BUSY_VISUALIZER)
+    paths = f'{folder / "late"}{os.pathsep}{environment["PYTHONPATH"]}'
+    return {'code': BUSY_RECORDER, 'PYTHONPATH': paths}
 
 
 def test_photos_become_pictures_a_bag_and_a_table(demo, photos, environment, tmp_path):
