@@ -32,7 +32,7 @@ from rmpe_ros.networks.backbones.lite_hrnet import LiteHrnetSppe
 from rmpe_ros.networks.backbones.unshuffled import UnshuffledSppe
 from rmpe_ros.networks.localisation import LiteHrnetLocalisation, UnshuffledLocalisation
 from rmpe_ros.networks.person_detector import QUERIES, DetectorGraph, DetectorNetwork
-from rmpe_ros.networks.sstn_sppe import SstnSppe
+from rmpe_ros.networks.sstn_sppe import SstnSppe, normalise_crops
 
 OPSET = 17
 FORMAT = '1'
@@ -81,9 +81,7 @@ class PoseGraph(nn.Module):
         self.slope, self.offset = calibration
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
-        # The cast comes first: TensorRT does not transpose uint8.
-        image = crops.float().permute(0, 3, 1, 2) / 127.5 - 1.0
-        points, mass, theta = self.network.predict(image)
+        points, mass, theta = self.network.predict(normalise_crops(crops))
         mass = mass.clamp(1e-4, 1 - 1e-4)
         score = torch.sigmoid(self.slope * torch.log(mass / (1 - mass)) + self.offset)
         return torch.cat([points, score.unsqueeze(2)], dim=2), theta
@@ -101,9 +99,7 @@ def in_fewer_operations(network: SstnSppe) -> SstnSppe:
     return rewritten.eval()
 
 
-def fit_score_calibration(
-    mass: np.ndarray, correct: np.ndarray, *, steps: int = 500
-) -> tuple[float, float]:
+def fit_score_calibration(mass: np.ndarray, correct: np.ndarray) -> tuple[float, float]:
     """Slope and offset of a logistic from peak mass to the probability of being right (Platt
     scaling).
 
@@ -115,7 +111,7 @@ def fit_score_calibration(
     logit = torch.log(clipped / (1 - clipped))
     target = torch.from_numpy(np.asarray(correct)).double()
     parameters = torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([parameters], max_iter=steps, line_search_fn='strong_wolfe')
+    optimizer = torch.optim.LBFGS([parameters], max_iter=500, line_search_fn='strong_wolfe')
 
     def closure() -> Tensor:
         optimizer.zero_grad()

@@ -32,12 +32,12 @@ def gaussian_targets(
     return along_y.unsqueeze(-1) * along_x.unsqueeze(-2)
 
 
-def gaussian_maps(joints: Tensor, cells: tuple[int, int], sigma: float = GAUSSIAN_SIGMA) -> Tensor:
+def gaussian_maps(joints: Tensor, cells: tuple[int, int]) -> Tensor:
     """Gaussians of height 1 (N, K, h, w) around joints (N, K, 2) in crop pixels, cell i being
     centred on pixel 4·i.
     """
     x, y = (joints / GAUSSIAN_STRIDE).unbind(-1)
-    along_x, along_y = _hill(x, cells[1], sigma), _hill(y, cells[0], sigma)
+    along_x, along_y = _hill(x, cells[1], GAUSSIAN_SIGMA), _hill(y, cells[0], GAUSSIAN_SIGMA)
     return along_y.unsqueeze(-1) * along_x.unsqueeze(-2)
 
 

@@ -6,6 +6,7 @@ carries no loss.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 
 import cv2
 import numpy as np
@@ -21,6 +22,9 @@ from rmpe_ros.training.datasets import ImageCache, LabelledScene, draw_index, mi
 
 MAX_PEOPLE = 32
 PAD_VALUE = 114
+# Of the boxes in the loss, and how many cells may find a person.
+_BOX_WEIGHT = 2.0
+_CANDIDATES = 13
 PICTURE_AUGMENTATION = Augmentation(blur=0.1, low_resolution=0.0, erase=0.0)
 
 
@@ -45,12 +49,8 @@ class SceneExamples:
             split_y, split_x = (
                 int(rng.uniform(0.35, 0.65) * s) // 32 * 32 for s in (height, width)
             )
-            tiles = [
-                (slice(0, split_y), slice(0, split_x)),
-                (slice(0, split_y), slice(split_x, width)),
-                (slice(split_y, height), slice(0, split_x)),
-                (slice(split_y, height), slice(split_x, width)),
-            ]
+            parts = (slice(0, split_y), slice(split_y, height))
+            tiles = [*product(parts, (slice(0, split_x), slice(split_x, width)))]
         else:
             tiles = [(slice(0, height), slice(0, width))]
         canvas = np.full((height, width, 3), PAD_VALUE, np.uint8)
@@ -188,7 +188,7 @@ def cell_points(size: tuple[int, int], device: torch.device) -> tuple[Tensor, Te
 
 
 def assign_cells(
-    logits: Tensor, boxes: Tensor, truth: Tensor, size: tuple[int, int], *, candidates: int = 13
+    logits: Tensor, boxes: Tensor, truth: Tensor, size: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
     """Which cells are to find which person: RTMDet's dynamic soft label assignment.
 
@@ -211,7 +211,7 @@ def assign_cells(
     )
     cost = miss * score_cost - 3 * torch.log(iou + 1e-7) + 10.0 ** (distance - 3).clamp_max(6)
     cost = torch.where(inside, cost, cost.new_full((), 1e8))
-    best = torch.where(inside, iou, torch.zeros_like(iou)).topk(min(candidates, len(iou)), dim=0)
+    best = torch.where(inside, iou, torch.zeros_like(iou)).topk(min(_CANDIDATES, len(iou)), dim=0)
     wanted = best.values.sum(0).int().clamp_min(1)
     ranks = cost.argsort(dim=0).argsort(dim=0)
     chosen = (ranks < wanted) & inside
@@ -229,9 +229,7 @@ def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:
     return intersection / (areas[0][:, None] + areas[1][None] - intersection).clamp_min(1e-6)
 
 
-def detector_loss(
-    network: nn.Module, batch: Batch, *, box_weight: float = 2.0
-) -> dict[str, Tensor]:
+def detector_loss(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
     """Quality focal loss on the scores, whose target is the box's IoU, and GIoU loss on the boxes
     of the assigned cells, weighted by that IoU, too (RTMDet).
     """
@@ -259,7 +257,7 @@ def detector_loss(
     truth = batch['boxes'].gather(1, owners.clamp_min(0).unsqueeze(2).expand(-1, -1, 4))
     giou = generalised_iou(boxes[assigned], truth[assigned])
     box = ((1 - giou) * qualities[assigned]).sum() / total
-    return {'loss': score + box_weight * box, 'score': score.detach(), 'box': box.detach()}
+    return {'loss': score + _BOX_WEIGHT * box, 'score': score.detach(), 'box': box.detach()}
 
 
 def generalised_iou(a: Tensor, b: Tensor) -> Tensor:

@@ -12,11 +12,10 @@ from rmpe_ros.core.drawing import draw_poses
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.networks.decode import spatial_softmax
-from rmpe_ros.networks.sstn_sppe import SstnSppe
+from rmpe_ros.networks.sstn_sppe import SstnSppe, normalise_crops
 from rmpe_ros.networks.stn import transform
 from rmpe_ros.training.datasets import evenly
 from rmpe_ros.training.detector_validation import DetectorValidation
-from rmpe_ros.training.pose_losses import normalise_crops
 from rmpe_ros.training.pose_training import PoseValidation
 
 MOST_PEOPLE = 8

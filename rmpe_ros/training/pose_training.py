@@ -30,7 +30,7 @@ from rmpe_ros.networks.backbones.hourglass import HourglassSppe
 from rmpe_ros.networks.backbones.lite_hrnet import LiteHrnetSppe
 from rmpe_ros.networks.export import fit_score_calibration
 from rmpe_ros.networks.localisation import LiteHrnetLocalisation
-from rmpe_ros.networks.sstn_sppe import SstnSppe
+from rmpe_ros.networks.sstn_sppe import SstnSppe, normalise_crops
 from rmpe_ros.networks.stn import LocalisationNetwork, ResNetLocalisation
 from rmpe_ros.training.augment import Augmentation, jitter_box, make_crop
 from rmpe_ros.training.checkpoints import read_checkpoint
@@ -43,8 +43,9 @@ from rmpe_ros.training.datasets import (
     evenly,
     mixing_probabilities,
 )
-from rmpe_ros.training.pose_losses import normalise_crops
 
+# What a network learns of a placed person.
+_LEARNT = ('joints', 'weights', 'centred', 'centred_weights', 'theta')
 BOX_GROWTH = 0.3  # RMPE sec. 4.2: proposals are extended by 30 % along height and width
 
 
@@ -174,14 +175,7 @@ class PoseExamples:
             proposal=proposal,
             growth=BOX_GROWTH,
         )
-        return {
-            'crops': picture,
-            'joints': placed.joints,
-            'weights': placed.weights,
-            'centred': placed.centred,
-            'centred_weights': placed.centred_weights,
-            'theta': placed.theta,
-        }
+        return {'crops': picture, **{name: getattr(placed, name) for name in _LEARNT}}
 
 
 class PoseValidation:
@@ -270,9 +264,7 @@ def spread_over_sources(people: np.ndarray, sources: np.ndarray, most: int | Non
     return np.sort(np.concatenate(chosen)) if chosen else people
 
 
-def calibrate_scores(
-    validation: PoseValidation, network: SstnSppe, *, threshold: float = 0.2
-) -> tuple[float, float]:
+def calibrate_scores(validation: PoseValidation, network: SstnSppe) -> tuple[float, float]:
     """Logistic that turns peak mass into the probability that a joint lies within 0.2 torso of the
     truth.
 
@@ -280,8 +272,6 @@ def calibrate_scores(
     """
     predicted, mass = validation.predict(network)
     lengths = torso_lengths(validation.joints, validation.labelled, BODY19)
-    correct = correct_keypoints(
-        predicted, validation.joints, validation.labelled, lengths, threshold
-    )
+    correct = correct_keypoints(predicted, validation.joints, validation.labelled, lengths)
     known = ~np.isnan(correct)
     return fit_score_calibration(mass[known], correct[known])
