@@ -8,6 +8,7 @@ opset. Needs the package `onnx`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -92,11 +93,16 @@ def run_network(
 
     Raises EngineError (a ValueError) when ONNX Runtime cannot do it.
     """
-    engine = OnnxRuntimeEngine(model.SerializeToString())
-    try:
+    with closing(OnnxRuntimeEngine(model.SerializeToString())) as engine:
         return engine(inputs)
-    finally:
-        engine.close()
+
+
+def normalise(
+    pictures: NDArray[np.uint8], mean: Sequence[float], deviation: Sequence[float], *, bgr: bool
+) -> NDArray[np.float32]:
+    """Pictures (N, H, W, 3) RGB as the network itself takes them; see `take_images`."""
+    images = (pictures - np.array(mean, np.float32)) / np.array(deviation, np.float32)
+    return np.ascontiguousarray(images[..., :: -1 if bgr else 1].transpose(0, 3, 1, 2))
 
 
 class GraphSurgery:
