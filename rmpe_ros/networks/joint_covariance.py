@@ -186,13 +186,9 @@ def _joined(bare: Any, added: Any, maps: str, metadata: Mapping[str, str]) -> An
         made = graph.initializer.add()
         made.CopyFrom(constant)
         made.name = renamed(constant.name)
-    people = graph.output[0].type.tensor_type.shape.dim[0]
     output = graph.output.add()
     output.CopyFrom(graph.output[0])
     output.name = OUTPUT
-    output.type.tensor_type.shape.dim[0].CopyFrom(people)
-    del bare.metadata_props[:]
-    for key, value in metadata.items():
-        bare.metadata_props.add(key=key, value=value)
+    onnx.helper.set_model_props(bare, dict(metadata))
     onnx.checker.check_model(bare, full_check=True)
     return bare

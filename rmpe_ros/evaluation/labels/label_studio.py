@@ -90,7 +90,11 @@ def _people(results: list[dict[str, Any]]) -> list[tuple[tuple[float, ...], dict
         x, y = value['x'] * wide, value['y'] * high
         owner = result.get('parentID')
         if owner not in boxes:
-            around = [name for name, box in boxes.items() if _holds(box, x, y)]
+            around = [
+                name
+                for name, (left, top, width, height) in boxes.items()
+                if left <= x <= left + width and top <= y <= top + height
+            ]
             if len(around) != 1:
                 raise ValueError(
                     f'point {result["id"]} belongs to no rectangle: it has no parentID, and lies '
@@ -104,10 +108,6 @@ def _people(results: list[dict[str, Any]]) -> list[tuple[tuple[float, ...], dict
 def _sides(result: dict[str, Any]) -> tuple[float, float]:
     """Pixels of one percent."""
     return float(result['original_width']) / 100, float(result['original_height']) / 100
-
-
-def _holds(box: tuple[float, ...], x: float, y: float) -> bool:
-    return box[0] <= x <= box[0] + box[2] and box[1] <= y <= box[1] + box[3]
 
 
 def _file_name(data: dict[str, Any], where: str) -> str:
