@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two minutes of what `make stress` runs for longer, with small networks."""
+"""About a minute of what `make stress` runs for longer, with small networks."""
 
 import json
 import os
