@@ -38,11 +38,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument('bag', type=Path, metavar='BAG', help='folder, .mcap or .db3 file')
     parser.add_argument('--out', type=Path, required=True, metavar='BAG', help='bag to write')
-    parser.add_argument(
-        '--image-topic',
-        metavar='TOPIC',
-        help='of the images (default: /image_raw, or the only one with images)',
-    )
+    add_image_topic(parser)
     parser.add_argument('--with-images', action='store_true', help='copy the images, too')
     add_storage_option(parser)
     add_stream_option(parser)
@@ -52,6 +48,15 @@ def add_parser(subparsers: Any) -> None:
     writes(parser, '--out', folder=True)
     derives(parser, targets=export_targets)
     parser.set_defaults(run=run)
+
+
+def add_image_topic(parser: argparse.ArgumentParser) -> None:
+    """The option of every command that reads images of a bag; see `find_image_topic`."""
+    parser.add_argument(
+        '--image-topic',
+        metavar='TOPIC',
+        help='of the images (default: /image_raw, or the only one with images)',
+    )
 
 
 def add_storage_option(parser: argparse.ArgumentParser) -> None:

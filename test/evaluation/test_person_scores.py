@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fitting the person score: what counts as right, and that the threshold keeps its promise."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 
 pytest.importorskip('pycocotools')
-pytest.importorskip('sklearn')
+if find_spec('sklearn') is None:  # importing it takes a second, in every worker
+    pytest.skip('needs scikit-learn', allow_module_level=True)
 
 from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.evaluation.found_people import FoundPeople
