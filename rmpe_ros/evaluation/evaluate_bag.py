@@ -200,7 +200,7 @@ def found_people(matching: Matching, labels: Labels) -> dict[int, FoundPeople]:
     for image in labels.images:
         frame = matching.by_file.get(image.file)
         if frame is not None:
-            found[image.id] = FoundPeople.from_poses(frame.poses.to_skeleton(labels.skeleton))
+            found[image.id] = FoundPeople.from_poses(frame.poses, labels.skeleton)
     return found
 
 
