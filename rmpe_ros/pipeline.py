@@ -28,7 +28,8 @@ GivenBoxes = tuple[NDArray[np.floating], NDArray[np.floating] | None]
 """Boxes (N, 4) and their scores (N,), see `PosePipeline.__call__`."""
 STAGES = ('detect', 'crop', 'estimate', 'nms')
 DEFAULT_MIN_SCORE = 0.1
-DEFAULT_POSE_NMS = PoseNmsParameters()
+# With the mean of the poses of a person: 1.6 points of AP, for nothing (`docs/evaluation.md`).
+DEFAULT_POSE_NMS = PoseNmsParameters(merge=True)
 
 
 class PosePipeline:

@@ -91,8 +91,9 @@ def test_pose_nms_removes_what_box_nms_leaves(
     estimator = PoseEstimator(open_engine(pose_model))
     everything = PosePipeline(detector, estimator, pose_nms=None)(two_people)
     np.testing.assert_allclose(everything.scores, [1, 0.9, 0.64, 0.576], atol=1e-5)
-    merged = replace(DEFAULT_POSE_NMS, merge=True)
-    for parameters in (DEFAULT_POSE_NMS, DEFAULT_POSE_NMS.with_variant('released'), merged):
+    assert DEFAULT_POSE_NMS.merge
+    alone = replace(DEFAULT_POSE_NMS, merge=False)
+    for parameters in (DEFAULT_POSE_NMS, DEFAULT_POSE_NMS.with_variant('released'), alone):
         poses = PosePipeline(detector, estimator, pose_nms=parameters)(two_people)
         np.testing.assert_allclose(poses.scores, [1, 0.64], atol=1e-5)
         np.testing.assert_allclose(poses.boxes, BOXES, atol=0.01)

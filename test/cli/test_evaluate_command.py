@@ -16,6 +16,7 @@ from rmpe_ros.core.boxes import crop_transforms, grow_boxes, map_points
 from rmpe_ros.core.pose_nms import PoseNmsParameters
 from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.io.pose_nms_file import load_pose_nms
+from rmpe_ros.pipeline import DEFAULT_POSE_NMS
 
 # The bright rectangles of the fixture two_people.
 BOXES = np.array([[50, 60, 100, 210], [400, 250, 500, 450]], float)
@@ -172,4 +173,4 @@ def test_broken_parameter_files(tmp_path: Path, content: str, says: str) -> None
 
 def test_the_shipped_file_holds_the_defaults() -> None:
     shipped = Path(__file__).parents[2] / 'config' / 'pose_nms.json'
-    assert load_pose_nms(shipped) == PoseNmsParameters()
+    assert load_pose_nms(shipped) == DEFAULT_POSE_NMS
