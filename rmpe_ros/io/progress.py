@@ -34,7 +34,8 @@ class Progress:
         self._done = 0
         self._start = self._last = time.monotonic()
         self._bar: tqdm | None = None
-        if total != 1 and self._stream.isatty():
+        # Of a single photo there is no progress to see, of a share of 1 (with a layout) there is.
+        if (total != 1 or layout) and self._stream.isatty():
             # Takes 20 ms, which matter where there is only a photo.
             from tqdm import tqdm as make_bar
 
