@@ -124,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print_cost(count: int) -> int:
-    from rmpe_ros.core.people.people_tracker import Axes
+    from rmpe_ros.core.people.people_state import Axes
     from rmpe_ros.evaluation.people.people_cost import people_cost
 
     try:

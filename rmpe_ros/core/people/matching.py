@@ -22,7 +22,7 @@ from rmpe_ros.core.people.people_filter import (
 from rmpe_ros.core.people.sights import ALIKE, Sights
 
 if TYPE_CHECKING:
-    from rmpe_ros.core.people.people_tracker import People
+    from rmpe_ros.core.people.people_state import People
 
 # How often somebody new appears, per image and unit of (line of sight)² and logarithm of distance.
 _NEW_DENSITY = 0.003

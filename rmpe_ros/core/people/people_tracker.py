@@ -9,34 +9,26 @@ the person along. Who is not seen moves on at constant velocity, with growing sp
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
-from functools import cache, cached_property
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rmpe_ros.core.people.matching import match
 from rmpe_ros.core.people.people_filter import (
-    METHODS,
     Array,
     CameraPose,
     MotionModel,
-    cross_matrix,
     first_states,
     predict,
     update,
 )
-from rmpe_ros.core.people.sights import LEVEL, Sights
+from rmpe_ros.core.people.people_state import ARRAYS, CONFIRMED, Axes, People, joined
+from rmpe_ros.core.people.sights import Sights
 from rmpe_ros.core.people.yaw import YawFilter, unknown_yaws
 
-TENTATIVE, TRACKED, OCCLUDED = range(3)
-
-# Sights after which somebody is a person and no error of the detector.
-_CONFIRMED = 3
 # Seconds after which a tentative person who is not seen again is forgotten.
 _TENTATIVE_TIME = 0.5
-# Seconds without a sight after which a person counts as occluded; a detector misses now and then.
-_MISS_TIME = 0.35
 # How often somebody who seems to be back is another one, or an error of the detector.
 _DOUBT = 0.15
 # After so many clear sights in a row at another distance, it is the person's place that was wrong.
@@ -65,109 +57,6 @@ class PeopleParameters:
             raise ValueError(f'start_score must be in [0, 1], got {self.start_score}')
         if not 0 < self.speed_sd < np.inf:
             raise ValueError(f'speed_sd must be positive, got {self.speed_sd}')
-
-
-@dataclass(frozen=True)
-class Axes:
-    """Up and forward of the target frame, (3,) of length 1; yaw 0 is forward, π/2 is left."""
-
-    up: Array
-    forward: Array
-
-    @cached_property
-    def left(self) -> Array:
-        """(3,) of length 1."""
-        return self.up @ cross_matrix(self.forward)
-
-    @staticmethod
-    @cache
-    def of_map() -> Axes:
-        """x forward, z up, as of all frames but the optical ones (REP 103)."""
-        return Axes(np.array([0.0, 0.0, 1.0]), np.array([1.0, 0.0, 0.0]))
-
-    @staticmethod
-    def of_optical(up: Array = LEVEL) -> Axes:
-        """z forward, y down, for a level camera; else `up`, with the optical axis levelled."""
-        forward = np.array([0.0, 0.0, 1.0]) - up[2] * up
-        return Axes(up, forward / np.linalg.norm(forward))
-
-    def yaw(self, vectors: Array) -> Array:
-        """Of vectors (..., 3), radians."""
-        return np.arctan2(vectors @ self.left, vectors @ self.forward)
-
-    def level(self, vectors: Array) -> Array:
-        """Vectors (..., 3) without their part along up."""
-        return vectors - (vectors @ self.up)[..., None] * self.up
-
-
-@dataclass(frozen=True, eq=False)
-class People:
-    """N people at one stamp, in the target frame; who was seen longest comes first.
-
-    ids: (N,), from 0 on, each given once. states: (N, 12) of `people_filter`, position and velocity
-    first, metres and m/s; covariances: (N, 12, 12). yaws: (N,) rad, yaw_variances: (N,) rad²,
-    infinite where unknown. first_seen, last_seen: (N,) seconds, stamps. sights: (N,) how often
-    seen. image_ids: (N,), boxes: (N, 4) and scores: (N,) of the last sight. methods: (N,) index in
-    METHODS of what the distance was last measured by, -1 for nothing. strays: (N,) clear sights in
-    a row at another distance. stamp: seconds.
-    """
-
-    stamp: float
-    ids: NDArray[np.int64]
-    states: Array
-    covariances: Array
-    yaws: Array
-    yaw_variances: Array
-    first_seen: Array
-    last_seen: Array
-    sights: NDArray[np.int64]
-    image_ids: NDArray[np.int32]
-    boxes: NDArray[np.float32]
-    scores: NDArray[np.float32]
-    methods: NDArray[np.int64]
-    strays: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, people: NDArray[np.bool_] | NDArray[np.integer]) -> People:
-        return People(self.stamp, *(getattr(self, name)[people] for name in _ARRAYS))
-
-    @property
-    def positions(self) -> Array:
-        """(N, 3) metres."""
-        return self.states[:, :3]
-
-    @property
-    def velocities(self) -> Array:
-        """(N, 3) m/s."""
-        return self.states[:, 3:6]
-
-    @property
-    def lost(self) -> NDArray[np.bool_]:
-        """(N,) who was not seen for longer than a detector misses now and then."""
-        return self.stamp - self.last_seen > _MISS_TIME
-
-    @property
-    def phases(self) -> NDArray[np.int64]:
-        """(N,) TENTATIVE, TRACKED or OCCLUDED."""
-        occluded = np.where(self.lost, OCCLUDED, TRACKED)
-        return np.where(self.sights < _CONFIRMED, TENTATIVE, occluded)
-
-    @staticmethod
-    def nobody(stamp: float) -> People:
-        """An empty world."""
-        states, covariances = first_states(0, MotionModel(), 1.0)
-        times, whole = np.zeros(0), np.zeros(0, np.int64)
-        boxes, scores = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
-        image_ids, (yaws, variances) = np.zeros(0, np.int32), unknown_yaws(0)
-        return People(
-            stamp, whole, states, covariances, yaws, variances, times, times, whole,
-            image_ids, boxes, scores, methods=whole, strays=whole,
-        )  # fmt: skip
-
-
-_ARRAYS = [each.name for each in fields(People) if each.name != 'stamp']
 
 
 class PeopleTracker:
@@ -218,7 +107,7 @@ class PeopleTracker:
             return People.nobody(stamp)
         unseen = stamp - people.last_seen
         longest = np.where(
-            people.sights < _CONFIRMED, _TENTATIVE_TIME, self.parameters.max_occlusion
+            people.sights < CONFIRMED, _TENTATIVE_TIME, self.parameters.max_occlusion
         )
         interval, here = stamp - people.stamp, unseen <= longest
         if not here.all():
@@ -229,7 +118,7 @@ class PeopleTracker:
             interval,
             self.parameters.motion,
             axes.up,
-            lost=stamp - people.last_seen > _MISS_TIME,
+            lost=replace(people, stamp=stamp).lost,
         )
         variances = self._yaw.predict(people.yaw_variances, interval)
         return replace(
@@ -247,7 +136,7 @@ class PeopleTracker:
         stray: NDArray[np.bool_],
     ) -> People:
         """People after each of `tracks` was seen as the sight of the same place in the list."""
-        changed = {name: getattr(people, name).copy() for name in _ARRAYS}
+        changed = {name: getattr(people, name).copy() for name in ARRAYS}
         states, covariances = people.states[tracks], people.covariances[tracks]
         # A sight of little of a person neither proves the place wrong nor right.
         strays = people.strays[tracks] + (stray & (sights.clarity > _CLEAR))
@@ -342,10 +231,7 @@ class PeopleTracker:
         new = self._measure(
             new, np.arange(count), sights, camera, axes, stray=np.zeros(count, bool)
         )
-        return People(
-            people.stamp,
-            *(np.concatenate([getattr(people, name), getattr(new, name)]) for name in _ARRAYS),
-        )
+        return joined(people, new)
 
 
 def _among(values: NDArray[np.int32], others: NDArray[np.int32]) -> NDArray[np.bool_]:
@@ -361,8 +247,3 @@ def _appearance(sights: Sights) -> dict[str, NDArray]:
         'scores': sights.scores,
         'methods': np.where(sights.known, sights.best, -1),
     }
-
-
-def method_name(index: int) -> str:
-    """'depth', 'ground', 'size', or '' for none."""
-    return METHODS[index] if index >= 0 else ''

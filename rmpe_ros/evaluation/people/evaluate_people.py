@@ -15,13 +15,8 @@ from numpy.typing import NDArray
 
 from rmpe_ros.core.camera import PinholeCamera
 from rmpe_ros.core.people.people_filter import METHODS
-from rmpe_ros.core.people.people_tracker import (
-    TENTATIVE,
-    Axes,
-    People,
-    PeopleParameters,
-    PeopleTracker,
-)
+from rmpe_ros.core.people.people_state import TENTATIVE, Axes, People
+from rmpe_ros.core.people.people_tracker import PeopleParameters, PeopleTracker
 from rmpe_ros.core.people.sights import SightParameters, observe
 from rmpe_ros.core.people.yaw import wrapped
 from rmpe_ros.core.poses import Poses

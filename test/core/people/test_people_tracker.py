@@ -8,14 +8,8 @@ import pytest
 
 from rmpe_ros.core.people.heads import Heads
 from rmpe_ros.core.people.people_filter import CameraPose
-from rmpe_ros.core.people.people_tracker import (
-    OCCLUDED,
-    TENTATIVE,
-    TRACKED,
-    Axes,
-    PeopleParameters,
-    PeopleTracker,
-)
+from rmpe_ros.core.people.people_state import OCCLUDED, TENTATIVE, TRACKED, Axes
+from rmpe_ros.core.people.people_tracker import PeopleParameters, PeopleTracker
 from rmpe_ros.core.people.sights import Sights
 
 RATE = 15.0
