@@ -51,8 +51,9 @@ def good_assignments(
     """Total gain, rows and columns of assignments, the best first: at most so many, and those that
     gain less than the best by `within` at most.
 
-    gain: as for `best_assignment`. Raises ValueError as that does. Method: K. G. Murty, An algorithm
-    for ranking all the assignments in order of increasing cost, 1968.
+    gain: as for `best_assignment`. Raises ValueError as that does.
+    Method: K. G. Murty, An algorithm for ranking all the assignments in order of increasing cost,
+    1968.
     """
     gains = np.asarray(gain, np.float64)
     found: list[tuple[float, Indices, Indices]] = []

@@ -3,7 +3,7 @@
 
 A sight belongs to a person if both agree in place; the number that the image tracker gave adds to
 it, so that it decides where places do not, and a number that jumps to somebody else does not carry
-the person along. Who is not seen moves on at constant velocity, with growing spread, until
+the person along. Where two answers are possible, both are followed for a while. Who is not seen moves on at constant velocity, with growing spread, until
 `max_occlusion`: who then comes into view where the person may be is that person.
 """
 
@@ -14,7 +14,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rmpe_ros.core.people.matching import match
+from rmpe_ros.core.assignment import good_assignments
+from rmpe_ros.core.people.hypotheses import UNLIKELY, Hypothesis, pruned, room_for, told
+from rmpe_ros.core.people.matching import Chances, compare
 from rmpe_ros.core.people.people_filter import (
     Array,
     CameraPose,
@@ -65,12 +67,14 @@ class PeopleTracker:
     def __init__(self, parameters: PeopleParameters | None = None) -> None:
         self.parameters = parameters or PeopleParameters()
         self._yaw = YawFilter()
-        self._people: People | None = None
+        self._hypotheses: list[Hypothesis] = []
+        self._told: People | None = None
         self._next_id = 0
+        self._next_choice = 0
 
     def reset(self) -> None:
         """Forget everybody; numbers go on."""
-        self._people = None
+        self._hypotheses, self._told = [], None
 
     def update(
         self, sights: Sights | None, stamp_seconds: float, camera: CameraPose, axes: Axes
@@ -81,30 +85,83 @@ class PeopleTracker:
         camera: where it was at that time. An earlier stamp than the last one is a new beginning.
         Raises ValueError when the stamp is not finite.
         """
-        people = self._predicted(stamp_seconds, axes)
-        if sights is not None and len(sights):
-            matches = match(people, sights, camera, axes.up)
-            seen = matches.seen
-            # One strange sight of somebody who was here a moment ago is not yet somebody else.
-            recent = people.image_ids[~people.lost]
-            new = ~_among(sights.image_ids, recent[recent >= 0])
-            new[seen] = False
-            new &= ~matches.mixed
-            people = self._measure(
-                people, matches.tracks, sights[seen], camera, axes, stray=matches.stray
-            )
-            new &= sights.known & (sights.scores >= self.parameters.start_score)
-            if new.any():
-                people = self._begin(people, sights[new], camera, axes)
-        self._people = people
-        return people
+        if not np.isfinite(stamp_seconds):
+            raise ValueError(f'the stamp must be a number of seconds, got {stamp_seconds}')
+        if self._told is None or stamp_seconds < self._told.stamp:
+            self._hypotheses = [Hypothesis(People.nobody(stamp_seconds))]
+            self._told = None
+        hypotheses = [
+            replace(each, people=self._predicted(each.people, stamp_seconds, axes))
+            for each in self._hypotheses
+        ]
+        if sights is not None:
+            hypotheses = pruned(self._looked(hypotheses, sights, camera, axes))
+        self._hypotheses = hypotheses
+        self._told = told(hypotheses, self._told)
+        return self._told
 
-    def _predicted(self, stamp: float, axes: Axes) -> People:
-        if not np.isfinite(stamp):
-            raise ValueError(f'the stamp must be a number of seconds, got {stamp}')
-        people = self._people
-        if people is None or stamp < people.stamp:
-            return People.nobody(stamp)
+    def _looked(
+        self, hypotheses: list[Hypothesis], sights: Sights, camera: CameraPose, axes: Axes
+    ) -> list[Hypothesis]:
+        """What may be after an image was looked at: each hypothesis with its best assignments."""
+        found = []
+        for each in hypotheses:
+            chances = compare(each.people, sights, camera, axes.up)
+            most = room_for(len(each.people))
+            for gain, tracks, seen in good_assignments(chances.gains, most=most, within=UNLIKELY):
+                found.append((each.score + chances.unseen + gain, each, chances, tracks, seen))
+        found.sort(key=lambda one: -one[0])
+        best = found[0][0]
+        found = [
+            one for one in found[: room_for(len(found[0][1].people))] if one[0] >= best - UNLIKELY
+        ]
+        begun: dict[int, int] = {}  # the number of somebody new is the same in all hypotheses
+        result = []
+        for score, each, chances, tracks, seen in found:
+            people = self._after(each.people, chances, tracks, seen, sights, camera, axes, begun)
+            choices = each.choices
+            if len(found) > 1:
+                self._next_choice += 1
+                choices = (*choices, (people.stamp, self._next_choice))
+            result.append(Hypothesis(people, score, choices))
+        return result
+
+    def _after(
+        self,
+        people: People,
+        chances: Chances,
+        tracks: NDArray[np.intp],
+        seen: NDArray[np.intp],
+        sights: Sights,
+        camera: CameraPose,
+        axes: Axes,
+        begun: dict[int, int],
+    ) -> People:
+        """People after `tracks` were seen as the sights `seen`."""
+        if not len(sights):
+            return people
+        # One strange sight of somebody who was here a moment ago is not yet somebody else.
+        recent = people.image_ids[~people.lost]
+        new = ~_among(sights.image_ids, recent[recent >= 0])
+        new[seen] = False
+        new &= ~chances.unclear & sights.known
+        new &= sights.scores >= self.parameters.start_score
+        stray = chances.stray[tracks, seen]
+        mine = sights[seen]
+        hidden = chances.hidden[tracks, seen]
+        if hidden.any():
+            mine = mine.without_depth(hidden)
+        people = self._measure(people, tracks, mine, camera, axes, stray=stray)
+        if not new.any():
+            return people
+        for sight in np.flatnonzero(new).tolist():
+            if sight not in begun:
+                begun[sight] = self._next_id
+                self._next_id += 1
+        numbers = np.array([begun[sight] for sight in np.flatnonzero(new).tolist()])
+        return self._begin(people, numbers, sights[new], camera, axes)
+
+    def _predicted(self, people: People, stamp: float, axes: Axes) -> People:
         unseen = stamp - people.last_seen
         longest = np.where(
             people.sights < CONFIRMED, _TENTATIVE_TIME, self.parameters.max_occlusion
@@ -203,8 +260,15 @@ class PeopleTracker:
         covariances[:, 3:6, 3:6] -= rising
         return states, covariances
 
-    def _begin(self, people: People, sights: Sights, camera: CameraPose, axes: Axes) -> People:
-        """People and those who are new."""
+    def _begin(
+        self,
+        people: People,
+        numbers: NDArray[np.int64],
+        sights: Sights,
+        camera: CameraPose,
+        axes: Axes,
+    ) -> People:
+        """People and those who are new, who get `numbers`."""
         count = len(sights)
         states, covariances = self._first(sights, camera, axes)
         unsure = (_FIRST_SD * (1 - sights.clarity)) ** 2
@@ -217,7 +281,7 @@ class PeopleTracker:
         )
         new = People(
             people.stamp,
-            np.arange(self._next_id, self._next_id + count),
+            numbers,
             states,
             covariances,
             *unknown_yaws(count),
@@ -227,7 +291,6 @@ class PeopleTracker:
             **_appearance(sights),
             strays=np.zeros(count, np.int64),
         )
-        self._next_id += count
         new = self._measure(
             new, np.arange(count), sights, camera, axes, stray=np.zeros(count, bool)
         )

@@ -9,7 +9,7 @@ ankles on the ground, the size of the body.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -69,6 +69,14 @@ class Sights:
 
     def __getitem__(self, people: NDArray[np.integer] | NDArray[np.bool_]) -> Sights:
         return Sights(*(getattr(self, name)[people] for name in self.__dataclass_fields__))
+
+    def without_depth(self, people: NDArray[np.bool_]) -> Sights:
+        """The same, where the depth of `people` (N,) was not measured."""
+        variances = self.log_depth_variances.copy()
+        variances[people, 0] = np.inf
+        of_heads = np.where(people, np.inf, self.heads.depth_variances)
+        heads = replace(self.heads, depth_variances=of_heads)
+        return replace(self, log_depth_variances=variances, heads=heads)
 
     @cached_property
     def best(self) -> NDArray[np.intp]:
