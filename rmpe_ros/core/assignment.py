@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 
 import numpy as np
@@ -93,8 +94,9 @@ class _Subset:
     ) -> _Subset:
         return _Subset(table, kept, kept_gain, *best_assignment(table))
 
-    @property
+    @cached_property
     def total(self) -> float:
+        """What the best of them gains."""
         return float(self.table[self.rows, self.columns].sum()) + self.kept_gain
 
     def without_each(self, least: float) -> Iterator[_Subset]:
@@ -105,11 +107,13 @@ class _Subset:
         won = table[self.rows, self.columns]
         rest = table.copy()
         rest[self.rows, self.columns] = 0
-        # Who loses her partner gets the best other one at most.
-        consoled = (
-            rest.max(axis=1, initial=0)[self.rows] + rest.max(axis=0, initial=0)[self.columns]
-        )
-        for index in np.flatnonzero(self.total - won + consoled >= least).tolist():
+        # Without a pair, no more is gained than if each row had the best that is left for it, nor
+        # than if each column had.
+        loss = np.zeros(len(won))
+        for axis, mine in ((1, self.rows), (0, self.columns)):
+            spare = table.max(axis=axis, initial=0).sum() + kept_gain - self.total
+            loss = np.maximum(loss, won - rest.max(axis=axis, initial=0)[mine] - spare)
+        for index in np.flatnonzero(self.total - loss >= least).tolist():
             row, column = int(self.rows[index]), int(self.columns[index])
             without = table.copy()
             without[row, column] = 0

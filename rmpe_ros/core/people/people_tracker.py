@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""People in space: who is where, going where, facing where, and how sure that is.
+"""People in space: who is who, where, going where, facing where, and how sure that is.
 
 A sight belongs to a person if both agree in place; the number that the image tracker gave adds to
 it, so that it decides where places do not, and a number that jumps to somebody else does not carry
-the person along. Where two answers are possible, both are followed for a while. Who is not seen moves on at constant velocity, with growing spread, until
-`max_occlusion`: who then comes into view where the person may be is that person.
+the person along. Where two answers are possible, both are followed for a while. Who is not seen
+moves on at constant velocity, with growing spread, until `max_occlusion`: who then comes into view
+where the person may be is that person.
 """
 
 from __future__ import annotations
