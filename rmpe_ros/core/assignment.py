@@ -34,8 +34,9 @@ def best_assignment(gain: ArrayLike) -> tuple[Indices, Indices]:
         raise ValueError('gain must be finite and at least 0; use 0 for an impossible pair')
     best = gains.argmax(axis=1) if gains.size else np.zeros(0, np.intp)
     wanted = gains[np.arange(len(best)), best] > 0
-    if len(np.unique(best[wanted])) == wanted.sum():  # everybody gets the best there is
-        return np.flatnonzero(wanted), best[wanted]
+    columns = best[wanted]
+    if len(set(columns.tolist())) == len(columns):  # everybody gets the best there is
+        return np.flatnonzero(wanted), columns
     wide = gains.shape[0] <= gains.shape[1]
     columns = _cheapest_columns(-gains if wide else -gains.T)
     rows = np.arange(len(columns))
@@ -70,9 +71,7 @@ def good_assignments(
         subset = heapq.heappop(waiting)[2]
         if subset.total < least:
             break
-        pairs = np.array([*subset.kept, *zip(subset.rows, subset.columns, strict=True)], np.intp)
-        pairs = pairs.reshape(-1, 2)[np.argsort(pairs.reshape(-1, 2)[:, 0])]
-        found.append((subset.total, pairs[:, 0], pairs[:, 1]))
+        found.append((subset.total, *subset.pairs()))
         for other in subset.without_each(least):
             wait(other)
     return found
@@ -98,6 +97,15 @@ class _Subset:
     def total(self) -> float:
         """What the best of them gains."""
         return float(self.table[self.rows, self.columns].sum()) + self.kept_gain
+
+    def pairs(self) -> tuple[Indices, Indices]:
+        """Rows and columns of the best of them, in the order of rows."""
+        if not self.kept:
+            return self.rows, self.columns
+        kept = np.array(self.kept, np.intp)
+        rows, columns = np.r_[kept[:, 0], self.rows], np.r_[kept[:, 1], self.columns]
+        order = np.argsort(rows)
+        return rows[order], columns[order]
 
     def without_each(self, least: float) -> Iterator[_Subset]:
         """Of all but the best assignment, those that may gain `least`: first without its first

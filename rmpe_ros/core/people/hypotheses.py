@@ -43,11 +43,13 @@ class Hypothesis:
 
 def room_for(people: int) -> int:
     """How many answers may be followed of so many people."""
-    return int(np.clip(_PEOPLE // max(people, 1), 1, _ANSWERS))
+    return max(1, min(_PEOPLE // max(people, 1), _ANSWERS))
 
 
 def pruned(hypotheses: Sequence[Hypothesis]) -> list[Hypothesis]:
     """The likeliest first, without those that are unlikely, the same, too many or too late."""
+    if len(hypotheses) == 1:
+        return [Hypothesis(hypotheses[0].people)]
     ordered = sorted(hypotheses, key=lambda each: -each.score)
     best = ordered[0]
     stamp = best.people.stamp

@@ -67,6 +67,7 @@ class Chances:
     distance that was measured would not be hers. hidden: (T, N) whether the depth would be that of
     what hides her. unseen: logarithm of how likely it is that nobody is seen. unclear: (N,) sights
     of which too little is seen to begin somebody new, as they may be of somebody who is known.
+    expected, of_heads: what the camera should measure of the people.
     """
 
     gains: Array
@@ -74,6 +75,8 @@ class Chances:
     hidden: NDArray[np.bool_]
     unseen: float
     unclear: NDArray[np.bool_]
+    expected: Expected
+    of_heads: ExpectedHeads
 
 
 def compare(people: People, sights: Sights, camera: CameraPose, up: Array) -> Chances:
@@ -118,6 +121,8 @@ def compare(people: People, sights: Sights, camera: CameraPose, up: Array) -> Ch
         hidden,
         float(np.log(1 - found).sum()),
         np.asarray(perhaps.any(axis=0)),
+        expected,
+        of_heads,
     )
 
 

@@ -21,6 +21,8 @@ from rmpe_ros.core.people.matching import Chances, compare
 from rmpe_ros.core.people.people_filter import (
     Array,
     CameraPose,
+    Expected,
+    ExpectedHeads,
     MotionModel,
     first_states,
     predict,
@@ -152,7 +154,8 @@ class PeopleTracker:
         hidden = chances.hidden[tracks, seen]
         if hidden.any():
             mine = mine.without_depth(hidden)
-        people = self._measure(people, tracks, mine, camera, axes, stray=stray)
+        foreseen = chances.expected[tracks], chances.of_heads[tracks]
+        people = self._measure(people, tracks, mine, camera, axes, stray=stray, foreseen=foreseen)
         if not new.any():
             return people
         for sight in np.flatnonzero(new).tolist():
@@ -192,6 +195,7 @@ class PeopleTracker:
         axes: Axes,
         *,
         stray: NDArray[np.bool_],
+        foreseen: tuple[Expected, ExpectedHeads] | None = None,
     ) -> People:
         """People after each of `tracks` was seen as the sight of the same place in the list."""
         changed = {name: getattr(people, name).copy() for name in ARRAYS}
@@ -213,6 +217,7 @@ class PeopleTracker:
             log_depths=sights.log_depths,
             log_depth_variances=sights.log_depth_variances,
             heads=sights.heads,
+            foreseen=None if wrong.any() else foreseen,
         )
         # Who comes back may be somebody else, or nobody: until the next sight, both may be true.
         doubtful = people.lost[tracks] & ~wrong
