@@ -13,6 +13,7 @@ from rmpe_ros.core.boxes import (
     map_covariances,
     map_points,
 )
+from rmpe_ros.core.oks import expected_similarity
 from rmpe_ros.core.skeletons import Skeleton
 from rmpe_ros.engines import Engine
 from rmpe_ros.models import ModelError, ModelInfo, check_sides
@@ -40,6 +41,12 @@ class PoseEstimator:
         if self.info.skeleton is None:
             raise ModelError(f'{engine.name} does not say its skeleton (metadata rmpe.skeleton)')
         self.skeleton: Skeleton = self.info.skeleton
+        score = self.info.person_score
+        if score is not None and score.needs_closeness and COVARIANCE not in engine.outputs:
+            raise ModelError(
+                f'{engine.name}: its person score weighs how exact joints are, but it has no '
+                f'output {COVARIANCE}; export it again, or take rmpe.person_score out of it'
+            )
         shape = engine.inputs['crops'].shape if 'crops' in engine.inputs else ()
         size, height, width = shape[:3] if len(shape) == 4 else (None, None, None)
         if not isinstance(height, int) or not isinstance(width, int):
@@ -109,6 +116,24 @@ class PoseEstimator:
         covariances = map_covariances(spread, transforms).astype(np.float32)
         covariances[broken] = np.nan
         return keypoints, scores, covariances
+
+    def score(
+        self,
+        box_scores: NDArray[np.floating],
+        keypoint_scores: NDArray[np.floating],
+        covariances: NDArray[np.floating] | None,
+        boxes: NDArray[np.floating],
+    ) -> NDArray[np.float32]:
+        """(N,) of people in [0, 1], of what `estimate` gave and their boxes (N, 4) with the
+        detector's scores (N,): by the model's `PersonScore`, else the box's times the mean joint's.
+        """
+        person_score = self.info.person_score
+        if person_score is None:
+            return box_scores * keypoint_scores.mean(axis=1)
+        closeness = None
+        if covariances is not None:
+            closeness = expected_similarity(covariances, boxes, self.skeleton.sigmas)
+        return person_score(box_scores, keypoint_scores, closeness)
 
     def _run(self, crops: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:
         results = self.engine({'crops': crops})

@@ -220,12 +220,7 @@ class PosePipeline:
         """The poses of one image that are to be told, best first: pose NMS and min_score; and which
         they are.
         """
-        person_score = self.estimator.info.person_score
-        scores = (
-            box_scores * keypoint_scores.mean(axis=1)
-            if person_score is None
-            else person_score(box_scores, keypoint_scores)
-        )
+        scores = self.estimator.score(box_scores, keypoint_scores, covariances, boxes)
         kept = np.argsort(-scores, kind='stable')
         if self.pose_nms is not None:
             arrays = keypoints, keypoint_scores, boxes

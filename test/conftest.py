@@ -39,13 +39,17 @@ BACKGROUND = 20
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Of -n auto: tests that wait leave the others a processor."""
-    return min((os.cpu_count() or 1) + 1, 8)
+    return min((os.cpu_count() or 1) + 2, 8)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """On several workers, files of tests that wait take turns with files of tests that compute, so
-    that at no time all do the same.
+    that at no time all do the same. Tests of several processes that talk over DDS get a second try,
+    which pytest counts and names: one that needs it has met a race, of its own or of ours.
     """
+    for item in items:
+        if item.path.relative_to(Path(__file__).parent).parts[0] in WAITING:
+            item.add_marker(pytest.mark.flaky(reruns=1))
     if 'PYTEST_XDIST_WORKER' not in os.environ:
         return
     files: tuple[list[Path], list[Path]] = [], []

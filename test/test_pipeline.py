@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnx.helper
+import onnx.numpy_helper
 import pytest
 
 from rmpe_ros import PosePipeline
+from rmpe_ros.core.oks import expected_similarity
 from rmpe_ros.core.person_score import PersonScore
 from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.detector import PersonDetector
@@ -52,6 +56,32 @@ def test_a_pose_model_can_say_what_makes_a_person(
     unsure = 1 / (1 + np.exp(0.2 - 0.1 * np.log(4)))
     np.testing.assert_allclose(pipeline(two_people).scores, [sure, unsure], rtol=1e-3)
     assert PosePipeline(detector_model, model, min_score=0.5).min_score == 0.5
+
+
+def test_a_pose_model_can_weigh_how_exact_joints_are(
+    detector_model: Path, make_pose_model: Callable[..., Path], two_people: np.ndarray
+) -> None:
+    score = PersonScore(-1.0, 0.1, 1.0, 0.0, 0.0, 0.0, exact=2.0, sure=-1.0)
+    path = make_pose_model(BODY19, score=score.to_json())
+    with pytest.raises(ModelError, match='has no output covariance; export it again'):
+        PosePipeline(detector_model, path)
+    model = onnx.load(str(path))
+    for name, values in {'no_spread': [0, 0, 0], 'some_spread': [40, 5, 20]}.items():
+        array = np.array(values, np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    model.graph.node.append(onnx.helper.make_node('Mul', ['keypoints', 'no_spread'], ['unspread']))
+    model.graph.node.append(
+        onnx.helper.make_node('Add', ['unspread', 'some_spread'], ['covariance'])
+    )
+    spread = onnx.helper.make_tensor_value_info('covariance', onnx.TensorProto.FLOAT, ['N', 19, 3])
+    model.graph.output.append(spread)
+    onnx.save(model, str(path))
+    pipeline = PosePipeline(detector_model, path, pose_nms=None)
+    poses = pipeline(two_people)
+    closeness = expected_similarity(poses.covariances, poses.boxes, BODY19.sigmas)
+    assert 0 < closeness.min() < closeness.max() <= 1
+    expected = score(pipeline.box_scores[0], poses.keypoint_scores, closeness)
+    np.testing.assert_allclose(poses.scores, expected, rtol=1e-6)
 
 
 def test_pose_nms_removes_what_box_nms_leaves(

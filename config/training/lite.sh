@@ -11,5 +11,5 @@ rmpe train sppe --model lite --data "$recipe" --data-root "$data" --out "$out/sp
     --batch 16 --steps 2640 --warmup 60 --learning-rate 6e-4 --encoder-factor 0.7
 rmpe export pose "$out/sppe/best.pt" "$out/unscored.onnx" --model lite --name lite --model-version 0.3.0 \
     --data "$recipe" --data-root "$data"
-rmpe fit-score --pose "$out/unscored.onnx" --annotations "$data/val.json" --images "$data/images" --out "$out/scored.onnx"
-rmpe fit-covariance --pose "$out/scored.onnx" --annotations "$data/val.json" --images "$data/images" --out "$out/lite.onnx"
+rmpe fit-covariance --pose "$out/unscored.onnx" --annotations "$data/val.json" --images "$data/images" --out "$out/spread.onnx"
+rmpe fit-score --pose "$out/spread.onnx" --annotations "$data/val.json" --images "$data/images" --out "$out/lite.onnx"

@@ -9,5 +9,5 @@ rmpe train sppe --model standard --data "$recipe" --data-root "$data" --out "$ou
     --teacher "$tinypose" --frozen-blocks 2 --batch 16 --steps 900 --warmup 60 --learning-rate 4e-4 --encoder-factor 0.5
 rmpe export pose "$out/sppe/best.pt" "$out/unscored.onnx" --model standard --name standard --model-version 0.2.0 \
     --data "$recipe" --data-root "$data"
-rmpe fit-score --pose "$out/unscored.onnx" --annotations "$data/val.json" --images "$data/images" --out "$out/scored.onnx"
-rmpe fit-covariance --pose "$out/scored.onnx" --annotations "$data/val.json" --images "$data/images" --out "$out/standard.onnx"
+rmpe fit-covariance --pose "$out/unscored.onnx" --annotations "$data/val.json" --images "$data/images" --out "$out/spread.onnx"
+rmpe fit-score --pose "$out/spread.onnx" --annotations "$data/val.json" --images "$data/images" --out "$out/standard.onnx"

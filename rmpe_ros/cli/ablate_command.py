@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.errors import says_errors
-from rmpe_ros.cli.evaluate_command import add_label_options, open_labels
+from rmpe_ros.cli.evaluate_command import add_label_options, open_pictures
 from rmpe_ros.cli.predict_command import add_pipeline_options, open_pipeline
 from rmpe_ros.cli.training_options import (
     add_data_options,
@@ -92,14 +92,11 @@ class _Ablation:
         from rmpe_ros import __version__
         from rmpe_ros.evaluation.ablation import KeptResults, choose_rows
         from rmpe_ros.evaluation.fingerprints import hash_file, hash_files, hash_pictures
-        from rmpe_ros.evaluation.labels import LabelsError, find_images
         from rmpe_ros.evaluation.labels.label_files import label_files
         from rmpe_ros.models import DEFAULT_DETECTOR, find_model
         from rmpe_ros.pipeline import DEFAULT_POSE_NMS
         from rmpe_ros.training.data_config import read_data_config
 
-        if args.images is None:
-            raise LabelsError('--images DIR is needed: the folder of the labelled pictures')
         if args.steps is None and args.minutes is None:
             raise ValueError('give --steps or --minutes: how long each network trains')
         if args.threads:
@@ -107,8 +104,7 @@ class _Ablation:
         self.args = args
         self.rows = choose_rows(args.rows)
         self.data: DataConfig = read_data_config(args.data, root=args.data_root)
-        self.labels, self.notes = open_labels(args)
-        self.paths = find_images(self.labels, args.images)
+        self.labels, self.notes, self.paths = open_pictures(args)
         self.parameters = args.pose_nms or DEFAULT_POSE_NMS
         # Everything that makes a network or a score another one. Not the device nor the number of
         # threads: a run may go on on another machine.
@@ -308,20 +304,11 @@ class _Ablation:
         return pipeline
 
     def _export(self, checkpoint: Path, model: Path) -> None:
-        import torch
-
         from rmpe_ros.networks.export import export_pose
-        from rmpe_ros.training.pose_training import (
-            PoseValidation,
-            build_pose_network,
-            calibrate_scores,
-        )
+        from rmpe_ros.training.pose_training import PoseValidation, calibrate_scores
+        from rmpe_ros.training.stages import open_pose_network
 
-        state = torch.load(checkpoint, map_location='cpu', weights_only=True)['ema']
-        sstn = any(name.startswith('localisation.') for name in state)
-        network = build_pose_network(self.args.model, sstn=sstn)
-        network.load_state_dict({k: v for k, v in state.items() if not k.startswith('parallel.')})
-        network.eval()
+        network = open_pose_network(self.args.model, checkpoint)
         files = self.data.validation
         validation = PoseValidation(files.annotations, files.images, network.size)
         calibration = calibrate_scores(validation, network)

@@ -2,32 +2,45 @@
 """Numbers on the command line: types for argparse that say what was expected."""
 
 import argparse
+from collections.abc import Callable
 from typing import Any
 
 
-def positive_number(text: str) -> int:
-    """A whole number of 1 or more."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'expected a whole number of 1 or more, got {text!r}')
-    return int(text)
+def whole_number(least: int) -> Callable[[str], int]:
+    """A whole number of `least` (0 or more) or more."""
+
+    def read(text: str) -> int:
+        if not text.isdigit() or int(text) < least:
+            raise argparse.ArgumentTypeError(
+                f'expected a whole number of {least} or more, got {text!r}'
+            )
+        return int(text)
+
+    return read
 
 
-def natural_number(text: str) -> int:
-    """A whole number of 0 or more."""
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f'expected a whole number of 0 or more, got {text!r}')
-    return int(text)
+def number_between(least: float, most: float, what: str = 'a number') -> Callable[[str], float]:
+    """A number from `least` to `most`, both included; `what`: what it is."""
+
+    def read(text: str) -> float:
+        value = _number(text)
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(
+                f'expected {what} from {least:g} to {most:g}, got {text!r}'
+            )
+        return value
+
+    return read
 
 
 def positive_float(text: str) -> float:
     """A number above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1
-    if not 0 < value < float('inf'):
+    if not 0 < (value := _number(text)) < float('inf'):
         raise argparse.ArgumentTypeError(f'expected a number above 0, got {text!r}')
     return value
+
+
+positive_number, natural_number, share = whole_number(1), whole_number(0), number_between(0, 1)
 
 
 def add_size_limit(parser: Any) -> None:
@@ -40,12 +53,8 @@ def add_size_limit(parser: Any) -> None:
     )
 
 
-def share(text: str) -> float:
-    """A number from 0 to 1."""
+def _number(text: str) -> float:
     try:
-        value = float(text)
+        return float(text)
     except ValueError:
-        value = -1
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f'expected a number from 0 to 1, got {text!r}')
-    return value
+        return float('nan')  # which is in no range

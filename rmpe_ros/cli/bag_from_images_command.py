@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rmpe_ros.cli.argument_types import add_size_limit
+from rmpe_ros.cli.argument_types import add_size_limit, number_between
 from rmpe_ros.cli.errors import fail
 from rmpe_ros.cli.replay_command import add_storage_option
 from rmpe_ros.core.odd_paths import path_hint
@@ -65,14 +65,14 @@ def add_schedule_options(parser: argparse.ArgumentParser) -> None:
     """The two numbers that say which stamp a photo has; see `rmpe_ros/io/bags/frames.py`."""
     parser.add_argument(
         '--rate',
-        type=_rate,
+        type=number_between(1e-3, 1000, 'a rate'),
         default=DEFAULT_RATE,
         metavar='HZ',
         help='photos per second (default: %(default)g)',
     )
     parser.add_argument(
         '--start',
-        type=_start,
+        type=number_between(0, LATEST_START, 'seconds since 1970'),
         default=DEFAULT_START,
         metavar='SECONDS',
         help='stamp of photo number 0, since 1970 (default: %(default).0f, the year 2020)',
@@ -178,23 +178,3 @@ def _message(item: SourceImage, stamp: int, args: argparse.Namespace) -> Any:
     return classes.compressed_image(
         header=header, format=f'rgb8; {kind} compressed bgr8', data=classes.pack(data)
     )
-
-
-def _rate(text: str) -> float:
-    return _number(text, 1e-3, 1000, 'a rate')
-
-
-def _start(text: str) -> float:
-    return _number(text, 0, LATEST_START, 'seconds since 1970')
-
-
-def _number(text: str, least: float, most: float, what: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float('nan')
-    if not least <= value <= most:
-        raise argparse.ArgumentTypeError(
-            f'expected {what} from {least:g} to {most:g}, got {text!r}'
-        )
-    return value

@@ -88,7 +88,7 @@ def _core() -> Iterator[Check]:
         ('OpenCV', 'cv2', 'opencv-python-headless'),
         ('ONNX Runtime', 'onnxruntime', 'onnxruntime'),
     ):
-        yield _import('Core', name, module, f'pip install {package}', needed=True, show=_version_of)
+        yield _import('Core', name, module, f'pip install {package}', needed=True)
 
 
 def _models() -> Iterator[Check]:
@@ -137,28 +137,12 @@ def _ros() -> Iterator[Check]:
     source = 'source /opt/ros/<distro>/setup.bash and the workspace of rmpe_ros'
     distro = os.environ.get('ROS_DISTRO', '')
     yield Check('ROS 2', 'environment', bool(distro), distro or 'ROS_DISTRO is not set', source)
+    launch = 'install ros-<distro>-launch-ros; without it start the nodes one by one'
+    build = 'build the package with colcon and source its install/setup.bash'
     yield _import('ROS 2', 'rclpy', 'rclpy', source, show=lambda module: str(module.__file__))
-    yield _import(
-        'ROS 2',
-        'messages',
-        'rmpe_ros.msg',
-        'build the package with colcon and source its install/setup.bash',
-        show=lambda module: f'rmpe_ros.msg.PersonPoseArray of {module.PersonPoseArray.__module__}',
-    )
-    yield _import(
-        'ROS 2',
-        'middleware',
-        'rclpy.utilities',
-        source,
-        show=lambda module: str(module.get_rmw_implementation_identifier()),
-    )
-    yield _import(
-        'ROS 2',
-        'launch',
-        'launch_ros',
-        'install ros-<distro>-launch-ros; without it start the nodes one by one',
-        show=lambda module: 'ros2 launch works',
-    )
+    yield _import('ROS 2', 'messages', 'rmpe_ros.msg', build, show=_messages)
+    yield _import('ROS 2', 'middleware', 'rclpy.utilities', source, show=_middleware)
+    yield _import('ROS 2', 'launch', 'launch_ros', launch, show=lambda _: 'ros2 launch works')
     yield _import(
         'ROS 2', 'bags', 'rosbags', 'pip install rosbags', show=lambda _: _version('rosbags')
     )
@@ -166,15 +150,12 @@ def _ros() -> Iterator[Check]:
 
 def _gpu() -> Iterator[Check]:
     if shutil.which('nvidia-smi'):
-        query = [
-            'nvidia-smi',
-            '--query-gpu=name,memory.total,driver_version',
-            '--format=csv,noheader',
-        ]
+        query = '--query-gpu=name,memory.total,driver_version'
+        command = ['nvidia-smi', query, '--format=csv,noheader']
         try:
-            answer = subprocess.run(
-                query, capture_output=True, text=True, timeout=20, check=True
-            ).stdout.strip()
+            answer = subprocess.check_output(
+                command, text=True, timeout=20, stderr=subprocess.DEVNULL
+            ).strip()
             yield Check('GPU', 'NVIDIA', bool(answer), answer.replace('\n', '; ') or 'none')
         except (OSError, subprocess.SubprocessError) as error:
             yield Check('GPU', 'NVIDIA', False, str(error), 'repair the NVIDIA driver')
@@ -182,13 +163,8 @@ def _gpu() -> Iterator[Check]:
         yield Check(
             'GPU', 'NVIDIA', False, 'no nvidia-smi', 'needed only for a GPU; CPUs do without'
         )
-    yield _import(
-        'GPU',
-        'ONNX Runtime',
-        'onnxruntime',
-        'pip install onnxruntime-gpu in place of onnxruntime',
-        show=_gpu_providers,
-    )
+    onnx = 'pip install onnxruntime-gpu in place of onnxruntime'
+    yield _import('GPU', 'ONNX Runtime', 'onnxruntime', onnx, show=_gpu_providers)
     try:
         from rmpe_ros.engines.builder import INSTALL
         from rmpe_ros.engines.cuda import INSTALL_CUDA_PYTHON
@@ -252,7 +228,7 @@ def _import(
     module: str,
     advice: str,
     *,
-    show: Callable[[Any], str],
+    show: Callable[[Any], str] = lambda module: str(module.__version__),
     needed: bool = False,
 ) -> Check:
     """Whether a module can really be imported, which tells more than whether it is installed."""
@@ -285,8 +261,12 @@ def _version(package: str) -> str:
         return metadata.version(packages[0]) if packages else 'installed'
 
 
-def _version_of(module: Any) -> str:
-    return str(module.__version__)
+def _messages(module: Any) -> str:
+    return f'rmpe_ros.msg.PersonPoseArray of {module.PersonPoseArray.__module__}'
+
+
+def _middleware(module: Any) -> str:
+    return str(module.get_rmw_implementation_identifier())
 
 
 def _gpu_providers(module: Any) -> str:

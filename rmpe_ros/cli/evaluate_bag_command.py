@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.bag_from_images_command import add_schedule_options
 from rmpe_ros.cli.errors import says_errors, tell
-from rmpe_ros.cli.replay_command import tell_warnings
+from rmpe_ros.cli.evaluate_command import add_incomplete_option
+from rmpe_ros.cli.replay_command import add_image_topic, tell_warnings
 from rmpe_ros.io.extras import how_to_install
 from rmpe_ros.io.file_guard import reads, writes
 
@@ -43,21 +44,12 @@ def add_parser(subparsers: Any) -> None:
     )
     add_recording_options(parser)
     parser.add_argument(
-        '--image-topic',
-        metavar='TOPIC',
-        help='of the images, to count drops (default: /image_raw if recorded)',
-    )
-    parser.add_argument(
         '--deadline',
         type=float,
         metavar='MS',
         help='poses that come later after their stamp are late (default: one frame)',
     )
-    parser.add_argument(
-        '--incomplete',
-        action='store_true',
-        help='count AP also in pictures where not everyone is labelled (default: leave them out)',
-    )
+    add_incomplete_option(parser)
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the numbers')
     parser.add_argument('--html', type=Path, metavar='FILE', help='write a page with the numbers')
     reads(parser, 'bag', '--annotations', '--frames')
@@ -66,7 +58,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def add_recording_options(parser: argparse.ArgumentParser) -> None:
-    """Which topic the poses are on, and which picture each is of; see `find_frames`."""
+    """Which topics poses and images are on, and which picture each is of; see `find_frames`."""
     parser.add_argument(
         '--frames', type=Path, metavar='BAG', help='the bag of rmpe bag-from-images that was played'
     )
@@ -75,6 +67,7 @@ def add_recording_options(parser: argparse.ArgumentParser) -> None:
         metavar='TOPIC',
         help='of the poses (default: the only one with PersonPoseArray)',
     )
+    add_image_topic(parser)
     add_schedule_options(parser)
 
 
@@ -146,13 +139,13 @@ def _report(
     args: argparse.Namespace, labels: Labels, matching: Matching, how: str
 ) -> tuple[dict[str, Any], str, str]:
     """Everything for JSON, as text and as a page."""
+    from rmpe_ros.core.json_text import plain
     from rmpe_ros.evaluation.evaluate import evaluate
     from rmpe_ros.evaluation.evaluate_bag import (
         STAGES,
         clock_problem,
         found_people,
         percentiles,
-        to_plain,
     )
     from rmpe_ros.evaluation.report import align, bag_page, number, text_report
 
@@ -214,4 +207,4 @@ def _report(
         latency=table if summaries else [],
         notes=[f'frames are matched by {how}', *([problem] if problem else [])],
     )
-    return to_plain(report), '\n\n'.join(parts), page
+    return plain(report), '\n\n'.join(parts), page

@@ -14,9 +14,11 @@ from rmpe_ros.io.extras import how_to_install
 from rmpe_ros.io.file_guard import reads, writes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rmpe_ros.evaluation.evaluate import Evaluation
     from rmpe_ros.evaluation.found_people import FoundPeople
-    from rmpe_ros.evaluation.labels import Labels
+    from rmpe_ros.evaluation.labels import LabelledImage, Labels
     from rmpe_ros.pipeline import PosePipeline
 
 # AP needs the doubtful people, too: the area under the curve ends where the scores end.
@@ -45,11 +47,7 @@ def add_parser(subparsers: Any) -> None:
         action='store_true',
         help='the labelled boxes instead of the detector: the pose network alone',
     )
-    parser.add_argument(
-        '--incomplete',
-        action='store_true',
-        help='count AP also in pictures where not everyone is labelled (default: leave them out)',
-    )
+    add_incomplete_option(parser)
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the numbers')
     parser.add_argument('--html', type=Path, metavar='FILE', help='write a report with pictures')
     add_pipeline_options(parser, everybody=True)
@@ -70,6 +68,15 @@ def add_label_options(parser: Any) -> None:
     )
     parser.add_argument('--limit', type=int, metavar='N', help='only the first N pictures')
     reads(parser, '--images', '--annotations')
+
+
+def add_incomplete_option(parser: Any) -> None:
+    """Of the commands that measure AP and nothing else of it; see `evaluate`."""
+    parser.add_argument(
+        '--incomplete',
+        action='store_true',
+        help='count AP also in pictures where not everyone is labelled (default: leave them out)',
+    )
 
 
 def add_detector_options(parser: Any) -> None:
@@ -156,6 +163,21 @@ def open_labels(args: argparse.Namespace) -> 'tuple[Labels, list[str]]':
     if not labels.images:
         raise LabelsError(f'{args.annotations}: no pictures are left to evaluate')
     return labels, notes
+
+
+def open_pictures(
+    args: argparse.Namespace, wanted: 'Callable[[LabelledImage], bool]' = lambda image: True
+) -> 'tuple[Labels, list[str], dict[int, Path]]':
+    """As `open_labels`, of the pictures that are wanted, and their files by id: for commands that
+    cannot do without --images.
+    """
+    from rmpe_ros.evaluation.labels import LabelsError, find_images
+
+    if args.images is None:
+        raise LabelsError('--images DIR is needed: the folder of the labelled pictures')
+    labels, notes = open_labels(args)
+    labels = labels.select(wanted)
+    return labels, notes, find_images(labels, args.images)
 
 
 def prepare_pipeline(pipeline: 'PosePipeline', args: argparse.Namespace) -> None:

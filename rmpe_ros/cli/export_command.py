@@ -52,20 +52,14 @@ def run(args: argparse.Namespace) -> int:
     try:
         from rmpe_ros.networks.export import DETECTOR_LONG_SIDE, export_detector, export_pose
         from rmpe_ros.networks.person_detector import DetectorNetwork
-        from rmpe_ros.training.checkpoints import read_checkpoint
         from rmpe_ros.training.data_config import read_data_config
-        from rmpe_ros.training.pose_training import (
-            PoseValidation,
-            build_pose_network,
-            calibrate_scores,
-        )
-        from rmpe_ros.training.stages import load_checkpoint
+        from rmpe_ros.training.pose_training import PoseValidation, calibrate_scores
+        from rmpe_ros.training.stages import load_checkpoint, open_pose_network
     except ImportError as error:
         return fail_without(error, extra='train', command='export')
     if args.long_side is not None and (problem := _long_side_problem(args.long_side)):
         return fail(problem, 2, 'export')
     try:
-        state = read_checkpoint(args.checkpoint)['ema']
         data = read_data_config(args.data, root=args.data_root) if args.data else None
         if args.task == 'detector':
             detector = DetectorNetwork()
@@ -81,11 +75,7 @@ def run(args: argparse.Namespace) -> int:
             )
             print(f'{args.output}: person detector, {args.precision}; {parity}')
             return 0
-        sstn = any(name.startswith('localisation.') for name in state)
-        network = build_pose_network(args.model, sstn=sstn)
-        # Without the parallel SPPE, which is discarded at test (RMPE sec. 3.1).
-        load_checkpoint(network, args.checkpoint)
-        network.eval()
+        network = open_pose_network(args.model, args.checkpoint)
         calibration = (1.0, 0.0)
         if data:
             validation = PoseValidation(

@@ -10,7 +10,7 @@ from typing import Any
 
 from rmpe_ros.cli.argument_types import positive_number
 from rmpe_ros.cli.errors import says_errors
-from rmpe_ros.cli.evaluate_command import add_label_options, open_labels
+from rmpe_ros.cli.evaluate_command import add_label_options, open_pictures
 from rmpe_ros.io.file_guard import reads, writes
 
 
@@ -45,16 +45,12 @@ def run(args: argparse.Namespace) -> int:
     from rmpe_ros.engines.onnxruntime import OnnxRuntimeEngine
     from rmpe_ros.estimator import PoseEstimator
     from rmpe_ros.evaluation.joint_covariances import coverage, find_joint_errors, fit_scale, scaled
-    from rmpe_ros.evaluation.labels import LabelsError, find_images
     from rmpe_ros.io.files import write_file
     from rmpe_ros.io.progress import Progress
     from rmpe_ros.models import find_model
     from rmpe_ros.networks.joint_covariance import CovarianceScale, add_covariance
 
-    if args.images is None:
-        raise LabelsError('--images DIR is needed: the folder of the labelled pictures')
-    labels, _ = open_labels(args)
-    paths = find_images(labels, args.images)
+    labels, _, paths = open_pictures(args)
 
     def measure(model: Any) -> Any:
         engine = OnnxRuntimeEngine(model.SerializeToString(), threads=args.threads)

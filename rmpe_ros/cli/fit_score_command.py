@@ -11,7 +11,7 @@ from rmpe_ros.cli.errors import says_errors
 from rmpe_ros.cli.evaluate_command import (
     add_detector_options,
     add_label_options,
-    open_labels,
+    open_pictures,
     prepare_pipeline,
     run_models,
 )
@@ -46,16 +46,11 @@ def run(args: argparse.Namespace) -> int:
     import onnx
     import sklearn  # noqa: F401  missing? better known before the work than after
 
-    from rmpe_ros.evaluation.labels import LabelsError, find_images
     from rmpe_ros.evaluation.person_scores import fit_person_score, judge_poses, measure_quality
     from rmpe_ros.io.files import write_file
     from rmpe_ros.models import DEFAULT_POSE, find_model
 
-    if args.images is None:
-        raise LabelsError('--images DIR is needed: the folder of the labelled pictures')
-    labels, _ = open_labels(args)
-    labels = labels.select(lambda image: image.complete)
-    paths = find_images(labels, args.images)
+    labels, _, paths = open_pictures(args, lambda image: image.complete)
     model = onnx.load(str(find_model(args.pose or DEFAULT_POSE)))
     with open_pipeline(args) as pipeline:
         prepare_pipeline(pipeline, args)

@@ -33,13 +33,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help='what the network is (default: by its inputs and outputs)',
     )
     parser.add_argument(
-        '--boxes',
-        type=positive_number,
-        default=300,
-        metavar='Q',
-        help='how many boxes it gives, the best ones (default: %(default)s)',
-    )
-    parser.add_argument(
         '--long-side',
         type=positive_number,
         metavar='PIXELS',
@@ -64,7 +57,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_detector_metadata_options(parser: argparse.ArgumentParser) -> None:
-    """What a detector says of itself; see `detector_metadata`."""
+    """How many boxes a detector gives, and what it says of itself; see `detector_metadata`."""
+    parser.add_argument(
+        '--boxes',
+        type=positive_number,
+        default=300,
+        metavar='Q',
+        help='how many boxes it gives, the best ones (default: %(default)s)',
+    )
     group = add_metadata_options(parser, unknown=None)
     group.add_argument(
         '--score-threshold',
@@ -92,7 +92,7 @@ def detector_metadata(args: argparse.Namespace) -> dict[str, str]:
 
 
 @says_errors('import detector', extra='train')
-def import_detector(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Import one detector: 0, or 1 when it cannot be used."""
     from rmpe_ros.importing.detector_conversion import convert_detector
     from rmpe_ros.importing.graphs import load_network

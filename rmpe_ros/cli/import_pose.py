@@ -93,7 +93,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 @says_errors('import pose', extra='train')
-def import_pose(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Import one pose network: 0, or 1 when it cannot be used."""
     from rmpe_ros.importing.pose_conversion import build_pose
     from rmpe_ros.io.files import write_file

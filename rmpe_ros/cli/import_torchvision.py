@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rmpe_ros.cli.argument_types import positive_number
 from rmpe_ros.cli.errors import says_errors
 from rmpe_ros.cli.import_detector import add_detector_metadata_options, detector_metadata
 from rmpe_ros.io.file_guard import reads, writes
@@ -34,20 +33,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar='FILE',
         help='a .pth file of this network (default: the official weights, which are downloaded)',
     )
-    parser.add_argument(
-        '--boxes',
-        type=positive_number,
-        default=300,
-        metavar='Q',
-        help='how many boxes it gives, the best ones (default: %(default)s)',
-    )
     add_detector_metadata_options(parser)
     reads(parser, '--weights')
     writes(parser, 'output')
 
 
 @says_errors('import torchvision', extra='train')
-def import_torchvision(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Export one network: 0, or 1 when it cannot be had."""
     from rmpe_ros.importing.photo_check import try_on_photo
     from rmpe_ros.networks.torchvision_detectors import build_ssd, export_ssd, load_weights

@@ -38,11 +38,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument('bag', type=Path, metavar='BAG', help='folder, .mcap or .db3 file')
     parser.add_argument('--out', type=Path, required=True, metavar='BAG', help='bag to write')
-    parser.add_argument(
-        '--image-topic',
-        metavar='TOPIC',
-        help='of the images (default: /image_raw, or the only one with images)',
-    )
+    add_image_topic(parser)
     parser.add_argument('--with-images', action='store_true', help='copy the images, too')
     add_storage_option(parser)
     add_stream_option(parser)
@@ -52,6 +48,15 @@ def add_parser(subparsers: Any) -> None:
     writes(parser, '--out', folder=True)
     derives(parser, targets=export_targets)
     parser.set_defaults(run=run)
+
+
+def add_image_topic(parser: argparse.ArgumentParser) -> None:
+    """The option of every command that reads images of a bag; see `find_image_topic`."""
+    parser.add_argument(
+        '--image-topic',
+        metavar='TOPIC',
+        help='of the images (default: /image_raw, or the only one with images)',
+    )
 
 
 def add_storage_option(parser: argparse.ArgumentParser) -> None:
@@ -111,10 +116,13 @@ class _Replay:
         progress: Any,
     ) -> None:
         from rmpe_ros.io.bags.frames import frames_from_custom_data
+        from rmpe_ros.io.bags.message_types import bag_classes
         from rmpe_ros.io.exports import open_exporters, options_of
+        from rmpe_ros.io.pose_messages import PoseMessages
         from rmpe_ros.pipeline import PoseStream
 
         self.args, self.bag, self.topic = args, bag, topic
+        self.messages = PoseMessages(bag_classes())
         self.pipeline, self.progress = pipeline, progress
         self.files = frames_from_custom_data(bag.custom_data) or {}
         # Nobody can be followed from one photo to another one.
@@ -150,12 +158,11 @@ class _Replay:
                 )
 
     def _process(self, item: BagMessage) -> None:
-        from rmpe_ros.io.bags.message_types import POSES, bag_classes, bag_types
+        from rmpe_ros.io.bags.message_types import POSES, bag_types
         from rmpe_ros.io.messages import (
             NANOSECONDS,
             ImageConversionError,
             message_to_rgb,
-            poses_to_message,
             stamp_nanoseconds,
         )
 
@@ -167,7 +174,7 @@ class _Replay:
             return
         header = item.message.header
         poses = self.stream(image, stamp_nanoseconds(header) / NANOSECONDS, header.frame_id)
-        message = poses_to_message(poses, header, bag_classes(), image_size=image.shape[:2])
+        message = self.messages.make(poses, header, image_size=image.shape[:2])
         if not self.frames:
             self._write_skeleton(item)
         if self.args.with_images:

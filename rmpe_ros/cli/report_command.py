@@ -42,11 +42,6 @@ def add_parser(subparsers: Any) -> None:
     )
     add_recording_options(parser)
     parser.add_argument(
-        '--image-topic',
-        metavar='TOPIC',
-        help='of the images (default: /image_raw, or the only one with images)',
-    )
-    parser.add_argument(
         '--max-frames',
         type=positive_number,
         metavar='N',

@@ -146,7 +146,7 @@ def _train(args: argparse.Namespace, processes: Processes, device: torch.device)
     from rmpe_ros.training.training_progress import TrainingProgress
 
     progress = TrainingProgress() if processes.main else None
-    log = progress.say if progress else _silent
+    log = progress.say if progress else lambda line: None  # of the main process alone
     try:
         schedule = Schedule(
             args.steps,
@@ -240,15 +240,13 @@ def _device(name: str) -> torch.device:
 
 def _settings(args: argparse.Namespace, data: str, processes: int) -> dict[str, Any]:
     """What makes this run another one than its neighbours, for the checkpoint."""
-    names = ('stage', 'model', 'frozen_blocks', 'batch', 'learning_rate', 'seed')
+    names = ('stage', 'frozen_blocks', 'batch', 'learning_rate', 'seed', 'steps', 'minutes',
+             'precision')  # fmt: skip
+    files = ('parallel', 'init', 'teacher', 'pretrained')
     return {
         **{name: getattr(args, name) for name in names},
-        **{name: getattr(args, name) for name in ('steps', 'minutes', 'precision')},
         'model': args.model if args.stage != 'detector' else None,
-        'parallel': _file_name(args.parallel),
-        'init': _file_name(args.init),
-        'teacher': _file_name(args.teacher),
-        'pretrained': _file_name(args.pretrained),
+        **{name: _file_name(getattr(args, name)) for name in files},
         'pgpg': hashlib.sha256(args.pgpg.read_bytes()).hexdigest()[:8] if args.pgpg else None,
         'data': data,
         'processes': processes,
@@ -258,7 +256,3 @@ def _settings(args: argparse.Namespace, data: str, processes: int) -> dict[str, 
 def _file_name(path: Path | None) -> str | None:
     """With its folder's name, since all checkpoints are called the same; not where that lies."""
     return '/'.join(path.absolute().parts[-2:]) if path else None
-
-
-def _silent(line: str) -> None:
-    """Takes the lines of processes other than the main one."""

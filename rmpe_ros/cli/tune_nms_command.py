@@ -179,12 +179,12 @@ def _scenes(
 
 
 def _numbers(scenes: 'PoseNmsScenes', parameters: 'PoseNmsParameters') -> dict[str, float]:
-    from rmpe_ros.evaluation.tune_nms import Goal
+    from rmpe_ros.evaluation.tune_nms import SHOWN_SCORE
 
     kept = scenes.keep(parameters)
     return {
         'ap': round(scenes.candidates.average_precision(kept), 6),
-        'duplicates': round(scenes.candidates.duplicates(kept, Goal().min_score), 4),
+        'duplicates': round(scenes.candidates.duplicates(kept, SHOWN_SCORE), 4),
     }
 
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON from outside, read so that whatever is wrong with it becomes a sentence."""
+"""JSON from outside, whatever is wrong with it becomes a sentence; and values for JSON."""
 
 import json
+import math
 from typing import Any
 
 
@@ -18,3 +19,12 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError(f'it is no text in UTF-8 ({error.reason} at byte {error.start})') from None
     except RecursionError:
         raise ValueError('it is nested too deeply') from None
+
+
+def plain(value: Any) -> Any:
+    """The value for JSON, which has neither NaN nor infinity: they become None."""
+    if isinstance(value, dict):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

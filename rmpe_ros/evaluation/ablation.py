@@ -138,7 +138,7 @@ def estimate(
     for image in labels.images:
         boxes, scores = detections[image.id]
         poses = pipeline(load_image(paths[image.id]), boxes=boxes, box_scores=scores)
-        found[image.id] = FoundPeople.from_poses(poses.to_skeleton(labels.skeleton), boxes, scores)
+        found[image.id] = FoundPeople.from_poses(poses, labels.skeleton, boxes, scores)
         progress()
     return found
 

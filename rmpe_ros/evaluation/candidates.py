@@ -51,26 +51,16 @@ class Candidates:
         orders = [np.argsort(-part.scores, kind='stable') for part in parts]
         counts = [len(order) for order in orders]
         self.starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.intp)
-        self.keypoints = np.concatenate(
-            [
-                np.zeros((0, joints, 2)),
-                *(p.keypoints[o] for p, o in zip(parts, orders, strict=True)),
-            ]
-        )
-        self.keypoint_scores = np.concatenate(
-            [np.zeros((0, joints))]
-            + [p.keypoint_scores[o] for p, o in zip(parts, orders, strict=True)]
-        )
-        self.boxes = np.concatenate(
-            [np.zeros((0, 4)), *(p.boxes[o] for p, o in zip(parts, orders, strict=True))]
-        )
-        self.scores = np.concatenate(
-            [np.zeros(0), *(p.scores[o] for p, o in zip(parts, orders, strict=True))]
-        )
+
+        def ordered(name: str, *sizes: int) -> NDArray[np.float64]:
+            rows = [getattr(part, name)[order] for part, order in zip(parts, orders, strict=True)]
+            return np.concatenate([np.zeros((0, *sizes)), *rows])
+
+        self.keypoints = ordered('keypoints', joints, 2)
+        self.keypoint_scores = ordered('keypoint_scores', joints)
+        self.boxes, self.scores = ordered('boxes', 4), ordered('scores')
         # The detector's score of the box, which is what box NMS goes by.
-        self.box_scores = np.concatenate(
-            [np.zeros(0), *(p.box_scores[o] for p, o in zip(parts, orders, strict=True))]
-        )
+        self.box_scores = ordered('box_scores')
         self.counts = np.ones(len(self.scores), bool)
         people_of = labels.people_of()
         complete = {image.id: image.complete for image in labels.images}
@@ -95,17 +85,25 @@ class Candidates:
     @cached_property
     def _precision(self) -> SubsetPrecision:
         entries = []
-        for picture, image in enumerate(self.ids):
-            rows = self._slice(picture)
-            people = FoundPeople(
-                self.keypoints[rows], self.keypoint_scores[rows], self.boxes[rows],
-                self.scores[rows],
-            )  # fmt: skip
+        for image, people in self.found().items():
             entries += people.to_coco_results(image)
         return SubsetPrecision(coco_api(self.labels.to_coco()), entries)
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def found(self) -> dict[int, FoundPeople]:
+        """The poses by picture, as they were given but for their order."""
+        return {
+            image: FoundPeople(
+                self.keypoints[rows],
+                self.keypoint_scores[rows],
+                self.boxes[rows],
+                self.scores[rows],
+                box_scores=self.box_scores[rows],
+            )
+            for image, rows in zip(self.ids, map(self._slice, range(len(self.ids))), strict=True)
+        }
 
     def _slice(self, picture: int) -> slice:
         return slice(int(self.starts[picture]), int(self.starts[picture + 1]))

@@ -68,14 +68,12 @@ def evaluate_boxes(truth: Any, results: Sequence[Mapping[str, Any]]) -> dict[str
 
 
 def precision_curves(
-    truth: Any, results: Sequence[Mapping[str, Any]], kind: str = 'keypoints'
+    truth: Any, results: Sequence[Mapping[str, Any]]
 ) -> dict[str, NDArray[np.float64]]:
-    """Precision at recall 0, 0.01, … 1 for the thresholds 0.5 and 0.75: (101,) each, NaN where
-    there is nobody to find.
-
-    kind: 'keypoints' (thresholds of OKS) or 'bbox' (of IoU).
+    """Precision of poses at recall 0, 0.01, … 1 for OKS 0.5 and 0.75: (101,) each, NaN where there
+    is nobody to find.
     """
-    precision = _run(truth, results, kind).eval['precision'][:, :, 0, 0, -1]
+    precision = _run(truth, results, 'keypoints').eval['precision'][:, :, 0, 0, -1]
     precision = np.where(precision < 0, np.nan, precision)
     return {'0.5': precision[_AT_50], '0.75': precision[_AT_75]}
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rmpe_ros.core.json_text import plain
 from rmpe_ros.core.oks import keypoint_similarity
 from rmpe_ros.core.skeletons import COCO17
 from rmpe_ros.evaluation.coco import coco_api, evaluate_boxes, evaluate_keypoints
@@ -56,7 +56,7 @@ class Evaluation:
             'oks', 'pck', 'pckh', 'mpii', 'detector', 'images', 'people', 'sources', 'models',
             'seconds', 'notes',
         )  # fmt: skip
-        return {name: _plain(getattr(self, name)) for name in names}
+        return {name: plain(getattr(self, name)) for name in names}
 
 
 def evaluate(
@@ -249,11 +249,3 @@ def _mean(values: NDArray[np.float64]) -> float:
     """Of those that are not NaN; NaN of none."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float('nan')
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value

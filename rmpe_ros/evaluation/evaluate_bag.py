@@ -7,7 +7,6 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -201,13 +200,7 @@ def found_people(matching: Matching, labels: Labels) -> dict[int, FoundPeople]:
     for image in labels.images:
         frame = matching.by_file.get(image.file)
         if frame is not None:
-            poses = frame.poses.to_skeleton(labels.skeleton)
-            found[image.id] = FoundPeople(
-                poses.keypoints.astype(np.float64),
-                poses.keypoint_scores.astype(np.float64),
-                poses.boxes.astype(np.float64),
-                poses.scores.astype(np.float64),
-            )
+            found[image.id] = FoundPeople.from_poses(frame.poses, labels.skeleton)
     return found
 
 
@@ -249,10 +242,3 @@ def _skeleton(name: str, known: Mapping[str, Skeleton]) -> Skeleton:
             'record the topic skeleton, too'
         )
     return known[name]
-
-
-def to_plain(value: Any) -> Any:
-    """The value for json.dump: NaN becomes None."""
-    if isinstance(value, dict):
-        return {key: to_plain(each) for key, each in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rmpe_ros.core.boxes import boxes_with_area, clip_boxes
+from rmpe_ros.core.oks import expected_similarity
+from rmpe_ros.core.person_score import person_features
 from rmpe_ros.core.poses import Poses
-from rmpe_ros.core.skeletons import COCO17
+from rmpe_ros.core.skeletons import COCO17, Skeleton
 from rmpe_ros.evaluation.labels import Labels, boxes_around
 from rmpe_ros.io.images import load_image
 from rmpe_ros.io.overlap import ReadAhead
@@ -32,7 +34,8 @@ class FoundPeople:
     keypoints: (M, K, 2) pixels; keypoint_scores: (M, K); boxes: (M, 4) edge pixels; scores: (M,).
     truth: (M,) indices of the labelled people whose boxes these poses were found in, None where
     people had to be found first. detections: (D, 4) and detection_scores (D,): the detector's
-    boxes, from before the poses. box_scores: (M,) the detector's of each pose's box.
+    boxes, from before the poses. box_scores: (M,) the detector's of each pose's box. features:
+    (M, 6) what the person score goes by.
     """
 
     keypoints: NDArray[np.float64]
@@ -43,34 +46,48 @@ class FoundPeople:
     detections: NDArray[np.float64] | None = None
     detection_scores: NDArray[np.float64] | None = None
     box_scores: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    features: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 6)))
 
     def __post_init__(self) -> None:
         if len(self.box_scores) != len(self.scores):
             # Somebody else's results: his score as if it were the box's times the joints'.
             guess = self.scores / np.maximum(self.keypoint_scores.mean(axis=1), 1e-12)
             object.__setattr__(self, 'box_scores', np.asarray(guess))
+        if len(self.features) != len(self.scores):
+            features = person_features(self.box_scores, self.keypoint_scores)
+            object.__setattr__(self, 'features', features)
 
     @staticmethod
     def from_poses(
         poses: Poses,
+        skeleton: Skeleton,
         detections: NDArray[np.floating] | None = None,
         detection_scores: NDArray[np.floating] | None = None,
         *,
         truth: NDArray[np.intp] | None = None,
     ) -> FoundPeople:
-        """The people of `poses`, which have the labels' skeleton. detections: boxes (D, 4) within
-        the picture that the poses were found in, and their scores (D,).
+        """The people of `poses` with the joints of `skeleton`. detections: boxes (D, 4) within the
+        picture that the poses were found in, and their scores (D,).
         """
-        given = detections is not None and detection_scores is not None
+        box_scores, features = np.zeros(0), np.zeros((0, 6))
+        if detections is not None and detection_scores is not None:
+            box_scores = _scores_of(poses.boxes, detections, detection_scores)
+            closeness = None
+            if poses.covariances is not None:
+                sigmas = poses.skeleton.sigmas
+                closeness = expected_similarity(poses.covariances, poses.boxes, sigmas)
+            features = person_features(box_scores, poses.keypoint_scores, closeness)
+        wanted = poses.to_skeleton(skeleton)
         return FoundPeople(
-            poses.keypoints.astype(np.float64),
-            poses.keypoint_scores.astype(np.float64),
+            wanted.keypoints.astype(np.float64),
+            wanted.keypoint_scores.astype(np.float64),
             poses.boxes.astype(np.float64),
             poses.scores.astype(np.float64),
             truth,
             None if detections is None else detections.astype(np.float64),
             None if detection_scores is None else detection_scores.astype(np.float64),
-            _scores_of(poses.boxes, detections, detection_scores) if given else np.zeros(0),
+            box_scores,
+            features,
         )
 
     def __getitem__(self, people: NDArray[np.intp]) -> FoundPeople:
@@ -82,6 +99,7 @@ class FoundPeople:
             boxes=self.boxes[people],
             scores=self.scores[people],
             box_scores=self.box_scores[people],
+            features=self.features[people],
             truth=None if self.truth is None else self.truth[people],
         )
 
@@ -149,9 +167,7 @@ def find_people(
             else:
                 boxes, scores = pipeline.detector(picture)
                 poses = pipeline(picture, boxes=boxes, box_scores=scores)
-                found[image] = FoundPeople.from_poses(
-                    poses.to_skeleton(labels.skeleton), boxes, scores
-                )
+                found[image] = FoundPeople.from_poses(poses, labels.skeleton, boxes, scores)
             progress()
     finally:
         pictures.close()
@@ -185,15 +201,12 @@ def _in_true_boxes(
     boxes = clip_boxes(labels.boxes[people], picture.shape[:2])
     inside = boxes_with_area(boxes)
     boxes, people = boxes[inside], people[inside]
-    keypoints, scores = pipeline.estimator(picture, boxes)
-    person_score = pipeline.estimator.info.person_score
-    people_scores = (
-        scores.mean(axis=1)
-        if person_score is None
-        else person_score(np.full(len(scores), _TRUE_BOX_SCORE), scores)
-    )
+    estimator = pipeline.estimator
+    keypoints, scores, covariances = estimator.estimate(*estimator.crop(picture, boxes))
+    sure = np.full(len(scores), _TRUE_BOX_SCORE)
+    people_scores = estimator.score(sure, scores, covariances, boxes)
     poses = Poses(pipeline.skeleton, keypoints, scores, boxes.astype(np.float32), people_scores)
-    return FoundPeople.from_poses(poses.to_skeleton(labels.skeleton), truth=people)
+    return FoundPeople.from_poses(poses, labels.skeleton, truth=people)
 
 
 def _group(group: Sequence[Mapping[str, Any]], joints: int) -> FoundPeople:

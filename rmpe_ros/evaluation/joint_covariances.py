@@ -8,7 +8,7 @@ are fitted as those of Student's t with three degrees of freedom, and then scale
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +47,8 @@ class JointErrors:
     names: tuple[str, ...]
 
     def __getitem__(self, chosen: NDArray[np.bool_]) -> JointErrors:
-        return JointErrors(
-            self.errors[chosen],
-            self.covariances[chosen],
-            self.scores[chosen],
-            self.reaches[chosen],
-            self.people[chosen],
-            self.joints[chosen],
-            self.names,
-        )
+        arrays = ('errors', 'covariances', 'scores', 'reaches', 'people', 'joints')
+        return replace(self, **{name: getattr(self, name)[chosen] for name in arrays})
 
 
 def find_joint_errors(
@@ -102,10 +95,10 @@ def find_joint_errors(
         )
     if not rows:
         raise ValueError('no labelled joint to compare covariances with')
-    columns: list[NDArray[Any]] = [np.concatenate(column) for column in zip(*rows, strict=True)]
+    columns: Any = [np.concatenate(column) for column in zip(*rows, strict=True)]
     names = tuple(ours[each] for each in model.tolist())
-    off, spread, sure, reaches, whose, which = columns
-    return JointErrors(off, spread, sure, reaches, whose, which, names)
+    errors, covariances, scores, reaches, owners, joints = columns
+    return JointErrors(errors, covariances, scores, reaches, owners, joints, names)
 
 
 def fit_scale(found: JointErrors) -> tuple[float, float, float]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rmpe_ros.core.boxes import box_iou
-from rmpe_ros.core.person_score import PersonScore, person_features
+from rmpe_ros.core.person_score import PersonScore
 from rmpe_ros.evaluation.evaluate import match_people
 from rmpe_ros.evaluation.found_people import FoundPeople
 from rmpe_ros.evaluation.labels import Labels
@@ -25,7 +25,7 @@ WANTED_PRECISION = 0.87
 class ScoredPoses:
     """M poses of pictures in which everybody is labelled.
 
-    features: (M, 4), see `person_features`. right: (M,) with OKS of RIGHT_OKS or more, or for a
+    features: (M, 6), see `person_features`. right: (M,) with OKS of RIGHT_OKS or more, or for a
     person without labelled joints in a box of RIGHT_IOU. boxed: (M,) box on a person, each person
     once. people: how many there are to find.
     """
@@ -64,7 +64,7 @@ def judge_poses(labels: Labels, found: Mapping[int, FoundPeople]) -> ScoredPoses
         jointed = labels.counted[here]
         known = found_right & jointed[on_person] if len(here) else found_right
         found_right[known] = oks[here][on_person[known]] >= RIGHT_OKS
-        features.append(person_features(poses.box_scores, poses.keypoint_scores))
+        features.append(poses.features)
         right.append(found_right)
         boxed.append(on_person >= 0)
     if not features:
@@ -85,8 +85,11 @@ def fit_person_score(poses: ScoredPoses) -> PersonScore:
         raise ValueError('a person score needs poses that are right and poses that are not')
     spread = poses.features.std(axis=0) + 1e-9
     model = LogisticRegression(C=10.0, max_iter=1000).fit(poses.features / spread, poses.right)
-    box, joints, confident, best = (model.coef_[0] / spread).tolist()
-    score = PersonScore(float(model.intercept_[0]), box, joints, confident, best, 0.0)
+    # The closeness of joints, of a model without covariances, says nothing.
+    weights = np.where(poses.features.any(axis=0), model.coef_[0] / spread, 0.0)
+    box, joints, confident, best, exact, sure = weights.tolist()
+    bias = float(model.intercept_[0])
+    score = PersonScore(bias, box, joints, confident, best, 0.0, exact=exact, sure=sure)
     for threshold in np.arange(0.05, 0.951, 0.01).tolist():
         quality = measure_quality(score, poses, threshold)
         if quality.precision >= WANTED_PRECISION:
@@ -99,8 +102,7 @@ def measure_quality(
 ) -> Quality:
     """Precision and recall of boxes at a threshold, the score's own when None."""
     threshold = score.threshold if threshold is None else threshold
-    weights = np.array([score.box, score.joints, score.confident, score.best])
-    probability = 1 / (1 + np.exp(-(score.bias + poses.features @ weights)))
+    probability = 1 / (1 + np.exp(-(score.bias + poses.features @ score.weights)))
     kept = probability >= threshold
     hits = int((kept & poses.boxed).sum())
     return Quality(

@@ -31,6 +31,8 @@ PLANES = (('lambda_', 'eta'), ('sigma1', 'sigma2'), ('sigma2', 'eta'))
 # Differences of AP below this are no gain: a single pose that moves changes more.
 _TOLERANCE = 1e-4
 _MOST_ROUNDS = 6
+# Poses below it are not looked at where duplicates are counted.
+SHOWN_SCORE = 0.1
 BOX_IOUS = (0.6, 0.7, 0.8, 0.9)
 _OKS_THRESHOLDS = (0.2, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 
@@ -39,12 +41,10 @@ _OKS_THRESHOLDS = (0.2, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.
 class Goal:
     """What is maximised: AP, less what duplicates exceed their limit by.
 
-    most_duplicates: poses too many a person, None for no limit (the paper's goal). min_score: poses
-    below it are not looked at.
+    most_duplicates: poses too many a person, None for no limit (the paper's goal).
     """
 
     most_duplicates: float | None = None
-    min_score: float = 0.1
 
     def __call__(self, scenes: PoseNmsScenes, parameters: PoseNmsParameters) -> float:
         """The value of parameters, at most their AP."""
@@ -52,7 +52,7 @@ class Goal:
         ap = scenes.candidates.average_precision(kept)
         if self.most_duplicates is None:
             return ap
-        duplicates = scenes.candidates.duplicates(kept, self.min_score)
+        duplicates = scenes.candidates.duplicates(kept, SHOWN_SCORE)
         return ap - max(0.0, duplicates - self.most_duplicates)
 
 
@@ -76,7 +76,6 @@ class Tuning:
     start: PoseNmsParameters
     value_start: float
     planes: tuple[Plane, ...]
-    rounds: int
 
 
 def tune(
@@ -109,20 +108,18 @@ def _alternate(
     current, value_start = start, goal(scenes, start)
     best = value_start
     last: dict[tuple[str, str], Plane] = {}
-    rounds = 0
-    while rounds < _MOST_ROUNDS:
-        rounds += 1
+    for turn in range(_MOST_ROUNDS):
         before = best
         for names in PLANES:
             plane = _measure(scenes, current, goal, names)
             last[names] = plane
-            if plane.values.max() > best + (_TOLERANCE if rounds > 1 else 0):
+            if plane.values.max() > best + (_TOLERANCE if turn else 0):
                 current = _at(current, names, pick_cell(plane.values))
                 best = goal(scenes, current)
             progress(f'{" and ".join(n.rstrip("_") for n in names)}: {best:.4f}')
         if best <= before + _TOLERANCE:
             break
-    return Tuning(current, best, start, value_start, tuple(last[n] for n in PLANES), rounds)
+    return Tuning(current, best, start, value_start, tuple(last[n] for n in PLANES))
 
 
 def pick_cell(values: NDArray[np.float64]) -> tuple[int, int]:
@@ -141,14 +138,9 @@ def pick_cell(values: NDArray[np.float64]) -> tuple[int, int]:
 
 
 def cross_validate(
-    candidates: Candidates,
-    among: Mask,
-    start: PoseNmsParameters,
-    goal: Goal = AP_ALONE,
-    *,
-    folds: int = 2,
+    candidates: Candidates, among: Mask, start: PoseNmsParameters, goal: Goal = AP_ALONE
 ) -> float:
-    """AP of parameters on pictures that they were not tuned on, mean over the folds.
+    """AP of parameters on pictures that they were not tuned on, mean over two folds.
 
     Pictures are dealt to the folds in turn, each source by itself. NaN where a fold has nobody.
     """
@@ -156,30 +148,27 @@ def cross_validate(
     fold_of = {}
     for image in candidates.labels.images:
         rank[image.source] = rank.get(image.source, -1) + 1
-        fold_of[image.id] = rank[image.source] % folds
+        fold_of[image.id] = rank[image.source] % 2
     fold = np.repeat([fold_of[i] for i in candidates.ids], np.diff(candidates.starts))
 
-    def scenes(wanted: set[int]) -> PoseNmsScenes:
-        part = _part(candidates, {i for i in candidates.ids if fold_of[i] in wanted})
-        return PoseNmsScenes(part, among[np.isin(fold, list(wanted))], start.variant)
+    def scenes(wanted: int) -> PoseNmsScenes:
+        labels = candidates.labels.select(lambda image: fold_of[image.id] == wanted)
+        part = Candidates(labels, candidates.found())
+        return PoseNmsScenes(part, among[fold == wanted], start.variant)
 
-    results = []
-    for held_out in range(folds):
-        found = tune(scenes(set(range(folds)) - {held_out}), start, goal)
-        results.append(scenes({held_out}).average_precision(found.parameters))
-    return float(np.mean(results))
+    halves = scenes(0), scenes(1)
+    tuned = [tune(each, start, goal).parameters for each in halves]
+    return float(np.mean([halves[1 - i].average_precision(tuned[i]) for i in (0, 1)]))
 
 
 def compare(
     candidates: Candidates,
     tuned: PoseNmsParameters,
     ious: Sequence[float] = BOX_IOUS,
-    *,
-    min_score: float = 0.1,
 ) -> list[list[str]]:
     """A table of AP and duplicates: ways of pose NMS (rows) over box NMS at several IoUs (columns).
 
-    Duplicates are poses too many a person, of those with `min_score`.
+    Duplicates are poses too many a person, of those with SHOWN_SCORE.
     """
     boxes = [candidates.after_box_nms(iou) for iou in ious]
 
@@ -191,7 +180,7 @@ def compare(
         return [candidates.average_precision(mask) for mask in masks]
 
     def duplicates(masks: Sequence[Mask]) -> list[float]:
-        return [candidates.duplicates(mask, min_score) for mask in masks]
+        return [candidates.duplicates(mask, SHOWN_SCORE) for mask in masks]
 
     oks = {
         threshold: [candidates.after_oks_nms(mask, threshold) for mask in boxes]
@@ -270,20 +259,3 @@ def _at(
 ) -> PoseNmsParameters:
     values = {name: round(float(GRIDS[name][i]), 4) for name, i in zip(names, cell, strict=True)}
     return replace(parameters, **values)  # type: ignore[arg-type]
-
-
-def _part(candidates: Candidates, ids: set[int]) -> Candidates:
-    from rmpe_ros.evaluation.found_people import FoundPeople
-
-    found = {
-        image: FoundPeople(
-            candidates.keypoints[start:end],
-            candidates.keypoint_scores[start:end],
-            candidates.boxes[start:end],
-            candidates.scores[start:end],
-        )
-        for image, start, end in zip(
-            candidates.ids, candidates.starts[:-1], candidates.starts[1:], strict=True
-        )
-    }
-    return Candidates(candidates.labels.select(lambda image: image.id in ids), found)

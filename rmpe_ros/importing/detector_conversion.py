@@ -30,6 +30,7 @@ from rmpe_ros.importing.graphs import (
     GraphSurgery,
     describe_network,
     network_inputs,
+    normalise,
     read_metadata,
     run_network,
     tensor_shape,
@@ -88,13 +89,10 @@ class ImageInput:
 
     def tensor(self, picture: NDArray[np.uint8], preprocessing: Preprocessing) -> dict[str, Any]:
         """The network's own input for a picture uint8 (H, W, 3) RGB."""
-        mean, deviation = (
-            np.asarray(each, np.float32) for each in (preprocessing.mean, preprocessing.deviation)
+        images = normalise(
+            picture[None], preprocessing.mean, preprocessing.deviation, bgr=preprocessing.bgr
         )
-        image = (picture.astype(np.float32) - mean) / deviation
-        if preprocessing.bgr:
-            image = image[:, :, ::-1]
-        return {self.name: np.ascontiguousarray(image.transpose(2, 0, 1)[None], self.dtype)}
+        return {self.name: images.astype(self.dtype)}
 
 
 def convert_detector(

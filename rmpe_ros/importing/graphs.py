@@ -8,6 +8,7 @@ opset. Needs the package `onnx`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -86,22 +87,22 @@ def describe_network(model: onnx.ModelProto) -> str:
 
 
 def run_network(
-    model: onnx.ModelProto, inputs: Mapping[str, NDArray[Any]], *, tensors: Sequence[str] = ()
+    model: onnx.ModelProto, inputs: Mapping[str, NDArray[Any]]
 ) -> dict[str, NDArray[Any]]:
-    """All outputs for these inputs, by ONNX Runtime; `tensors` within the graph are given, too.
+    """All outputs for these inputs, by ONNX Runtime.
 
     Raises EngineError (a ValueError) when ONNX Runtime cannot do it.
     """
-    if tensors:
-        copy = onnx.ModelProto()
-        copy.CopyFrom(model)
-        copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors)
-        model = copy
-    engine = OnnxRuntimeEngine(model.SerializeToString())
-    try:
+    with closing(OnnxRuntimeEngine(model.SerializeToString())) as engine:
         return engine(inputs)
-    finally:
-        engine.close()
+
+
+def normalise(
+    pictures: NDArray[np.uint8], mean: Sequence[float], deviation: Sequence[float], *, bgr: bool
+) -> NDArray[np.float32]:
+    """Pictures (N, H, W, 3) RGB as the network itself takes them; see `take_images`."""
+    images = (pictures - np.array(mean, np.float32)) / np.array(deviation, np.float32)
+    return np.ascontiguousarray(images[..., :: -1 if bgr else 1].transpose(0, 3, 1, 2))
 
 
 class GraphSurgery:

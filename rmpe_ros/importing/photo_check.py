@@ -5,6 +5,8 @@ about whether both were shown the right colours and asked for the right class or
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import numpy as np
 
 from rmpe_ros.core.boxes import box_iou
@@ -25,11 +27,8 @@ _LEAST_SCORE = 0.25
 
 def try_on_photo(model: bytes) -> str:
     """Whether a detector by the contract (its file's bytes) finds the person; a warning if not."""
-    engine = OnnxRuntimeEngine(model)
-    try:
+    with closing(OnnxRuntimeEngine(model)) as engine:
         boxes, scores = PersonDetector(engine, score_threshold=1e-6)(example_photo())
-    finally:
-        engine.close()
     overlap = box_iou(np.array([PERSON]), boxes)[0]
     near = np.flatnonzero(overlap >= _LEAST_IOU)  # best first, as the detector gives them
     score = float(scores[near[0]]) if len(near) else 0.0
@@ -47,12 +46,9 @@ def try_on_photo(model: bytes) -> str:
 
 def try_pose_on_photo(model: bytes) -> str:
     """Whether a pose model by the contract (its file's bytes) finds her joints; else a warning."""
-    engine = OnnxRuntimeEngine(model)
-    try:
+    with closing(OnnxRuntimeEngine(model)) as engine:
         estimator = PoseEstimator(engine)
         keypoints, _ = estimator(example_photo(), np.array([PERSON]))
-    finally:
-        engine.close()
     names = [name for name in JOINTS if name in estimator.skeleton.keypoints]
     if not names:
         return 'not tried on a photo of a person: none of its joints is known there'

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rmpe_ros.engines.example_pictures import example_crops
 from rmpe_ros.engines.onnxruntime import OnnxRuntimeEngine
 from rmpe_ros.engines.parity import JUMPS, LIMITS
-from rmpe_ros.importing.graphs import GraphSurgery, describe_network
+from rmpe_ros.importing.graphs import GraphSurgery, describe_network, normalise
 from rmpe_ros.importing.layouts import find_skeleton
 from rmpe_ros.importing.peaks import Decoding, find_heatmaps, find_simcc
 from rmpe_ros.importing.photo_check import try_pose_on_photo
@@ -70,7 +70,7 @@ def build_pose(args: argparse.Namespace) -> tuple[onnx.ModelProto, list[str]]:
     _check_scale(mean, deviation)
     bgr = args.color == 'bgr'
     crops = example_crops(_CROPS, network.size)
-    outputs = network.outputs(_normalise(crops, mean, deviation, bgr))
+    outputs = network.outputs(normalise(crops, mean, deviation, bgr=bgr))
     decoding = _find_decoding(args, network.size, outputs)
     joints = args.joints or range(decoding.joints)
     if max(joints) >= decoding.joints:
@@ -199,13 +199,6 @@ def _find_decoding(
         f'{args.file} has no {", and no ".join(wanted)}; {given}. If a tensor inside the network '
         'is what is needed, name it with --outputs'
     )
-
-
-def _normalise(
-    crops: NDArray[np.uint8], mean: Sequence[float], deviation: Sequence[float], bgr: bool
-) -> NDArray[np.float32]:
-    images = (crops - np.array(mean, np.float32)) / np.array(deviation, np.float32)
-    return np.ascontiguousarray(images[..., :: -1 if bgr else 1].transpose(0, 3, 1, 2))
 
 
 def _check_scale(mean: Sequence[float], deviation: Sequence[float]) -> None:

@@ -66,13 +66,8 @@ def derives(
 
 def check_command(args: argparse.Namespace) -> None:
     """Raise TargetError when this call of a command would write over what it reads."""
-    declared = [
-        Target(Path(value), name, folder=folder)
-        for name, folder in getattr(args, 'writes', ())
-        if (value := getattr(args, _destination(name))) is not None
-    ]
     derive = getattr(args, 'derived_targets', None)
-    targets = [*declared, *(derive(args) if derive else ())]
+    targets = [*_declared(args), *(derive(args) if derive else ())]
     if not targets:
         return
     inputs = [
@@ -87,15 +82,19 @@ def check_command(args: argparse.Namespace) -> None:
 @contextmanager
 def written_files(args: argparse.Namespace) -> Iterator[list[Path]]:
     """Gives a list that holds, afterwards, which of the declared files the command has written."""
-    files = [
-        Path(value)
-        for name, folder in getattr(args, 'writes', ())
-        if not folder and (value := getattr(args, _destination(name))) is not None
-    ]
-    before = {file: _state(file) for file in files}
+    before = {each.path: _state(each.path) for each in _declared(args) if not each.folder}
     written: list[Path] = []
     yield written
     written += [file for file in before if _state(file) not in (None, before[file])]
+
+
+def _declared(args: argparse.Namespace) -> list[Target]:
+    """What the arguments that `writes` has named ask for."""
+    return [
+        Target(Path(value), name, folder=folder)
+        for name, folder in getattr(args, 'writes', ())
+        if (value := getattr(args, _destination(name))) is not None
+    ]
 
 
 def _state(path: Path) -> tuple[int, int] | None:

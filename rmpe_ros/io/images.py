@@ -121,12 +121,9 @@ def is_video(path: Path | None) -> bool:
 
 def count_images(sources: Iterable[str | Path]) -> int | None:
     """How many items `iter_images` will give, for a progress bar; None with a stream among them."""
-    total = 0
-    for path, camera in list_sources(sources):
-        if camera is not None or is_video(path):
-            return None
-        total += 1
-    return total
+    listed = list(list_sources(sources))
+    streams = any(camera is not None or is_video(path) for path, camera in listed)
+    return None if streams else len(listed)
 
 
 def list_sources(sources: Iterable[str | Path]) -> Iterator[tuple[Path, int | str | None]]:

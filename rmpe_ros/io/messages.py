@@ -230,61 +230,6 @@ def rgb_to_compressed(
     )
 
 
-def poses_to_message(
-    poses: Poses,
-    header: Any,
-    classes: MessageClasses,
-    *,
-    image_size: tuple[int, int],
-    timings: Mapping[str, float] | None = None,
-) -> Any:
-    """All people of one image as one PersonPoseArray, also when nobody is there.
-
-    header: the image's own, used unchanged; image_size: (height, width) in pixels;
-    timings: milliseconds by stage as `PosePipeline.timings` has them; 0 where left out.
-    """
-    timings = timings or {}
-    # One shared point says "unknown" for every joint: constructing hundreds costs a millisecond.
-    unknown = classes.point(x=float('nan'), y=float('nan'), z=float('nan'))
-    covariances = poses.covariances
-    if covariances is None:
-        nothing = np.full(3, np.nan, np.float32)
-        spreads: list[Any] = [[nothing] * poses.skeleton.num_keypoints] * len(poses)
-    else:
-        spreads = list(covariances)
-    people = [
-        classes.person_pose(
-            track_id=track_id,
-            score=score,
-            box=box,
-            keypoints=[
-                classes.keypoint(x=x, y=y, score=joint_score, covariance=spread, position=unknown)
-                for (x, y), joint_score, spread in zip(points, joint_scores, spread_of, strict=True)
-            ],
-        )
-        for points, joint_scores, spread_of, box, score, track_id in zip(
-            poses.keypoints.tolist(),
-            poses.keypoint_scores.tolist(),
-            spreads,
-            poses.boxes.astype(np.float32),
-            poses.scores.tolist(),
-            poses.track_ids.tolist(),
-            strict=True,
-        )
-    ]
-    return classes.person_pose_array(
-        header=header,
-        skeleton=poses.skeleton.name,
-        image_width=image_size[1],
-        image_height=image_size[0],
-        people=people,
-        detector_ms=float(timings.get('detect', 0.0)),
-        pose_ms=float(timings.get('crop', 0.0) + timings.get('estimate', 0.0)),
-        nms_ms=float(timings.get('nms', 0.0)),
-        total_ms=float(timings.get('total', 0.0)),
-    )
-
-
 def message_to_poses(message: Any, skeleton: Skeleton) -> Poses:
     """The people of a PersonPoseArray as arrays.
 

@@ -3,9 +3,10 @@
 
 import sys
 import time
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -33,8 +34,11 @@ class Progress:
         self._done = 0
         self._start = self._last = time.monotonic()
         self._bar: tqdm | None = None
-        if self._stream.isatty():
-            self._bar = tqdm(
+        if total != 1 and self._stream.isatty():
+            # Takes 20 ms, which matter where there is only a photo.
+            from tqdm import tqdm as make_bar
+
+            self._bar = make_bar(
                 total=total,
                 unit=unit,
                 desc=title or None,

@@ -140,9 +140,8 @@ def _opened(source: str) -> Any:
     try:
         return av.open(source, options=options, timeout=_TIMEOUT)
     except (av.FFmpegError, OSError) as error:
-        raise ImageError(
-            f'not a video that can be decoded, or it is damaged ({_reason(error)})'
-        ) from error
+        reason = getattr(error, 'strerror', None) or type(error).__name__
+        raise ImageError(f'not a video that can be decoded, or it is damaged ({reason})') from error
 
 
 def _video_of(container: Any, most: float | None) -> Any:
@@ -185,7 +184,3 @@ def _decoded(container: Any, stream: Any, clock: Any) -> Iterator[VideoFrame | N
                 yield None
             image = np.rot90(frame.to_ndarray(format='rgb24'), frame.rotation // 90 % 4)
             yield VideoFrame(np.ascontiguousarray(image), time, float(rate) if rate else None)
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, 'strerror', None) or type(error).__name__

@@ -13,7 +13,7 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rmpe_ros.core.skeletons import BODY19, Skeleton
+from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.engines.half_precision import to_half_precision
 from rmpe_ros.engines.onnxruntime import OnnxRuntimeEngine
 from rmpe_ros.engines.parity import example_inputs, point_differences
@@ -32,7 +32,7 @@ from rmpe_ros.networks.backbones.lite_hrnet import LiteHrnetSppe
 from rmpe_ros.networks.backbones.unshuffled import UnshuffledSppe
 from rmpe_ros.networks.localisation import LiteHrnetLocalisation, UnshuffledLocalisation
 from rmpe_ros.networks.person_detector import QUERIES, DetectorGraph, DetectorNetwork
-from rmpe_ros.networks.sstn_sppe import SstnSppe
+from rmpe_ros.networks.sstn_sppe import SstnSppe, normalise_crops
 
 OPSET = 17
 FORMAT = '1'
@@ -81,9 +81,7 @@ class PoseGraph(nn.Module):
         self.slope, self.offset = calibration
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
-        # The cast comes first: TensorRT does not transpose uint8.
-        image = crops.float().permute(0, 3, 1, 2) / 127.5 - 1.0
-        points, mass, theta = self.network.predict(image)
+        points, mass, theta = self.network.predict(normalise_crops(crops))
         mass = mass.clamp(1e-4, 1 - 1e-4)
         score = torch.sigmoid(self.slope * torch.log(mass / (1 - mass)) + self.offset)
         return torch.cat([points, score.unsqueeze(2)], dim=2), theta
@@ -101,9 +99,7 @@ def in_fewer_operations(network: SstnSppe) -> SstnSppe:
     return rewritten.eval()
 
 
-def fit_score_calibration(
-    mass: np.ndarray, correct: np.ndarray, *, steps: int = 500
-) -> tuple[float, float]:
+def fit_score_calibration(mass: np.ndarray, correct: np.ndarray) -> tuple[float, float]:
     """Slope and offset of a logistic from peak mass to the probability of being right (Platt
     scaling).
 
@@ -115,7 +111,7 @@ def fit_score_calibration(
     logit = torch.log(clipped / (1 - clipped))
     target = torch.from_numpy(np.asarray(correct)).double()
     parameters = torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([parameters], max_iter=steps, line_search_fn='strong_wolfe')
+    optimizer = torch.optim.LBFGS([parameters], max_iter=500, line_search_fn='strong_wolfe')
 
     def closure() -> Tensor:
         optimizer.zero_grad()
@@ -128,31 +124,6 @@ def fit_score_calibration(
     optimizer.step(closure)
     slope, offset = parameters.detach().tolist()
     return float(slope), float(offset)
-
-
-def export_onnx(
-    graph: nn.Module,
-    example: Tensor,
-    path: Path,
-    *,
-    input_name: str,
-    output_names: tuple[str, ...],
-    dynamic: Mapping[str, Mapping[int, str]],
-    metadata: Mapping[str, str],
-) -> None:
-    """Write, simplify and check one ONNX file; it appears at `path` whole or not at all."""
-    write_file(
-        path,
-        make_onnx(
-            graph,
-            example,
-            input_name=input_name,
-            output_names=output_names,
-            dynamic=dynamic,
-            metadata=metadata,
-            name=path.name,
-        ),
-    )
 
 
 def make_onnx(
@@ -170,27 +141,8 @@ def make_onnx(
     Raises RuntimeError when the simplified graph is not the same.
     """
     import onnx
-    import onnxsim
 
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        # The tracer warns of shape arithmetic that is constant here.
-        warnings.simplefilter('ignore')
-        traced = Path(folder) / 'traced.onnx'
-        torch.onnx.export(
-            graph.eval(),
-            (example,),
-            str(traced),
-            input_names=[input_name],
-            output_names=list(output_names),
-            dynamic_axes={name: dict(axes) for name, axes in dynamic.items()},
-            opset_version=OPSET,
-            dynamo=False,
-        )
-        # It prints which arithmetic on shapes it left alone because the batch is free.
-        with _silence():
-            model, simplified = onnxsim.simplify(onnx.load(str(traced)))
-    if not simplified:
-        raise RuntimeError(f'{name}: the simplified graph does not give the same results')
+    model = traced(graph, (example,), (input_name,), output_names, dynamic=dynamic, name=name)
     del model.metadata_props[:]
     for key, value in {'rmpe.format': FORMAT, 'rmpe.color': 'RGB', **metadata}.items():
         model.metadata_props.add(key=key, value=value)
@@ -200,14 +152,50 @@ def make_onnx(
     return bytes(model.SerializeToString())
 
 
+def traced(
+    graph: nn.Module,
+    examples: tuple[Tensor, ...],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    *,
+    dynamic: Mapping[str, Mapping[int, str]],
+    name: str,
+    opset: int = OPSET,
+) -> Any:
+    """A simplified onnx.ModelProto of a graph. Raises RuntimeError, which begins with `name`, when
+    it is not the same.
+    """
+    import onnx
+    import onnxsim
+
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        # The tracer warns of shape arithmetic that is constant here.
+        warnings.simplefilter('ignore')
+        file = Path(folder) / 'traced.onnx'
+        torch.onnx.export(
+            graph.eval(),
+            examples,
+            str(file),
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_axes={each: dict(axes) for each, axes in dynamic.items()},
+            opset_version=opset,
+            dynamo=False,
+        )
+        # It prints which arithmetic on shapes it left alone because the batch is free.
+        with _silence():
+            model, is_same = onnxsim.simplify(onnx.load(str(file)))
+    if not is_same:
+        raise RuntimeError(f'{name}: the simplified graph does not give the same results')
+    return model
+
+
 def export_pose(
     network: SstnSppe,
     path: Path,
     *,
     calibration: tuple[float, float],
     metadata: Mapping[str, str],
-    skeleton: Skeleton = BODY19,
-    box_growth: float = 0.3,
     precision: str = 'fp32',
 ) -> ExportParity:
     """The fused pose graph with a dynamic batch, and all that the run-time has to know in its
@@ -222,8 +210,8 @@ def export_pose(
         dynamic={'crops': {0: 'people'}, 'keypoints': {0: 'people'}, 'theta': {0: 'people'}},
         metadata={
             'rmpe.task': 'pose',
-            'rmpe.skeleton': json.dumps(asdict(skeleton)),
-            'rmpe.box_growth': str(box_growth),
+            'rmpe.skeleton': json.dumps(asdict(BODY19)),
+            'rmpe.box_growth': '0.3',
             **metadata,
         },
         name=path.name,
@@ -238,8 +226,6 @@ def export_detector(
     metadata: Mapping[str, str],
     long_side: int = DETECTOR_LONG_SIDE,
     queries: int = QUERIES,
-    score_threshold: float = 0.3,
-    nms_iou: float = 0.6,
     precision: str = 'fp32',
 ) -> ExportParity:
     """The detector graph; height and width are dynamic in steps of 32, so that no picture is padded
@@ -256,8 +242,8 @@ def export_detector(
             'rmpe.task': 'detector',
             'rmpe.long_side': str(long_side),
             'rmpe.size_step': '32',
-            'rmpe.score_threshold': str(score_threshold),
-            'rmpe.nms_iou': str(nms_iou),
+            'rmpe.score_threshold': '0.3',
+            'rmpe.nms_iou': '0.6',
             **metadata,
         },
         name=path.name,

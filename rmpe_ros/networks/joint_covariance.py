@@ -8,10 +8,8 @@ in crop pixels². Whatever made the model, its heatmaps are what its last ArgMax
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +18,7 @@ from torch import Tensor, nn
 from rmpe_ros.core.skeletons import Skeleton
 from rmpe_ros.models import ModelError, ModelInfo
 from rmpe_ros.networks.decode import GAUSSIAN_STRIDE, heatmap_moments
+from rmpe_ros.networks.export import traced
 from rmpe_ros.networks.stn import invert_affine, map_points
 
 OUTPUT = 'covariance'
@@ -93,7 +92,6 @@ def add_covariance(model: Any, fit: CovarianceScale = MOMENTS) -> Any:
     Raises ModelError when it is no pose model, or has no heatmaps (SimCC networks have none).
     """
     import onnx
-    import onnxsim
 
     metadata = {each.key: each.value for each in model.metadata_props}
     name = metadata.get('rmpe.name', 'the model')
@@ -116,22 +114,16 @@ def add_covariance(model: Any, fit: CovarianceScale = MOMENTS) -> Any:
         torch.rand(2, joints, 3) * 0.5,
         torch.eye(2, 3).expand(2, 2, 3),
     )
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / 'covariance.onnx'
-        opset = next(each.version for each in bare.opset_import if each.domain in ('', 'ai.onnx'))
-        torch.onnx.export(
-            part.eval(),
-            example,
-            str(path),
-            input_names=['maps', 'keypoints', 'theta'],
-            output_names=[OUTPUT],
-            dynamic_axes={key: {0: 'people'} for key in ('maps', 'keypoints', 'theta', OUTPUT)},
-            opset_version=opset,
-            dynamo=False,
-        )
-        added, same = onnxsim.simplify(onnx.load(str(path)))
-    if not same:
-        raise RuntimeError(f'{name}: the simplified covariance is not the same')
+    inputs = ('maps', 'keypoints', 'theta')
+    added = traced(
+        part,
+        example,
+        inputs,
+        [OUTPUT],
+        dynamic={key: {0: 'people'} for key in (*inputs, OUTPUT)},
+        name=f'{name}: covariance',
+        opset=next(each.version for each in bare.opset_import if each.domain in ('', 'ai.onnx')),
+    )
     return _joined(bare, added, maps, {**metadata, METADATA: fit.to_json()})
 
 
@@ -194,13 +186,9 @@ def _joined(bare: Any, added: Any, maps: str, metadata: Mapping[str, str]) -> An
         made = graph.initializer.add()
         made.CopyFrom(constant)
         made.name = renamed(constant.name)
-    people = graph.output[0].type.tensor_type.shape.dim[0]
     output = graph.output.add()
     output.CopyFrom(graph.output[0])
     output.name = OUTPUT
-    output.type.tensor_type.shape.dim[0].CopyFrom(people)
-    del bare.metadata_props[:]
-    for key, value in metadata.items():
-        bare.metadata_props.add(key=key, value=value)
+    onnx.helper.set_model_props(bare, dict(metadata))
     onnx.checker.check_model(bare, full_check=True)
     return bare

@@ -113,6 +113,13 @@ class ParallelSppe(nn.Module):
         return self.sppe(transformed)[-1]
 
 
+def normalise_crops(crops: Tensor) -> Tensor:
+    """uint8 (N, h, w, 3) → float32 (N, 3, h, w) in [-1, 1]. Cast before the transpose: TensorRT
+    wants it so.
+    """
+    return crops.float().permute(0, 3, 1, 2) / 127.5 - 1.0
+
+
 def detransform_gaussians(heatmaps: Tensor, theta: Tensor) -> Tensor:
     """The SDTN on Gaussian maps (N, K, h, w): resampled into the crop's own frame by γ, zero where
     the transformed crop does not reach. Heights stay as they are.

@@ -52,14 +52,11 @@ def affine_grid(theta: Tensor, height: int, width: int) -> Tensor:
     return grid.transpose(1, 2).reshape(-1, height, width, 2)
 
 
-def transform(image: Tensor, theta: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-    """Resample (N, C, H, W) by θ with the bilinear sampler; zeros outside. size: (height, width) of
-    the result.
-    """
-    height, width = size or image.shape[-2:]
+def transform(image: Tensor, theta: Tensor) -> Tensor:
+    """Resample (N, C, H, W) by θ with the bilinear sampler; zeros outside."""
     return F.grid_sample(
         image,
-        affine_grid(theta, height, width),
+        affine_grid(theta, *image.shape[-2:]),
         mode='bilinear',
         padding_mode='zeros',
         align_corners=False,
@@ -133,12 +130,12 @@ class LocalisationNetwork(nn.Module):
     cost should be too. size: (H, W) of the crops.
     """
 
-    def __init__(self, size: tuple[int, int], channels: tuple[int, ...] = (16, 24, 32, 48)):
+    def __init__(self, size: tuple[int, int]):
         super().__init__()
         layers: list[nn.Module] = []
         inputs = 3
         height, width = size[0] // 4, size[1] // 4
-        for outputs in channels:
+        for outputs in (16, 24, 32, 48):
             layers += [nn.Conv2d(inputs, outputs, 3, 2, 1), nn.ReLU(inplace=True)]
             inputs = outputs
             height, width = (height + 1) // 2, (width + 1) // 2

@@ -26,26 +26,25 @@ def gaussian_targets(
     (height, width), (rows, columns) = size, cells
     x = (joints[..., 0] + 0.5) * (columns / width) - 0.5
     y = (joints[..., 1] + 0.5) * (rows / height) - 0.5
-    along_x = torch.exp(
-        -((torch.arange(columns, device=joints.device) - x.unsqueeze(-1)) ** 2) / (2 * sigma**2)
-    )
-    along_y = torch.exp(
-        -((torch.arange(rows, device=joints.device) - y.unsqueeze(-1)) ** 2) / (2 * sigma**2)
-    )
+    along_x, along_y = _hill(x, columns, sigma), _hill(y, rows, sigma)
     along_x = along_x / along_x.sum(-1, keepdim=True).clamp_min(1e-6)
     along_y = along_y / along_y.sum(-1, keepdim=True).clamp_min(1e-6)
     return along_y.unsqueeze(-1) * along_x.unsqueeze(-2)
 
 
-def gaussian_maps(joints: Tensor, cells: tuple[int, int], sigma: float = GAUSSIAN_SIGMA) -> Tensor:
+def gaussian_maps(joints: Tensor, cells: tuple[int, int]) -> Tensor:
     """Gaussians of height 1 (N, K, h, w) around joints (N, K, 2) in crop pixels, cell i being
     centred on pixel 4·i.
     """
-    rows, columns = (torch.arange(count, device=joints.device) for count in cells)
     x, y = (joints / GAUSSIAN_STRIDE).unbind(-1)
-    along_x = torch.exp(-((columns - x.unsqueeze(-1)) ** 2) / (2 * sigma**2))
-    along_y = torch.exp(-((rows - y.unsqueeze(-1)) ** 2) / (2 * sigma**2))
+    along_x, along_y = _hill(x, cells[1], GAUSSIAN_SIGMA), _hill(y, cells[0], GAUSSIAN_SIGMA)
     return along_y.unsqueeze(-1) * along_x.unsqueeze(-2)
+
+
+def _hill(middle: Tensor, count: int, sigma: float) -> Tensor:
+    """(N, K, count) a Gaussian of height 1 over cells, around the middles (N, K)."""
+    cells = torch.arange(count, device=middle.device)
+    return torch.exp(-((cells - middle.unsqueeze(-1)) ** 2) / (2 * sigma**2))
 
 
 def squared_error(maps: Tensor, target: Tensor, weights: Tensor) -> Tensor:

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from rmpe_ros.core.odd_paths import why_unreadable
 from rmpe_ros.engines.example_pictures import example_scene
-from rmpe_ros.networks.export import export_onnx
+from rmpe_ros.io.files import write_file
+from rmpe_ros.networks.export import make_onnx
 
 PERSON = 1  # of COCO's 91 classes, 0 is the background
 # Builder and weights of each, by their names in torchvision.models.detection.
@@ -161,15 +162,16 @@ def export_ssd(
 
     graph = SsdGraph(network, queries).eval()
     image = example_scene(3, (graph.side, graph.side))[None]
-    export_onnx(
+    model = make_onnx(
         graph,
         torch.from_numpy(image),
-        path,
         input_name='image',
         output_names=('boxes', 'scores'),
         dynamic={},
         metadata={'rmpe.task': 'detector', **metadata},
+        name=path.name,
     )
+    write_file(path, model)
     session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
     (boxes,) = session.run(['boxes'], {'image': image})
     with torch.no_grad():

@@ -40,7 +40,7 @@ class LiftNode(GuardedNode):
     def __init__(self) -> None:
         super().__init__('lift_node')
         self._settings = declare_parameters(self, LiftSettings, self._change)
-        self._lifting = _lifting_parameters(self._settings)
+        self._change(self._settings)
         self._frames = FrameLookup(self, 'target_frame') if self._settings.target_frame else None
         self._pairs: NearestStamp[PersonPoseArray, Image] = NearestStamp(
             self._settings.buffer_size,
@@ -125,7 +125,12 @@ class LiftNode(GuardedNode):
             self._points.publish(joint_cloud(positions, poses, message.header))
 
     def _change(self, settings: LiftSettings) -> None:
-        self._lifting = _lifting_parameters(settings)
+        self._lifting = LiftingParameters(
+            min_score=settings.min_score,
+            window=settings.window,
+            min_valid=settings.min_valid,
+            reach=settings.reach,
+        )
 
 
 def set_positions(message: PersonPoseArray, positions: NDArray[np.float64]) -> None:
@@ -136,15 +141,6 @@ def set_positions(message: PersonPoseArray, positions: NDArray[np.float64]) -> N
     for person, points in zip(message.people, positions.tolist(), strict=True):
         for keypoint, (x, y, z) in zip(person.keypoints, points, strict=True):
             keypoint.position.x, keypoint.position.y, keypoint.position.z = x, y, z
-
-
-def _lifting_parameters(settings: LiftSettings) -> LiftingParameters:
-    return LiftingParameters(
-        min_score=settings.min_score,
-        window=settings.window,
-        min_valid=settings.min_valid,
-        reach=settings.reach,
-    )
 
 
 def main(args: list[str] | None = None) -> int:

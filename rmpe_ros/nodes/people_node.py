@@ -45,11 +45,8 @@ class PeopleNode(GuardedNode):
         self._settings = declare_parameters(self, PeopleSettings, self._change)
         self._sights, self._tracker = SightParameters(), PeopleTracker()
         self._change(self._settings)
-        self._frames: FrameLookup | None = None
-        if self._settings.target_frame:
-            self._frames = FrameLookup(self, 'target_frame')
-        elif self._settings.ground_frame:
-            self._frames = FrameLookup(self, 'ground_frame')
+        wanted = [n for n in ('target_frame', 'ground_frame') if getattr(self._settings, n)]
+        self._frames = FrameLookup(self, wanted[0]) if wanted else None
         self._messages = PeopleMessages()
         self._camera: PinholeCamera | None = None
         self._camera_frame = self._frame = self._problem = ''

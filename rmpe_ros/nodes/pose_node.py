@@ -42,7 +42,7 @@ from rmpe_ros.nodes.health.diagnostics import (
 )
 from rmpe_ros.nodes.health.diagnostics_publisher import DiagnosticsPublisher
 from rmpe_ros.nodes.inputs.image_subscription import ImageMessage
-from rmpe_ros.nodes.inputs.rclpy_messages import poses_to_message
+from rmpe_ros.nodes.inputs.rclpy_messages import make_pose_messages, poses_to_message
 from rmpe_ros.nodes.lifecycle.managed_node import ManagedNode
 from rmpe_ros.nodes.lifecycle.node_process import run_node
 from rmpe_ros.nodes.settings.parameter_tables import PoseSettings
@@ -90,6 +90,7 @@ class PoseNode(ManagedNode):
             CameraTopics(self, name, compressed=compressed)
             for name in camera_names(self._settings.cameras)
         ]
+        self._messages = make_pose_messages()  # the worker's alone
         self._debug = DebugTopics(self)
         self.create_service(SetBool, '~/enable', self._enable, qos_profile=BURST)
         self._service = EstimateService(self, lambda: self._worker, self._estimate)
@@ -266,7 +267,7 @@ class PoseNode(ManagedNode):
         """Publish the poses of one image of one camera; times in milliseconds."""
         height, width = image_size
         camera.publish(
-            poses_to_message(poses, image.header, image_size=(height, width), timings=times)
+            self._messages.make(poses, image.header, image_size=(height, width), timings=times)
         )
         latency = self._milliseconds_since(image)
         if 0 <= latency <= _CREDIBLE_LATENCY_MS:

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import cv2
 import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.publisher import Publisher
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image
@@ -22,6 +23,7 @@ from rmpe_ros.core.poses import Poses
 from rmpe_ros.io.files import unused_path, write_file
 from rmpe_ros.io.messages import MessageError, message_to_rgb
 from rmpe_ros.msg import PersonPoseArray
+from rmpe_ros.nodes.health.diagnostics import make_status
 from rmpe_ros.nodes.health.diagnostics_publisher import DiagnosticsPublisher
 from rmpe_ros.nodes.inputs.image_subscription import ImageMessage, subscribe_image
 from rmpe_ros.nodes.inputs.pose_topics import PoseTopics
@@ -75,7 +77,8 @@ class VisualizerNode(GuardedNode):
         subscription = subscribe_image(
             self, self._on_image, compressed=self._settings.compressed, depth=_IMAGE_DEPTH
         )
-        self._diagnostics = DiagnosticsPublisher(self, {'node': self.faults.status})
+        statuses = {'node': self.faults.status, 'pictures': self._picture_status}
+        self._diagnostics = DiagnosticsPublisher(self, statuses)
         self.get_logger().info(f'ready: images from {subscription.topic_name}')
 
     def stop(self) -> None:
@@ -166,6 +169,13 @@ class VisualizerNode(GuardedNode):
             path = self._save_dir / self._file_name(image_message.header)
             # Only what this node wrote itself is replaced, when a stamp comes again.
             save_picture(unused_path(path, since=self._started), picture)
+
+    def _picture_status(self) -> DiagnosticStatus:
+        viewers = self._image.get_subscription_count()
+        values = {'drawn': self._drawn, 'subscribers': viewers}
+        summary = f'{self._drawn} drawn' if self._somebody_looks() else 'nobody looks'
+        topic = self._image.topic_name
+        return make_status(DiagnosticStatus.OK, summary, values, hardware_id=topic)
 
     def _file_name(self, header: Header) -> str:
         """Sorts by time: seconds, nanoseconds of the stamp."""

@@ -18,14 +18,9 @@ from rmpe_ros.core.boxes import box_iou, crop_people, grow_boxes, invert_transfo
 from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.training.datasets import LabelledPerson
 
-UPPER_BODY = tuple(
-    i
-    for i, name in enumerate(BODY19.keypoints)
-    if not any(p in name for p in ('hip', 'knee', 'ankle'))
-)
-LOWER_BODY = tuple(
-    i for i, name in enumerate(BODY19.keypoints) if any(p in name for p in ('hip', 'knee', 'ankle'))
-)
+_LOWER = ('hip', 'knee', 'ankle')
+UPPER_BODY = tuple(i for i, name in enumerate(BODY19.keypoints) if not name.endswith(_LOWER))
+LOWER_BODY = tuple(i for i, name in enumerate(BODY19.keypoints) if name.endswith(_LOWER))
 
 
 @dataclass(frozen=True)
@@ -118,16 +113,14 @@ def make_crop(
     return distort_picture(picture, options, rng), placed
 
 
-def jitter_box(
-    box: np.ndarray, rng: np.random.Generator, *, spread: float = 0.12, min_iou: float = 0.5
-) -> np.ndarray:
+def jitter_box(box: np.ndarray, rng: np.random.Generator, *, spread: float = 0.12) -> np.ndarray:
     """Random jitter of RMPE's ablation (Table 3 b): each edge moves by N(0, spread) of its side
     while IoU stays > 0.5.
     """
     sides = np.tile(box[2:] - box[:2], 2)
     for _ in range(10):
         moved = (box + rng.normal(0.0, spread, 4) * sides).astype(np.float32)
-        if box_iou(box[None], moved[None])[0, 0] > min_iou:
+        if box_iou(box[None], moved[None])[0, 0] > 0.5:
             return moved
     return box
 
@@ -315,14 +308,8 @@ def motion_kernel(length: int, angle: float) -> NDArray[np.float32]:
 
 def change_color(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """Another light and another camera: gamma, contrast, brightness, cast; grey now and then."""
-    gamma, contrast, shift = (
-        np.float32(value)
-        for value in (
-            np.exp(rng.normal(0, 0.25)),
-            rng.uniform(0.65, 1.35),
-            rng.uniform(-0.15, 0.15),
-        )
-    )
+    light = np.exp(rng.normal(0, 0.25)), rng.uniform(0.65, 1.35), rng.uniform(-0.15, 0.15)
+    gamma, contrast, shift = np.array(light, np.float32)
     cast = rng.uniform(0.85, 1.15, 3).astype(np.float32)
     saturation = 0.0 if rng.random() < 0.1 else rng.uniform(0.5, 1.3)
     levels = np.arange(256, dtype=np.float32)[:, None] / 255

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,10 @@ FORMATS: tuple[str, ...] = get_args(Format)
 _TEST_SOURCES = frozenset({'lsp_test'})
 FACE_JOINTS = slice(0, 5)
 _NAMES = {'lsp_train': 'lsp'}
+# Scores of models from which on a person is one, or at least not background; and of a teacher's
+# joint from which on it is learnt.
+_SURE, _DOUBTFUL = 0.5, 0.25
+_TEACHER_SURE = 0.6
 _LOG = logging.getLogger(__name__)
 
 
@@ -91,8 +96,6 @@ def load_people(
     file_format: Format = 'auto',
     source: str | None = None,
     teacher_weight: float = 0.5,
-    min_joints: int = 5,
-    min_side: float = 24.0,
 ) -> list[LabelledPerson]:
     """Everyone in a file with enough labelled joints to learn from.
 
@@ -109,21 +112,14 @@ def load_people(
     people = [
         person
         for person in people
-        if max(person.box[2:] - person.box[:2]) >= min_side
-        and (person.weights > 0).sum() >= min_joints
+        if max(person.box[2:] - person.box[:2]) >= 24 and (person.weights > 0).sum() >= 5
     ]
     check_photos((person.image for person in people), images)
     return people
 
 
 def load_scenes(
-    annotations: Path,
-    images: Path,
-    *,
-    file_format: Format = 'auto',
-    source: str | None = None,
-    min_score: float = 0.5,
-    ignore_score: float = 0.25,
+    annotations: Path, images: Path, *, file_format: Format = 'auto', source: str | None = None
 ) -> list[LabelledScene]:
     """Every photo of a file with its boxes; a teacher's doubtful people become regions to ignore.
 
@@ -134,7 +130,7 @@ def load_scenes(
     if isinstance(content, Labels):
         scenes = _scenes_of_labels(content, images, source)
     else:
-        scenes = _scenes_of_coco(content, images, source, min_score, ignore_score)
+        scenes = _scenes_of_coco(content, images, source)
     check_photos((scene.image for scene in scenes), images)
     return scenes
 
@@ -185,7 +181,7 @@ def _people_of_coco(
     photos = {image.id: image for image in file.images}
     people = []
     for person in file.people:
-        if person.crowd or _score(person) < 0.5:
+        if person.crowd or _score(person) < _SURE:
             continue
         joints, weights = person_joints(person, teacher_weight=teacher_weight)
         photo = photos[person.image]
@@ -216,16 +212,14 @@ def _scenes_of_labels(labels: Labels, images: Path, source: str | None) -> list[
     ]
 
 
-def _scenes_of_coco(
-    file: CocoFile, images: Path, source: str | None, min_score: float, ignore_score: float
-) -> list[LabelledScene]:
+def _scenes_of_coco(file: CocoFile, images: Path, source: str | None) -> list[LabelledScene]:
     boxes: dict[int, list[tuple[float, ...]]] = {image.id: [] for image in file.images}
     ignore: dict[int, list[tuple[float, ...]]] = {image.id: [] for image in file.images}
     guessed = {person.image for person in file.people if person.box_from == AROUND_JOINTS}
     for person in file.people:
         score = _score(person)
-        if score >= ignore_score:
-            doubtful = person.crowd or score < min_score
+        if score >= _DOUBTFUL:
+            doubtful = person.crowd or score < _SURE
             (ignore if doubtful else boxes)[person.image].append(person.box)
     return [
         LabelledScene(
@@ -290,9 +284,7 @@ def mixing_probabilities(sources: Sequence[str], weights: Mapping[str, float]) -
     weights: share of the draws for each source; sources it does not name share weights['*']
     (default 0) by size.
     """
-    counts: dict[str, int] = {}
-    for source in sources:
-        counts[source] = counts.get(source, 0) + 1
+    counts = Counter(sources)
     rest = sum(count for source, count in counts.items() if source not in weights)
     share = np.array(
         [
@@ -309,14 +301,17 @@ def mixing_probabilities(sources: Sequence[str], weights: Mapping[str, float]) -
     return share / share.sum()
 
 
+def evenly(count: int, most: int) -> np.ndarray:
+    """At most `most` indices of `count` things, spread over all of them."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
+
+
 def draw_index(cumulative: np.ndarray, rng: np.random.Generator) -> int:
     """The number of the next example. cumulative: sums of `mixing_probabilities`."""
     return min(int(np.searchsorted(cumulative, rng.random())), len(cumulative) - 1)
 
 
-def person_joints(
-    person: CocoPerson, *, teacher_weight: float, teacher_floor: float = 0.6
-) -> tuple[np.ndarray, np.ndarray]:
+def person_joints(person: CocoPerson, *, teacher_weight: float) -> tuple[np.ndarray, np.ndarray]:
     """Joints (K, 2) and weights (K,) of a person; the teacher fills what no human labelled.
 
     The teacher's face is taken only where it was seen to sit on the human's head, or where there is
@@ -331,7 +326,7 @@ def person_joints(
     weights[: len(human)][labelled] = 1.0
     teacher = _float32(person.teacher)
     if teacher_weight > 0 and len(teacher):
-        usable = (teacher[:, 2] > teacher_floor) & (weights[: len(teacher)] == 0)
+        usable = (teacher[:, 2] > _TEACHER_SURE) & (weights[: len(teacher)] == 0)
         if labelled.any():
             allowed = np.zeros(len(teacher), bool)
             allowed[FACE_JOINTS] = person.teacher_face_ok

@@ -6,7 +6,7 @@ carries no loss.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from itertools import product
 
 import cv2
 import numpy as np
@@ -18,21 +18,14 @@ from rmpe_ros.networks.person_detector import STRIDES, normalise_image
 from rmpe_ros.networks.targets import shared_total
 from rmpe_ros.training.augment import Augmentation, distort_picture
 from rmpe_ros.training.batches import Batch
-from rmpe_ros.training.datasets import ImageCache, LabelledScene, mixing_probabilities
+from rmpe_ros.training.datasets import ImageCache, LabelledScene, draw_index, mixing_probabilities
 
 MAX_PEOPLE = 32
 PAD_VALUE = 114
+# Of the boxes in the loss, and how many cells may find a person.
+_BOX_WEIGHT = 2.0
+_CANDIDATES = 13
 PICTURE_AUGMENTATION = Augmentation(blur=0.1, low_resolution=0.0, erase=0.0)
-
-
-@dataclass(frozen=True)
-class Canvas:
-    """A training picture in the making. boxes, ignore: (N, 4) edge pixels of the canvas."""
-
-    image: np.ndarray
-    boxes: np.ndarray
-    ignore: np.ndarray
-    background: np.ndarray  # (h, w) bool by detector cell: whether an empty cell is a sure negative
 
 
 class SceneExamples:
@@ -45,11 +38,10 @@ class SceneExamples:
         size: tuple[int, int],
         *,
         mosaic: float = 0.4,
-        cache: ImageCache | None = None,
     ):
         self.scenes, self.size, self.mosaic = scenes, size, mosaic
         self.cumulative = np.cumsum(mixing_probabilities([s.source for s in scenes], weights))
-        self.cache = cache or ImageCache()
+        self.cache = ImageCache()
 
     def __call__(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
         height, width = self.size
@@ -57,41 +49,33 @@ class SceneExamples:
             split_y, split_x = (
                 int(rng.uniform(0.35, 0.65) * s) // 32 * 32 for s in (height, width)
             )
-            tiles = [
-                (slice(0, split_y), slice(0, split_x)),
-                (slice(0, split_y), slice(split_x, width)),
-                (slice(split_y, height), slice(0, split_x)),
-                (slice(split_y, height), slice(split_x, width)),
-            ]
+            parts = (slice(0, split_y), slice(split_y, height))
+            tiles = [*product(parts, (slice(0, split_x), slice(split_x, width)))]
         else:
             tiles = [(slice(0, height), slice(0, width))]
-        canvas = Canvas(
-            np.full((height, width, 3), PAD_VALUE, np.uint8),
-            np.zeros((0, 4), np.float32),
-            np.zeros((0, 4), np.float32),
-            np.ones((height // STRIDES[0], width // STRIDES[0]), bool),
-        )
+        canvas = np.full((height, width, 3), PAD_VALUE, np.uint8)
+        # By detector cell: whether an empty one is a sure negative.
+        background = np.ones((height // STRIDES[0], width // STRIDES[0]), bool)
         boxes, ignore = [], []
         for rows, columns in tiles:
-            index = min(int(np.searchsorted(self.cumulative, rng.random())), len(self.scenes) - 1)
-            scene = self.scenes[index]
+            scene = self.scenes[draw_index(self.cumulative, rng)]
             tile = (rows.stop - rows.start, columns.stop - columns.start)
             image, kept, doubtful = place_scene(self.cache.read(scene.image), scene, tile, rng)
-            canvas.image[rows, columns] = image
+            canvas[rows, columns] = image
             shift = np.array([columns.start, rows.start] * 2, np.float32)
             boxes.append(kept + shift)
             ignore.append(doubtful + shift)
             if not scene.complete:
-                canvas.background[
+                background[
                     rows.start // STRIDES[0] : rows.stop // STRIDES[0],
                     columns.start // STRIDES[0] : columns.stop // STRIDES[0],
                 ] = False
-        picture = distort_picture(canvas.image, PICTURE_AUGMENTATION, rng)
+        picture = distort_picture(canvas, PICTURE_AUGMENTATION, rng)
         return {
             'images': picture,
             'boxes': padded(np.concatenate(boxes)),
             'ignore': padded(np.concatenate(ignore)),
-            'background': canvas.background,
+            'background': background,
         }
 
 
@@ -204,7 +188,7 @@ def cell_points(size: tuple[int, int], device: torch.device) -> tuple[Tensor, Te
 
 
 def assign_cells(
-    logits: Tensor, boxes: Tensor, truth: Tensor, size: tuple[int, int], *, candidates: int = 13
+    logits: Tensor, boxes: Tensor, truth: Tensor, size: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
     """Which cells are to find which person: RTMDet's dynamic soft label assignment.
 
@@ -227,7 +211,7 @@ def assign_cells(
     )
     cost = miss * score_cost - 3 * torch.log(iou + 1e-7) + 10.0 ** (distance - 3).clamp_max(6)
     cost = torch.where(inside, cost, cost.new_full((), 1e8))
-    best = torch.where(inside, iou, torch.zeros_like(iou)).topk(min(candidates, len(iou)), dim=0)
+    best = torch.where(inside, iou, torch.zeros_like(iou)).topk(min(_CANDIDATES, len(iou)), dim=0)
     wanted = best.values.sum(0).int().clamp_min(1)
     ranks = cost.argsort(dim=0).argsort(dim=0)
     chosen = (ranks < wanted) & inside
@@ -245,9 +229,7 @@ def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:
     return intersection / (areas[0][:, None] + areas[1][None] - intersection).clamp_min(1e-6)
 
 
-def detector_loss(
-    network: nn.Module, batch: Batch, *, box_weight: float = 2.0
-) -> dict[str, Tensor]:
+def detector_loss(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
     """Quality focal loss on the scores, whose target is the box's IoU, and GIoU loss on the boxes
     of the assigned cells, weighted by that IoU, too (RTMDet).
     """
@@ -275,7 +257,7 @@ def detector_loss(
     truth = batch['boxes'].gather(1, owners.clamp_min(0).unsqueeze(2).expand(-1, -1, 4))
     giou = generalised_iou(boxes[assigned], truth[assigned])
     box = ((1 - giou) * qualities[assigned]).sum() / total
-    return {'loss': score + box_weight * box, 'score': score.detach(), 'box': box.detach()}
+    return {'loss': score + _BOX_WEIGHT * box, 'score': score.detach(), 'box': box.detach()}
 
 
 def generalised_iou(a: Tensor, b: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from rmpe_ros.core.boxes import box_nms, boxes_with_area, clip_boxes
 from rmpe_ros.detector import letterbox
 from rmpe_ros.evaluation.coco import coco_api, evaluate_boxes
 from rmpe_ros.networks.person_detector import QUERIES, DetectorGraph, DetectorNetwork
-from rmpe_ros.training.datasets import LabelledScene, read_photo
+from rmpe_ros.training.datasets import LabelledScene, evenly, read_photo
 
 MOST_PHOTOS = 500
 NMS_IOU = 0.6  # the run-time's default
@@ -42,8 +42,7 @@ class DetectorValidation:
         scenes = [scene for scene in scenes if scene.complete] or scenes
         if not scenes:
             raise ValueError('there is no photo to validate the detector on')
-        chosen = np.linspace(0, len(scenes) - 1, min(len(scenes), MOST_PHOTOS)).round().astype(int)
-        scenes = [scenes[i] for i in np.unique(chosen)]
+        scenes = [scenes[i] for i in evenly(len(scenes), MOST_PHOTOS)]
         canvases, scales = zip(
             *(letterbox(read(scene.image), size) for scene in scenes), strict=True
         )

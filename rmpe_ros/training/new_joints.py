@@ -12,9 +12,9 @@ from collections.abc import Iterable
 import torch
 
 from rmpe_ros.networks.backbones.lite_hrnet import LiteHrnetSppe
+from rmpe_ros.networks.sstn_sppe import normalise_crops
 from rmpe_ros.networks.targets import gaussian_maps
 from rmpe_ros.training.batches import Batch
-from rmpe_ros.training.pose_losses import normalise_crops
 
 # Against features that say the same: a share of each one's square.
 _RIDGE = 1e-4

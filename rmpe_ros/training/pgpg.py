@@ -154,16 +154,16 @@ def align_poses(
 
 
 def box_offsets(
-    detected: Floats, true_boxes: Floats, *, min_iou: float = 0.5
+    detected: Floats, true_boxes: Floats
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Offsets (M, 4) of detected boxes (D, 4) from the true one (N, 4) that each overlaps most, in
-    units of its sides, and the index of that one (M,). Those below `min_iou` are nobody's.
+    units of its sides, and the index of that one (M,). Those below an IoU of 0.5 are nobody's.
     """
     if not len(detected) or not len(true_boxes):
         return np.zeros((0, 4)), np.zeros(0, np.intp)
     overlap = box_iou(detected, true_boxes)
     person = overlap.argmax(axis=1)
-    hit = overlap[np.arange(len(detected)), person] >= min_iou
+    hit = overlap[np.arange(len(detected)), person] >= 0.5
     person = person[hit]
     true = np.asarray(true_boxes, np.float64)[person]
     sides = np.tile(true[:, 2:] - true[:, :2], 2)
@@ -201,10 +201,7 @@ def fit_proposals(
             f'{int(usable.sum())} people have enough labelled joints, fewer than {atoms} atoms'
         )
     # A joint that is not known lies where it does on average.
-    mean = np.divide(
-        (aligned * seen[..., None]).sum(axis=0),
-        np.maximum(seen.sum(axis=0), 1)[:, None],
-    )
+    mean = (aligned * seen[..., None]).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)[:, None]
     complete = np.where(seen[..., None], aligned, mean)[usable]
     clusters = KMeans(atoms, n_init=4, random_state=seed).fit(complete.reshape(len(complete), -1))
     centres = clusters.cluster_centers_.reshape(atoms, len(ATOM_JOINTS), 2).astype(np.float64)

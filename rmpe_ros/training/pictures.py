@@ -12,10 +12,10 @@ from rmpe_ros.core.drawing import draw_poses
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.networks.decode import spatial_softmax
-from rmpe_ros.networks.sstn_sppe import SstnSppe
+from rmpe_ros.networks.sstn_sppe import SstnSppe, normalise_crops
 from rmpe_ros.networks.stn import transform
+from rmpe_ros.training.datasets import evenly
 from rmpe_ros.training.detector_validation import DetectorValidation
-from rmpe_ros.training.pose_losses import normalise_crops
 from rmpe_ros.training.pose_training import PoseValidation
 
 MOST_PEOPLE = 8
@@ -23,11 +23,6 @@ MOST_PHOTOS = 6
 # Of a heatmap that learned its target exactly (a Gaussian of 1.5 cells); drawn as full brightness.
 SHARP_PEAK = 0.07
 LEAST_BOX_SCORE = 0.3
-
-
-def evenly(count: int, most: int) -> np.ndarray:
-    """At most `most` indices of `count` things, spread over all of them."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
 
 
 def people_pictures(validation: PoseValidation, network: nn.Module) -> dict[str, np.ndarray]:

@@ -15,7 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rmpe_ros.networks.sstn_sppe import SstnSppe, detransform_gaussians, detransform_heatmaps
+from rmpe_ros.networks.sstn_sppe import (
+    SstnSppe,
+    detransform_gaussians,
+    detransform_heatmaps,
+    normalise_crops,
+)
 from rmpe_ros.networks.targets import (
     gaussian_maps,
     gaussian_targets,
@@ -32,13 +37,6 @@ Loss = Callable[[SstnSppe, Batch], dict[str, Tensor]]
 TEACHER_UNLABELLED, TEACHER_LABELLED = 0.5, 0.15
 # Where smooth-L1 turns from squares to lengths: a shift of 2 % of half a side.
 _THETA_BEND = 0.02
-
-
-def normalise_crops(crops: Tensor) -> Tensor:
-    """uint8 (N, h, w, 3) → float32 (N, 3, h, w) in [-1, 1]. Cast before the transpose: TensorRT
-    wants it so.
-    """
-    return crops.float().permute(0, 3, 1, 2) / 127.5 - 1.0
 
 
 def sppe_loss(

@@ -30,7 +30,7 @@ from rmpe_ros.networks.backbones.hourglass import HourglassSppe
 from rmpe_ros.networks.backbones.lite_hrnet import LiteHrnetSppe
 from rmpe_ros.networks.export import fit_score_calibration
 from rmpe_ros.networks.localisation import LiteHrnetLocalisation
-from rmpe_ros.networks.sstn_sppe import SstnSppe
+from rmpe_ros.networks.sstn_sppe import SstnSppe, normalise_crops
 from rmpe_ros.networks.stn import LocalisationNetwork, ResNetLocalisation
 from rmpe_ros.training.augment import Augmentation, jitter_box, make_crop
 from rmpe_ros.training.checkpoints import read_checkpoint
@@ -40,10 +40,12 @@ from rmpe_ros.training.datasets import (
     body19_labels,
     check_photos,
     draw_index,
+    evenly,
     mixing_probabilities,
 )
-from rmpe_ros.training.pose_losses import normalise_crops
 
+# What a network learns of a placed person.
+_LEARNT = ('joints', 'weights', 'centred', 'centred_weights', 'theta')
 BOX_GROWTH = 0.3  # RMPE sec. 4.2: proposals are extended by 30 % along height and width
 
 
@@ -153,15 +155,13 @@ class PoseExamples:
         weights: Mapping[str, float],
         size: tuple[int, int],
         *,
-        augmentation: Augmentation | None = None,
         propose: Callable[[LabelledPerson, np.random.Generator], np.ndarray] | None = None,
-        cache: ImageCache | None = None,
     ):
         self.people, self.size = people, size
         self.cumulative = np.cumsum(mixing_probabilities([p.source for p in people], weights))
-        self.augmentation = augmentation or Augmentation()
+        self.augmentation = Augmentation()
         self.propose = propose or (lambda person, rng: jitter_box(person.box, rng))
-        self.cache = cache or ImageCache()
+        self.cache = ImageCache()
 
     def __call__(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
         person = self.people[draw_index(self.cumulative, rng)]
@@ -175,14 +175,7 @@ class PoseExamples:
             proposal=proposal,
             growth=BOX_GROWTH,
         )
-        return {
-            'crops': picture,
-            'joints': placed.joints,
-            'weights': placed.weights,
-            'centred': placed.centred,
-            'centred_weights': placed.centred_weights,
-            'theta': placed.theta,
-        }
+        return {'crops': picture, **{name: getattr(placed, name) for name in _LEARNT}}
 
 
 class PoseValidation:
@@ -201,7 +194,6 @@ class PoseValidation:
         *,
         most: int | None = None,
         moved: float = 0.0,
-        cache: ImageCache | None = None,
     ):
         # Of the full LSP the official test half: the other one is trained on.
         labels = read_labels(annotations).select(lambda image: image.source != 'lsp_train')
@@ -211,7 +203,7 @@ class PoseValidation:
         files = {image.id: images / image.file for image in labels.images}
         photos = [files[i] for i in labels.image_ids[people].tolist()]
         check_photos(photos, images)
-        cache = cache or ImageCache()
+        cache = ImageCache()
         joints, labelled = body19_labels(labels)
         self.sources = labels.sources[people]
         self.joints, self.labelled = joints[people], labelled[people]
@@ -268,13 +260,11 @@ def spread_over_sources(people: np.ndarray, sources: np.ndarray, most: int | Non
     chosen = []
     for source in np.unique(sources[people]):
         here = people[sources[people] == source]
-        chosen.append(here[np.linspace(0, len(here) - 1, min(most, len(here))).round().astype(int)])
+        chosen.append(here[evenly(len(here), most)])
     return np.sort(np.concatenate(chosen)) if chosen else people
 
 
-def calibrate_scores(
-    validation: PoseValidation, network: SstnSppe, *, threshold: float = 0.2
-) -> tuple[float, float]:
+def calibrate_scores(validation: PoseValidation, network: SstnSppe) -> tuple[float, float]:
     """Logistic that turns peak mass into the probability that a joint lies within 0.2 torso of the
     truth.
 
@@ -282,8 +272,6 @@ def calibrate_scores(
     """
     predicted, mass = validation.predict(network)
     lengths = torso_lengths(validation.joints, validation.labelled, BODY19)
-    correct = correct_keypoints(
-        predicted, validation.joints, validation.labelled, lengths, threshold
-    )
+    correct = correct_keypoints(predicted, validation.joints, validation.labelled, lengths)
     known = ~np.isnan(correct)
     return fit_score_calibration(mass[known], correct[known])

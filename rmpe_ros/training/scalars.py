@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,10 +30,8 @@ class Scalars:
         except ImportError:
             log('no curves and pictures: TensorBoard is not installed (pip install tensorboard)')
             return
-        try:
+        with self._gives_up():
             self._writer = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
-        except OSError as error:
-            self._give_up(error)
 
     @property
     def active(self) -> bool:
@@ -43,32 +42,30 @@ class Scalars:
         """Numbers at a step, shown together as `group`."""
         if self._writer is None:
             return
-        try:
+        with self._gives_up():
             for name, value in values.items():
                 self._writer.add_scalar(f'{group}/{name}', value, step)
-        except OSError as error:
-            self._give_up(error)
 
     def add_pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
         """Pictures uint8 (H, W, 3) RGB at a step, by name."""
         if self._writer is None:
             return
-        try:
+        with self._gives_up():
             for name, picture in pictures.items():
                 self._writer.add_image(f'pictures/{name}', picture, step, dataformats='HWC')
             self._writer.flush()
-        except OSError as error:
-            self._give_up(error)
 
     def close(self) -> None:
         """Write what is left."""
         if self._writer is None:
             return
-        try:
+        with self._gives_up():
             self._writer.close()
-        except OSError as error:
-            self._give_up(error)
 
-    def _give_up(self, error: OSError) -> None:
-        self._writer = None
-        self._log(f'no more curves and pictures from here on: {error}')
+    @contextmanager
+    def _gives_up(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._writer = None
+            self._log(f'no more curves and pictures from here on: {error}')

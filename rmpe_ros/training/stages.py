@@ -212,6 +212,16 @@ def start_localisation(network: SstnSppe, checkpoint: Path) -> None:
         localisation.start_from(sppe.encoder)
 
 
+def open_pose_network(model: str, checkpoint: Path) -> SstnSppe:
+    """The averaged network of a run, without the parallel SPPE, which is discarded at test (RMPE
+    sec. 3.1). Raises ValueError when it is of another model.
+    """
+    sstn = any(name.startswith('localisation.') for name in read_checkpoint(checkpoint)['ema'])
+    network = build_pose_network(model, sstn=sstn)
+    load_checkpoint(network, checkpoint)
+    return network.eval()
+
+
 def load_checkpoint(network: nn.Module, path: Path, *, may_lack: str | None = None) -> None:
     """Fill `network` with a checkpoint's averaged weights; only names that start with `may_lack`
     may be missing there, and a parallel SPPE is left out. Raises ValueError naming what differs.

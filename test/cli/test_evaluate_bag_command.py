@@ -17,7 +17,8 @@ from rmpe_ros.core.skeletons import BODY19, COCO17, Skeleton
 from rmpe_ros.io.bags.message_types import IMAGE, POSES, SKELETON, bag_classes, bag_types
 from rmpe_ros.io.bags.reader import Bag
 from rmpe_ros.io.bags.writer import BagTopic, BagWriter
-from rmpe_ros.io.messages import make_header, poses_to_message, rgb_to_image, skeleton_to_message
+from rmpe_ros.io.messages import make_header, rgb_to_image, skeleton_to_message
+from rmpe_ros.io.pose_messages import poses_to_message
 from rmpe_ros.pipeline import PosePipeline
 
 PHOTOS = 6

@@ -14,7 +14,7 @@ onnx = pytest.importorskip('onnx')
 
 from onnx import TensorProto, helper, numpy_helper
 
-from rmpe_ros.cli.import_pose import add_options, import_pose
+from rmpe_ros.cli import import_pose
 from rmpe_ros.core.boxes import crop_transforms, grow_boxes, map_points
 from rmpe_ros.core.skeletons import COCO17, SKELETONS, Skeleton
 from rmpe_ros.detector import PersonDetector
@@ -119,8 +119,8 @@ def bumps(centres: np.ndarray, length: int, sigma: float = 4.0) -> np.ndarray:
 
 def run(*arguments: str | Path) -> int:
     parser = argparse.ArgumentParser()
-    add_options(parser)
-    return import_pose(parser.parse_args([str(each) for each in arguments]))
+    import_pose.add_options(parser)
+    return import_pose.run(parser.parse_args([str(each) for each in arguments]))
 
 
 @pytest.fixture

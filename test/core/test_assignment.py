@@ -8,17 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.optimize import linear_sum_assignment
 
 from rmpe_ros.core.assignment import best_assignment, good_assignments
 
 SHAPES = st.tuples(st.integers(0, 8), st.integers(0, 8))
 
 
+def scipys_assignment(gain):
+    from scipy.optimize import linear_sum_assignment  # takes half a second, in every worker
+
+    return linear_sum_assignment(gain, maximize=True)
+
+
 @given(arrays(np.float64, SHAPES, elements=st.floats(0, 1, width=16)))
 def test_the_total_is_scipys(gain):
     rows, columns = best_assignment(gain)
-    expected = gain[linear_sum_assignment(gain, maximize=True)].sum()
+    expected = gain[scipys_assignment(gain)].sum()
     assert gain[rows, columns].sum() == pytest.approx(expected)
     assert len(set(rows)) == len(rows)
     assert len(set(columns)) == len(columns)
@@ -32,7 +37,7 @@ def test_large_tables_are_assigned_as_scipy_does(shape):
     for sparsity in (0.0, 0.7, 0.98):
         gain = rng.uniform(0.1, 1, shape) * (rng.uniform(size=shape) >= sparsity)
         rows, columns = best_assignment(gain)
-        expected_rows, expected_columns = linear_sum_assignment(gain, maximize=True)
+        expected_rows, expected_columns = scipys_assignment(gain)
         useful = gain[expected_rows, expected_columns] > 0
         assert gain[rows, columns].sum() == pytest.approx(
             gain[expected_rows, expected_columns].sum()

@@ -11,8 +11,10 @@ SCORE = PersonScore(-1.0, 0.5, 2.0, 1.0, -1.0, 0.4)
 
 def test_features_by_hand() -> None:
     features = person_features(np.array([0.5, 1.0]), np.array([[0.2, 0.4, 0.6, 0.8], [1.0] * 4]))
-    np.testing.assert_allclose(features[0], [0, 0.5, 0.5, 0.7], atol=1e-9)
-    np.testing.assert_allclose(features[1], [np.log(9999), 1, 1, 1], atol=1e-4)
+    np.testing.assert_allclose(features[0], [0, 0.5, 0.5, 0.7, 0, 0], atol=1e-9)
+    np.testing.assert_allclose(features[1], [np.log(9999), 1, 1, 1, 0, 0], atol=1e-4)
+    close = person_features(np.array([0.5]), np.array([[0.2, 0.8]]), np.array([[0.5, 1.0]]))
+    np.testing.assert_allclose(close[0, 4:], [0.75, (0.1 + 0.8) / 2], atol=1e-9)
 
 
 def test_probability_by_hand() -> None:
@@ -21,6 +23,23 @@ def test_probability_by_hand() -> None:
     assert scores.dtype == np.float32
     np.testing.assert_allclose(scores, 1 / (1 + np.exp(0.2)), rtol=1e-6)
     assert SCORE(np.zeros(0), np.zeros((0, 19))).shape == (0,)
+
+
+def test_closeness_counts_where_the_model_weighs_it() -> None:
+    # -0.2 as above; closeness 0.75 on average, times the scores 0.375.
+    score = PersonScore(-1.0, 0.5, 2.0, 1.0, -1.0, 0.4, exact=1.0, sure=2.0)
+    joints, closeness = np.array([[0.2, 0.4, 0.6, 0.8]]), np.array([[1.0, 0.5, 0.5, 1.0]])
+    value = score(np.array([0.5]), joints, closeness)
+    logit = -0.2 + 0.75 + 2 * 0.375
+    np.testing.assert_allclose(value, 1 / (1 + np.exp(-logit)), rtol=1e-6)
+    with pytest.raises(ValueError, match='needs the closeness'):
+        score(np.array([0.5]), joints)
+    assert PersonScore.from_json(score.to_json()) == score
+
+
+def test_those_of_older_models_are_read() -> None:
+    old = '{"bias": -1.0, "box": 0.5, "joints": 2.0, "confident": 1, "best": -1, "threshold": 0.4}'
+    assert PersonScore.from_json(old) == SCORE and not SCORE.needs_closeness
 
 
 def test_extremes_stay_probabilities() -> None:

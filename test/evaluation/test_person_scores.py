@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fitting the person score: what counts as right, and that the threshold keeps its promise."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 
 pytest.importorskip('pycocotools')
-pytest.importorskip('sklearn')
+if find_spec('sklearn') is None:  # importing it takes a second, in every worker
+    pytest.skip('needs scikit-learn', allow_module_level=True)
 
 from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.evaluation.found_people import FoundPeople
@@ -63,16 +66,18 @@ def test_pictures_labelled_in_part_teach_nothing() -> None:
         judge_poses(labels_of(complete=False), found_at(0))
 
 
-def test_the_fit_is_calibrated_and_its_threshold_precise() -> None:
+@pytest.mark.parametrize('exact', [0, 1])
+def test_the_fit_is_calibrated_and_its_threshold_precise(exact: int) -> None:
     """Poses whose truth is drawn from a known logistic: the fit finds its probabilities."""
     rng = np.random.default_rng(0)
-    features = rng.uniform([-4, 0, 0, 0], [4, 1, 1, 1], (4000, 4))
-    truth = 1 / (1 + np.exp(-(-2 + 0.8 * features[:, 0] + 3 * features[:, 1])))
+    features = rng.uniform([-4, 0, 0, 0, 0, 0], [4, 1, 1, 1, 1, 1], (4000, 6))
+    features[:, 4:] *= exact
+    truth = 1 / (1 + np.exp(-(-2 + 0.8 * features[:, 0] + 3 * features[:, 1] + 2 * features[:, 4])))
     right = rng.random(4000) < truth
     poses = ScoredPoses(features, right, right, 2500)
     score = fit_person_score(poses)
-    weights = np.array([score.box, score.joints, score.confident, score.best])
-    probability = 1 / (1 + np.exp(-(score.bias + features @ weights)))
+    assert score.needs_closeness == bool(exact)
+    probability = 1 / (1 + np.exp(-(score.bias + features @ score.weights)))
     assert np.abs(probability - truth).mean() < 0.02
     quality = measure_quality(score, poses)
     assert quality.precision >= 0.87 and quality.threshold == score.threshold
@@ -84,4 +89,4 @@ def test_the_fit_is_calibrated_and_its_threshold_precise() -> None:
 def test_one_kind_of_pose_fits_nothing(right: bool) -> None:
     some = np.full(5, right)
     with pytest.raises(ValueError, match='poses that are right and poses that are not'):
-        fit_person_score(ScoredPoses(np.zeros((5, 4)), some, some, 5))
+        fit_person_score(ScoredPoses(np.zeros((5, 6)), some, some, 5))

@@ -22,7 +22,7 @@ from rmpe_ros.evaluation.candidates import (
 from rmpe_ros.evaluation.coco import coco_api, evaluate_keypoints
 from rmpe_ros.evaluation.found_people import FoundPeople
 from rmpe_ros.evaluation.labels import LabelledImage, Labels
-from rmpe_ros.evaluation.tune_nms import Goal, compare, cross_validate, pick_cell, tune
+from rmpe_ros.evaluation.tune_nms import GRIDS, Goal, compare, cross_validate, pick_cell, tune
 
 JOINTS = BODY19.num_keypoints
 
@@ -131,6 +131,14 @@ def test_nms_is_that_of_the_pipeline(variant: str) -> None:
     assert len(seen) > 5
 
 
+@pytest.fixture
+def coarse_grids(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every second value of each parameter, a quarter of the cells of each plane."""
+    coarse = {name: values[::2] for name, values in GRIDS.items()}
+    monkeypatch.setattr('rmpe_ros.evaluation.tune_nms.GRIDS', coarse)
+
+
+@pytest.mark.usefixtures('coarse_grids')
 def test_tuning_gains_on_scenes_with_duplicates() -> None:
     candidates = Candidates(*scenes(5, 30))
     everything = np.ones(len(candidates), bool)
@@ -147,6 +155,7 @@ def test_tuning_gains_on_scenes_with_duplicates() -> None:
     assert tune(fast, useless).parameters == tuning.parameters
 
 
+@pytest.mark.usefixtures('coarse_grids')
 def test_a_limit_on_duplicates_is_kept_to() -> None:
     candidates = Candidates(*scenes(5, 30))
     fast = PoseNmsScenes(candidates, np.ones(len(candidates), bool))

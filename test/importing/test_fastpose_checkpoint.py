@@ -12,7 +12,7 @@ import pytest
 torch = pytest.importorskip('torch')
 pytest.importorskip('onnx')
 
-from rmpe_ros.cli.import_pose import add_options, import_pose
+from rmpe_ros.cli.import_pose import add_options, run
 from rmpe_ros.core.skeletons import COCO17
 from rmpe_ros.engines import open_engine
 from rmpe_ros.engines.example_pictures import example_crops
@@ -384,7 +384,7 @@ def test_checkpoint_becomes_a_pose_model(tmp_path, capsys, name):
     parser = argparse.ArgumentParser()
     add_options(parser)
     options = [str(tmp_path / 'fast.pth'), str(tmp_path / 'out.onnx'), '--size', '128x96']
-    assert import_pose(parser.parse_args(options)) == 0
+    assert run(parser.parse_args(options)) == 0
     said = capsys.readouterr().out
     assert network.architecture.name in said
     assert 'compared with the original on 8 crops of a photo' in said

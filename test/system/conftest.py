@@ -10,6 +10,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -30,6 +31,8 @@ from rmpe_ros.cli.processes.dds_environment import local_environment
 from rmpe_ros.nodes.inputs.rclpy_messages import rgb_to_image
 from rmpe_ros.nodes.inputs.stamp_matcher import header_key
 from rmpe_ros.pipeline import PosePipeline
+
+from .forked_nodes import ForkedNode, nursery
 
 PATIENCE = 90.0
 _RETRY_PERIOD = 1.0
@@ -171,7 +174,10 @@ StartNode = Callable[..., NodeProcess]
 
 
 def node_starter(
-    environment: dict[str, str], folder: Path, started: list[NodeProcess]
+    make_node: Callable[..., NodeProcess],
+    environment: dict[str, str],
+    folder: Path,
+    started: list[NodeProcess],
 ) -> StartNode:
     """A function that starts a node, and waits until it says that it is ready."""
 
@@ -186,7 +192,9 @@ def node_starter(
             # The test network sees the middle of its crop, and cannot follow anybody.
             parameters.setdefault('detect_every', 1)
         dotted = {key.replace('__', '.'): value for key, value in parameters.items()}
-        node = NodeProcess(
+        # What the variables change may be read before a node's own code is.
+        make = NodeProcess if variables else make_node
+        node = make(
             name,
             folder / f'{name}_{len(started)}.log',
             environment={**environment, **(variables or {})},
@@ -204,22 +212,39 @@ def node_starter(
     return start
 
 
+@pytest.fixture(scope='session')
+def forked_node(environment: dict[str, str]) -> Iterator[Callable[..., NodeProcess]]:
+    """Makes nodes that have been imported already."""
+    with nursery(environment) as place:
+        yield partial(ForkedNode, place)
+
+
 @pytest.fixture
-def start_node(environment: dict[str, str], tmp_path: Path) -> Iterator[StartNode]:
+def make_node(forked_node: Callable[..., NodeProcess]) -> Callable[..., NodeProcess]:
+    """How `start_node` makes nodes."""
+    return forked_node
+
+
+@pytest.fixture
+def start_node(
+    make_node: Callable[..., NodeProcess], environment: dict[str, str], tmp_path: Path
+) -> Iterator[StartNode]:
     """Start a node for one test; it is stopped afterwards."""
     started: list[NodeProcess] = []
-    yield node_starter(environment, tmp_path, started)
+    yield node_starter(make_node, environment, tmp_path, started)
     for node in started:
         node.stop()
 
 
 @pytest.fixture(scope='module')
 def start_shared_node(
-    environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    forked_node: Callable[..., NodeProcess],
+    environment: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[StartNode]:
     """Start a node for all tests of a module; it must end cleanly."""
     started: list[NodeProcess] = []
-    yield node_starter(environment, tmp_path_factory.mktemp('nodes'), started)
+    yield node_starter(forked_node, environment, tmp_path_factory.mktemp('nodes'), started)
     for node in started:
         assert node.stop() == 0, node.log_text()
 

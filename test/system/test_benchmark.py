@@ -24,6 +24,7 @@ def test_the_overhead_of_ros_is_measured_with_each_transport(environment, tmp_pa
         assert times['and back'][0] > times['node less pipeline'][0] > 0
         assert times['message of 20 people'][1] >= times['message of 20 people'][0] > 0
         assert times['pipeline'][0] > 0
+        assert times['plain subscription'][0] > 0
     assert 'node less pipeline' in done.stdout
     assert 'images lost' in done.stdout
 

@@ -6,6 +6,7 @@ import copy
 import importlib.util
 from functools import partial
 
+import cv2
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
@@ -30,22 +31,25 @@ from .conftest import new_header
 from .odd_messages import odd_message
 
 MESSAGES_FOR_A_NODE = 700
+# Of every image: odd messages are copies of sound ones, value by value.
+HEIGHT, WIDTH = 120, 160
 STICK = Skeleton('stick', ('low', 'high'), ((0, 1),), (), (0.1, 0.1))
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 def camera_info(**fields):
-    info = CameraInfo(width=640, height=480, distortion_model='plumb_bob', d=[0.0] * 5)
-    info.k = [500.0, 0.0, 319.5, 0.0, 500.0, 239.5, 0.0, 0.0, 1.0]
+    info = CameraInfo(width=WIDTH, height=HEIGHT, distortion_model='plumb_bob', d=[0.0] * 5)
+    info.k = [125.0, 0.0, 79.5, 0.0, 125.0, 59.5, 0.0, 0.0, 1.0]
     for name, value in fields.items():
         setattr(info, name, value)
     return info
 
 
 def depth_image(header):
-    values = np.full((480, 640), 2000, '<u2')
+    values = np.full((HEIGHT, WIDTH), 2000, '<u2')
     data = array.array('B', values.tobytes())
-    return Image(header=header, height=480, width=640, encoding='16UC1', step=1280, data=data)
+    size = {'height': HEIGHT, 'width': WIDTH, 'step': 2 * WIDTH}
+    return Image(header=header, encoding='16UC1', data=data, **size)
 
 
 class Inputs:
@@ -57,7 +61,7 @@ class Inputs:
         self._publishers = {}
 
     def people(self, header):
-        return poses_to_message(self.poses, header, image_size=(480, 640))
+        return poses_to_message(self.poses, header, image_size=(HEIGHT, WIDTH))
 
     def sound(self):
         """By topic, with the subscription's QoS."""
@@ -88,7 +92,8 @@ class Inputs:
 
 @pytest.fixture
 def inputs(peer, pipeline, two_people, request):
-    return Inputs(peer, pipeline, two_people, f'odd{abs(hash(request.node.name)) % 10**6}')
+    image = cv2.resize(two_people, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+    return Inputs(peer, pipeline, image, f'odd{abs(hash(request.node.name)) % 10**6}')
 
 
 def answers(peer, received, publish, what):
@@ -291,7 +296,7 @@ def a_crowd(message):
 
 PEOPLE = [
     (five_joints, 'a person has 5 keypoints'),
-    (no_size, 'image_width and image_height are 0 and 480'),
+    (no_size, f'image_width and image_height are 0 and {HEIGHT}'),
     (a_crowd, 'people in an image take less'),
 ]
 CAMERAS = [

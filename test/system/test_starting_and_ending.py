@@ -15,6 +15,7 @@ from lifecycle_msgs.msg import Transition
 from rmpe_ros.msg import PersonPoseArray
 from sensor_msgs.msg import Image
 
+from rmpe_ros.cli.processes.child_process import NodeProcess
 from rmpe_ros.nodes.inputs.rclpy_messages import rgb_to_image
 
 from .conftest import PATIENCE, new_header
@@ -24,6 +25,12 @@ from .test_lifecycle import Managed
 CMAKE = (Path(__file__).parents[2] / 'CMakeLists.txt').read_text(encoding='utf-8')
 NODES = re.findall(r'install_executable\((\w+) rmpe_ros\.nodes\.\w+\)', CMAKE)
 HEAVY_MB = 128
+
+
+@pytest.fixture
+def make_node():
+    """As users start them."""
+    return NodeProcess
 
 
 @pytest.mark.parametrize('name', NODES)

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several processes that train together do what one does: real ones, over gloo."""
 
+import multiprocessing
 import os
+import runpy
 import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,11 +19,18 @@ from rmpe_ros.training.distributed import Processes
 
 ROOT = Path(__file__).parents[2]
 
-# Started by torchrun, or alone. Joints carry very different weights, batch 5 does not divide by 2,
-# and the network has a frozen branch, as the parallel SPPE is.
+# Started by torchrun; or, with its arguments, environment and log given, by `start`. Joints carry
+# very different weights, batch 5 does not divide by 2, and the network has a frozen branch, as the
+# parallel SPPE is.
 PROGRAM = """
+import os
 import sys
 from pathlib import Path
+
+if 'LOG' in globals():
+    sys.argv = ARGUMENTS
+    os.environ.update(ENVIRONMENT)
+    sys.stdout = sys.stderr = open(LOG, 'w')
 
 import numpy as np
 import torch
@@ -98,30 +108,64 @@ with joined_processes(torch.device('cpu')) as (processes, device):
 """
 
 
+class Started:
+    """A process of the program. log: everything that it writes."""
+
+    def __init__(self, process, log):
+        self.process, self.log = process, log
+
+    def lines(self):
+        return self.log.read_text().splitlines() if self.log.exists() else []
+
+    def wait_for_lines(self, count):
+        while len(self.lines()) < count:
+            assert self.process.is_alive(), self.lines()
+            time.sleep(0.05)
+
+    def finish(self):
+        self.process.join(120)
+        assert self.process.exitcode == 0, self.lines()
+        return self.lines()
+
+
+@pytest.fixture(scope='module')
+def program(tmp_path_factory):
+    path = tmp_path_factory.mktemp('distributed') / 'program.py'
+    path.write_text(PROGRAM)
+    return path
+
+
+@pytest.fixture(scope='module')
+def forked():
+    """Starts processes from one that has imported what they need, which takes longer than they."""
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(['rmpe_ros.training.trainer', 'rmpe_ros.networks.targets'])
+    return context
+
+
 @pytest.fixture
-def start(tmp_path):
-    """Starts the program with arguments: alone, by torchrun, or as torchrun would one of two."""
-    program = tmp_path / 'program.py'
-    program.write_text(PROGRAM)
+def start(program, forked, tmp_path):
+    """Starts the program with arguments: alone, or with the environment of torchrun."""
     running = []
 
-    def run(folder, *arguments, launcher=(), **environment):
+    def run(folder, *arguments, **environment):
         folder.mkdir(exist_ok=True)
-        child = subprocess.Popen(
-            [sys.executable, *launcher, str(program), str(folder), *map(str, arguments)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', **environment},
-        )
-        running.append(child)
-        return child
+        log = tmp_path / f'{len(running)}.log'
+        given = {
+            'ARGUMENTS': [str(program), str(folder), *map(str, arguments)],
+            'ENVIRONMENT': environment,
+            'LOG': str(log),
+        }
+        process = forked.Process(target=runpy.run_path, args=(str(program), given, '__main__'))
+        process.start()
+        running.append(Started(process, log))
+        return running[-1]
 
     yield run
     for child in running:
-        if child.poll() is None:
-            child.terminate()
-            child.wait(timeout=40)
+        if child.process.is_alive():
+            child.process.terminate()
+            child.process.join(40)
 
 
 def start_two(start, folder, *arguments):
@@ -133,21 +177,24 @@ def start_two(start, folder, *arguments):
 
 
 def finished(*children):
-    """All that they wrote."""
-    outputs = []
-    for child in children:
-        out, error = child.communicate(timeout=120)
-        assert child.returncode == 0, error
-        outputs.append(out)
-    return ''.join(outputs)
+    """All lines that they wrote."""
+    return [line for child in children for line in child.finish()]
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does(start, tmp_path):
-    torchrun = ('-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2')
-    alone = start(tmp_path / 'one', 12, 0)
-    out = finished(start(tmp_path / 'two', 12, 0, launcher=torchrun))
-    finished(alone)
+def test_two_processes_learn_what_one_does(program, start, tmp_path):
+    torchrun = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2']
+    (tmp_path / 'two').mkdir()
+    done = subprocess.run(
+        [sys.executable, *torchrun, str(program), str(tmp_path / 'two'), '12', '0'],
+        env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    out = done.stdout
+    start(tmp_path / 'one', 12, 0).finish()
     assert '0 ended at 12' in out and '1 ended at 12' in out
     assert out.count('0 step') == 3 and '1 step' not in out  # one process validates
     one, two = (
@@ -163,14 +210,13 @@ def test_two_processes_learn_what_one_does(start, tmp_path):
 @pytest.mark.slow
 def test_a_signal_to_one_process_stops_both_at_the_same_step(start, tmp_path):
     children = start_two(start, tmp_path / 'run', 0, 5)
-    for _ in range(3):
-        children[0].stdout.readline()  # it trains: this is a validation
-    children[1].send_signal(signal.SIGTERM)
-    out = finished(*children)
-    ends = [int(line.rpartition(' ')[2]) for line in out.splitlines() if 'ended at' in line]
+    children[0].wait_for_lines(3)  # it trains: these are validations
+    os.kill(children[1].process.pid, signal.SIGTERM)
+    lines = finished(*children)
+    ends = [int(line.rpartition(' ')[2]) for line in lines if 'ended at' in line]
     assert len(ends) == 2 and len(set(ends)) == 1
     assert torch.load(tmp_path / 'run' / 'checkpoint.pt')['step'] == ends[0]
-    out = finished(*start_two(start, tmp_path / 'run', ends[0] + 3, 0))
+    out = '\n'.join(finished(*start_two(start, tmp_path / 'run', ends[0] + 3, 0)))
     assert out.count(f'goes on from {ends[0]}') == 2
     assert out.count(f'ended at {ends[0] + 3}') == 2
 
@@ -179,8 +225,7 @@ def test_a_signal_to_one_process_stops_both_at_the_same_step(start, tmp_path):
 def test_what_is_wrong_in_one_process_is_told_by_both(start, tmp_path):
     (tmp_path / 'run').mkdir()
     (tmp_path / 'run' / 'checkpoint.pt').write_bytes(b'nothing')
-    out = finished(*start_two(start, tmp_path / 'run', 6, 0, 'nan'))
-    lines = out.splitlines()
+    lines = finished(*start_two(start, tmp_path / 'run', 6, 0, 'nan'))
     assert sum('CheckpointError' in line for line in lines) == 2
     errors = [line for line in lines if 'FloatingPointError' in line]
     assert len(errors) == 2 and all('at step 4' in line for line in errors)

@@ -6,9 +6,9 @@ import pytest
 torch = pytest.importorskip('torch')
 
 from rmpe_ros.networks.backbones.lite_hrnet import LiteHrnetSppe
+from rmpe_ros.networks.sstn_sppe import normalise_crops
 from rmpe_ros.networks.targets import squared_error
 from rmpe_ros.training.new_joints import fit_new_joints
-from rmpe_ros.training.pose_losses import normalise_crops
 
 
 def test_rows_become_the_least_squares_fit_and_the_others_stay(monkeypatch):

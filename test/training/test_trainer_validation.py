@@ -12,9 +12,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from rmpe_ros.networks.person_detector import DetectorNetwork
 from rmpe_ros.networks.sstn_sppe import SstnSppe
-from rmpe_ros.training.datasets import LabelledScene
+from rmpe_ros.training.datasets import LabelledScene, evenly
 from rmpe_ros.training.detector_validation import DetectorValidation
-from rmpe_ros.training.pictures import evenly, people_pictures, photo_pictures
+from rmpe_ros.training.pictures import people_pictures, photo_pictures
 from rmpe_ros.training.scalars import Scalars
 
 SIZE = (64, 96)

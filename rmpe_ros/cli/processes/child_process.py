@@ -37,10 +37,13 @@ class NodeProcess:
         command = [sys.executable, '-m', f'rmpe_ros.nodes.{name}', '--ros-args', *arguments]
         for key, value in (parameters or {}).items():
             command += ['-p', f'{key}:={_argument(value)}']
-        with log.open('wb') as output, _later_signals():
-            self._process = subprocess.Popen(
+        self._process = self._launch(command, variables)
+
+    def _launch(self, command: list[str], environment: dict[str, str]) -> subprocess.Popen:
+        with self.log.open('wb') as output, _later_signals():
+            return subprocess.Popen(
                 command,
-                env=variables,
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -115,7 +115,7 @@ class _Demo:
             for name, parameters in self._parameters().items():
                 self._start(stack, name, parameters)
             recorder = self._record(stack)
-            self._wait_for_pose_node(recorder)
+            self._wait_for_nodes(recorder)
             recorder.listen_to_images()
             print(f'Ready after {time.monotonic() - started:.1f} s')
             self._wait_for_source(recorder)
@@ -181,15 +181,23 @@ class _Demo:
         stack.callback(self.executor.shutdown)
         return recorder
 
-    def _wait_for_pose_node(self, recorder: DemoRecorder) -> None:
+    def _wait_for_nodes(self, recorder: DemoRecorder) -> None:
+        """Until answers reach everybody and pictures the recorder, as their senders say."""
         deadline = time.monotonic() + _START_TIMEOUT
-        while not recorder.hears_answers or recorder.answer_subscribers < _ANSWER_SUBSCRIBERS:
+        while True:
+            if not recorder.hears_answers:
+                name, trouble = 'pose_node', 'come up'
+            elif recorder.answer_subscribers < _ANSWER_SUBSCRIBERS:
+                name, trouble = 'pose_node', 'reach the other nodes'
+            elif not recorder.picture_subscribers:
+                name, trouble = 'visualizer_node', 'reach the demo'
+            else:
+                return
             self._spin_while_alive()
             if time.monotonic() > deadline:
-                trouble = 'come up' if not recorder.hears_answers else 'reach the other nodes'
                 raise DemoError(
-                    f'pose_node did not {trouble} in {_START_TIMEOUT:.0f} s; its log ends with\n'
-                    + self.children['pose_node'].log_tail()
+                    f'{name} did not {trouble} in {_START_TIMEOUT:.0f} s; its log ends with\n'
+                    + self.children[name].log_tail()
                 )
 
     def _wait_for_source(self, recorder: DemoRecorder) -> None:

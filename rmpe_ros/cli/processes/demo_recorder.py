@@ -59,6 +59,7 @@ class DemoRecorder(Node):
         self.skeletons = 0
         self.received = 0  # messages of all topics but diagnostics
         self.answer_subscribers = 0  # of `poses`, as pose_node says
+        self.picture_subscribers = 0  # of `poses/image`, as visualizer_node says
         self.answers: dict[str, Answers] = {}
         self.pictures: dict[str, list[Path]] = {}
         self.latencies_ms: list[float] = []
@@ -116,9 +117,11 @@ class DemoRecorder(Node):
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
+            values = {each.key: each.value for each in status.values}
             if status.name.endswith('pose_node: frames'):
-                values = {each.key: each.value for each in status.values}
                 self.answer_subscribers = int(values.get('subscribers', 0))
+            elif status.name.endswith('visualizer_node: pictures'):
+                self.picture_subscribers = int(values.get('subscribers', 0))
 
     def _on_skeleton(self, _message: SkeletonInfo) -> None:
         self.skeletons += 1

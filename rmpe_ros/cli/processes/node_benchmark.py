@@ -79,15 +79,17 @@ def print_ros(report: dict[str, Any]) -> None:
 def measure_transport(size: tuple[int, int], repeat: int, models: dict[str, str]) -> dict[str, Any]:
     """With the transport that the environment chooses: `images` sent, `lost`, and `times`.
 
-    times: (p50, p95) in milliseconds of 'node less pipeline', the image's stamp to publication of
-    the poses less the pipeline; 'and back', the same until the poses are received here;
-    'pipeline', the node's own; 'message of 20 people', building it.
+    times: (p50, p95) in milliseconds of 'plain subscription', the image's stamp to the callback of
+    a process that does nothing else, the floor of the next; 'node less pipeline', the stamp to
+    publication of the poses less the pipeline; 'and back', the same until the poses are received
+    here; 'pipeline', the node's own; 'message of 20 people', from poses to bytes.
     """
     import rclpy
 
     rclpy.init(args=[])
     node = rclpy.create_node('benchmark')
     try:
+        plain = _ask_plain_node(node, size, repeat)
         with tempfile.TemporaryDirectory() as folder:
             log = Path(folder) / 'pose_node.log'
             with NodeProcess('pose_node', log, environment=os.environ, parameters=models) as child:
@@ -95,6 +97,7 @@ def measure_transport(size: tuple[int, int], repeat: int, models: dict[str, str]
     finally:
         node.destroy_node()
         rclpy.try_shutdown()
+    times = {'plain subscription': plain, **times}
     times[f'message of {PEOPLE} people'] = _time_message(repeat)
     percentiles = {
         name: (float(np.percentile(values, 50)), float(np.percentile(values, 95)))
@@ -104,16 +107,93 @@ def measure_transport(size: tuple[int, int], repeat: int, models: dict[str, str]
     return {'images': repeat, 'lost': lost, 'times': percentiles}
 
 
+def _image(size: tuple[int, int]) -> Any:
+    """A message of noise; size: width and height."""
+    from std_msgs.msg import Header
+
+    from rmpe_ros.nodes.inputs.rclpy_messages import rgb_to_image
+
+    image = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    return rgb_to_image(image, Header(frame_id='camera'))
+
+
+def _spin(
+    node: Node, condition: Callable[[], object], timeout: float, alive: Callable[[], bool]
+) -> bool:
+    """Until the condition holds, which it returns, the time is over, or the other has died."""
+    import rclpy
+
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline or not alive():
+            return False
+        rclpy.spin_once(node, timeout_sec=0.01)
+    return True
+
+
+def _ask_plain_node(node: Node, size: tuple[int, int], repeat: int) -> list[float]:
+    """Milliseconds from an image's stamp to the callback of `_run_plain_node` in a process."""
+    from sensor_msgs.msg import Image
+    from std_msgs.msg import Float32
+
+    latencies: list[float] = []
+    camera = node.create_publisher(Image, 'plain/image_raw', 1)
+    answers = node.create_subscription(
+        Float32, 'plain/latency_ms', lambda message: latencies.append(message.data), 5
+    )
+    message = _image(size)
+    command = [sys.executable, '-m', 'rmpe_ros.cli.processes.node_benchmark', '--plain-node']
+    times = []
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as child:
+        try:
+
+            def spin_until(condition: Callable[[], object], timeout: float) -> bool:
+                return _spin(node, condition, timeout, lambda: child.poll() is None)
+
+            if not spin_until(camera.get_subscription_count, _START_TIMEOUT):
+                raise ValueError('a process with a plain subscription did not start')
+            spin_until(lambda: False, 1.0)  # the node's side of the discovery
+            for turn in range(-_WARM_UP, repeat):
+                latencies.clear()
+                message.header.stamp = node.get_clock().now().to_msg()
+                camera.publish(message)
+                if spin_until(lambda: latencies, _ANSWER_TIMEOUT) and turn >= 0:
+                    times.append(latencies[-1])
+        finally:
+            child.kill()
+            node.destroy_subscription(answers)
+            node.destroy_publisher(camera)
+    return times
+
+
+def _run_plain_node() -> None:
+    """Answer each image with the milliseconds since its stamp, until killed."""
+    import rclpy
+    from rclpy.qos import qos_profile_sensor_data
+    from rclpy.time import Time
+    from sensor_msgs.msg import Image
+    from std_msgs.msg import Float32
+
+    rclpy.init(args=[])
+    node = rclpy.create_node('plain')
+    answers = node.create_publisher(Float32, 'plain/latency_ms', 5)
+
+    def on_image(message: Any) -> None:
+        age = node.get_clock().now() - Time.from_msg(message.header.stamp)
+        answers.publish(Float32(data=age.nanoseconds / 1e6))
+
+    node.create_subscription(Image, 'plain/image_raw', on_image, qos_profile_sensor_data)
+    rclpy.spin(node)
+
+
 def _ask(
     node: Node, child: NodeProcess, size: tuple[int, int], repeat: int
 ) -> tuple[dict[str, list[float]], int]:
     """Publish one image after the other and wait for its answer; times, and how many were lost."""
-    import rclpy
     from sensor_msgs.msg import Image
-    from std_msgs.msg import Float32, Header
+    from std_msgs.msg import Float32
 
     from rmpe_ros.msg import PersonPoseArray
-    from rmpe_ros.nodes.inputs.rclpy_messages import rgb_to_image
 
     answers: list[tuple[int, Any]] = []
     latencies: list[float] = []
@@ -128,12 +208,7 @@ def _ask(
     )
 
     def spin_until(condition: Callable[[], object], timeout: float) -> bool:
-        deadline = time.monotonic() + timeout
-        while not condition():
-            if time.monotonic() > deadline or child.exit_code is not None:
-                return False
-            rclpy.spin_once(node, timeout_sec=0.01)
-        return True
+        return _spin(node, condition, timeout, lambda: child.exit_code is None)
 
     ready = spin_until(
         lambda: (
@@ -146,8 +221,7 @@ def _ask(
     if not ready:
         raise ValueError(f'pose_node did not start: {child.log_tail(1)}')
     spin_until(lambda: False, 1.0)  # the node's side of the discovery
-    image = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
-    message = rgb_to_image(image, Header(frame_id='camera'))
+    message = _image(size)
     times: dict[str, list[float]] = {'node less pipeline': [], 'and back': [], 'pipeline': []}
     lost = 0
     for turn in range(-_WARM_UP, repeat):
@@ -170,10 +244,11 @@ def _ask(
 
 
 def _time_message(repeat: int) -> list[float]:
-    """Milliseconds that it takes to turn the poses of 20 people into a message."""
+    """Milliseconds that it takes to turn the poses of 20 people into the bytes of a message."""
+    from rclpy.serialization import serialize_message
     from std_msgs.msg import Header
 
-    from rmpe_ros.nodes.inputs.rclpy_messages import poses_to_message
+    from rmpe_ros.nodes.inputs.rclpy_messages import make_pose_messages
 
     random = np.random.default_rng(0)
     joints = BODY19.num_keypoints
@@ -184,10 +259,11 @@ def _time_message(repeat: int) -> list[float]:
         np.tile(np.array([0, 0, 100, 200], np.float32), (PEOPLE, 1)),
         random.uniform(0, 1, PEOPLE).astype(np.float32),
     )
+    messages = make_pose_messages()
     times = []
     for turn in range(-_WARM_UP, max(repeat, 100)):
         start = time.perf_counter()
-        poses_to_message(poses, Header(), image_size=(480, 640))
+        serialize_message(messages.make(poses, Header(), image_size=(480, 640)))
         if turn >= 0:
             times.append((time.perf_counter() - start) * 1e3)
     return times
@@ -199,7 +275,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument('--size', type=int, nargs=2, default=(640, 480), metavar=('W', 'H'))
     parser.add_argument('--repeat', type=int, default=50)
     parser.add_argument('--models', type=json.loads, default={})
+    parser.add_argument('--plain-node', action='store_true')
     options = parser.parse_args(arguments)
+    if options.plain_node:
+        _run_plain_node()
     try:
         report = measure_transport(tuple(options.size), options.repeat, options.models)
     except (ImportError, ValueError, OSError) as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rmpe_ros.core.oks import keypoint_similarity
+from rmpe_ros.core.oks import AREA_OF_BOX, keypoint_similarity
 from rmpe_ros.evaluation.evaluate_bag import (
     PoseFrame,
     Recording,
@@ -187,7 +187,7 @@ def people_likeness(a: PoseFrame, b: PoseFrame) -> np.ndarray:
     """OKS of everybody in `a` with everybody in `b`, (A, B), in [0, 1]."""
     first, second = a.poses, b.poses.to_skeleton(a.poses.skeleton)
     sides = np.maximum(first.boxes[:, 2:] - first.boxes[:, :2], 1.0).astype(np.float64)
-    areas = 0.53 * sides.prod(axis=1)
+    areas = AREA_OF_BOX * sides.prod(axis=1)
     columns = [
         keypoint_similarity(
             first.keypoints.astype(np.float64),

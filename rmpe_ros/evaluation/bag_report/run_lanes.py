@@ -51,26 +51,15 @@ def stage_times(run: RecordedRun, clock: Clock) -> dict[str, list[tuple[float, f
     return times
 
 
-def people_series(run: RecordedRun, clock: Clock, name: str, color: str) -> dict[str, Any]:
-    """How many people each answer has."""
-    values = [(clock(f), float(len(f.answer.poses))) for f in run.frames if f.answer]
-    return curve(name, color, values, 50, upper=100)
+def people_in(frame: RunFrame) -> float:
+    """How many people the answer has; NaN without one."""
+    return float(len(frame.answer.poses)) if frame.answer else float('nan')
 
 
-def score_series(run: RecordedRun, clock: Clock, name: str, color: str) -> dict[str, Any]:
-    """The mean score of the people in each answer that has some."""
-    values = [
-        (clock(f), float(f.answer.poses.scores.mean()))
-        for f in run.frames
-        if f.answer and len(f.answer.poses)
-    ]
-    return curve(name, color, values, 50)
-
-
-def accuracy_series(run: RecordedRun, clock: Clock, name: str, color: str) -> dict[str, Any]:
-    """The mean OKS of each labelled frame."""
-    values = [(clock(f), f.accuracy) for f in run.frames if not np.isnan(f.accuracy)]
-    return curve(name, color, values, 50)
+def mean_score(frame: RunFrame) -> float:
+    """Of the people in the answer; NaN without any."""
+    scores = frame.answer.poses.scores if frame.answer else ()
+    return float(np.mean(scores)) if len(scores) else float('nan')
 
 
 def event_lane(run: RecordedRun, clock: Clock, title: str) -> dict[str, Any] | None:

@@ -15,12 +15,11 @@ from rmpe_ros.evaluation.bag_report.recorded_run import RunFrame
 from rmpe_ros.evaluation.bag_report.run_lanes import (
     RUN_COLORS,
     Clock,
-    accuracy_series,
     curve,
     event_lane,
     latency_lane,
-    people_series,
-    score_series,
+    mean_score,
+    people_in,
     stage_times,
     thin_marks,
 )
@@ -150,13 +149,16 @@ def _lanes(
     of = (lambda each: f', {each.name}') if len(shown) > 1 else (lambda each: '')
     lanes = [latency_lane(each.run, clock, f'Latency{of(each)}') for each, clock, _ in both]
     lanes += [event_lane(each.run, clock, f'Drops and ids{of(each)}') for each, clock, _ in both]
-    for title, unit, top, make in (
-        ('People', 'people', None, people_series),
-        ('Score, mean of the people', '', 1, score_series),
-        ('Accuracy, mean OKS of the labelled people', '', 1, accuracy_series),
+    for title, unit, top, number, upper in (
+        ('People', 'people', None, people_in, 100),
+        ('Score, mean of the people', '', 1, mean_score, None),
+        ('Accuracy, mean OKS of the labelled people', '', 1, lambda f: f.accuracy, None),
     ):
-        series = [make(each.run, clock, each.name, color) for each, clock, color in both]
-        series = [each for each in series if each['values']]
+        series = []
+        for each, clock, color in both:
+            values = [(clock(f), n) for f in each.run.frames if not np.isnan(n := number(f))]
+            if values:
+                series.append(curve(each.name, color, values, 50, upper=upper))
         if series:
             lanes.append({'title': title, 'unit': unit, 'series': series, 'top': top})
     if differences:
@@ -251,12 +253,11 @@ def _drop_tables(shown: Sequence[Shown]) -> str:
     text = ''
     for each in shown:
         of = f' of {each.name}' if len(shown) > 1 else ''
-        if each.run.drops:
-            rows = [[f'frames{of} without an answer, judged by their times', 'frames']]
-            text += html_table(
-                rows + [[name, str(count)] for name, count in each.run.drops.items()]
-            )
-        if each.run.node_drops:
-            rows = [[f'dropped{of}, by what the node itself said in /diagnostics', 'frames']]
-            text += html_table(rows + [[n, str(count)] for n, count in each.run.node_drops.items()])
+        for title, drops in (
+            (f'frames{of} without an answer, judged by their times', each.run.drops),
+            (f'dropped{of}, by what the node itself said in /diagnostics', each.run.node_drops),
+        ):
+            if drops:
+                rows = [[name, str(count)] for name, count in drops.items()]
+                text += html_table([[title, 'frames'], *rows])
     return text

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rmpe_ros.core.odd_paths import path_hint
-from rmpe_ros.core.skeletons import Skeleton
+from rmpe_ros.core.skeletons import BODY19, COCO17, MPII16, Skeleton
 
 Layout = Literal['coco', 'mpii', 'lsp']
 
@@ -130,6 +130,28 @@ def boxes_around(
     # Joints are in pixel centres, boxes in edge coordinates: half a pixel further.
     boxes[some] = np.concatenate([low - reach, high + reach], axis=1) + 0.5
     return boxes
+
+
+def skeleton_with(joints: Collection[str], path: Path) -> Skeleton:
+    """The first of COCO's, body19 and MPII's that has all these joints; raises LabelsError naming
+    `path`, the file that has them.
+    """
+    for skeleton in (COCO17, BODY19, MPII16):
+        if set(joints) <= set(skeleton.keypoints):
+            return skeleton
+    odd = sorted(set(joints) - set(BODY19.keypoints))
+    raise LabelsError(
+        f'{path} has points called {", ".join(odd[:5])}; expected the names of '
+        f'{COCO17.name}, {BODY19.name} or {MPII16.name}: {", ".join(BODY19.keypoints)}'
+    )
+
+
+def coco_content(
+    images: list[dict[str, Any]], people: list[dict[str, Any]], skeleton: Skeleton
+) -> dict[str, Any]:
+    """What a COCO file of these pictures and annotations of people holds."""
+    category = {'id': 1, 'name': 'person', 'keypoints': list(skeleton.keypoints)}
+    return {'images': images, 'annotations': people, 'categories': [category]}
 
 
 def find_images(labels: Labels, folder: Path) -> dict[int, Path]:

@@ -12,8 +12,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from rmpe_ros.core.person_names import is_person
-from rmpe_ros.core.skeletons import BODY19, COCO17, MPII16
-from rmpe_ros.evaluation.labels import LabelsError
+from rmpe_ros.evaluation.labels import LabelsError, coco_content, skeleton_with
 
 
 def coco_of_cvat(path: Path) -> dict[str, Any]:
@@ -42,21 +41,11 @@ def coco_of_cvat(path: Path) -> dict[str, Any]:
                 raise LabelsError(f'{where}: points that are no x,y: {error}') from error
             names |= dict.fromkeys(joints)
             people.append({'id': len(people) + 1, 'image_id': len(images), 'joints': joints})
-    known = next((s for s in (COCO17, BODY19, MPII16) if set(names) <= set(s.keypoints)), None)
-    if known is None:
-        odd = sorted(set(names) - set(BODY19.keypoints))
-        raise LabelsError(
-            f'{path} has points called {", ".join(odd[:5])}; expected the names of '
-            f'{COCO17.name}, {BODY19.name} or {MPII16.name}: {", ".join(BODY19.keypoints)}'
-        )
+    known = skeleton_with(names, path)
     for person in people:
         joints = person.pop('joints')
         person['keypoints'] = [v for n in known.keypoints for v in joints.get(n, (0.0, 0.0, 0))]
-    return {
-        'images': images,
-        'annotations': people,
-        'categories': [{'id': 1, 'name': 'person', 'keypoints': list(known.keypoints)}],
-    }
+    return coco_content(images, people, known)
 
 
 def _joint(element: ElementTree.Element) -> tuple[str, tuple[float, float, int]]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from rmpe_ros.core.json_text import parse_json
 from rmpe_ros.core.odd_paths import path_hint
+from rmpe_ros.core.oks import AREA_OF_BOX
 from rmpe_ros.evaluation.coco_file import CocoFile, read_coco
 from rmpe_ros.evaluation.labels import LabelledImage, Labels, LabelsError
 from rmpe_ros.evaluation.labels.cvat import coco_of_cvat
@@ -20,8 +21,6 @@ from rmpe_ros.evaluation.labels.mpii import labels_from_people, labels_from_rele
 from rmpe_ros.evaluation.labels.yolo import coco_of_yolo, files_of_yolo, is_yolo
 from rmpe_ros.io.extras import how_to_install
 
-# COCO's areas are those of outlines: on average this share of the box (`docs/evaluation.md`).
-AREA_OF_BOX = 0.53
 _LAYOUTS = (
     'expected COCO annotations (.json with "images" and "annotations"), MPII (.json or the '
     'release .mat), LSP (joints.mat), the data.yaml of YOLO pose labels, or an export of Label '

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from rmpe_ros.core.skeletons import BODY19, COCO17, MPII16, Skeleton
-from rmpe_ros.evaluation.labels import LabelsError
+from rmpe_ros.evaluation.labels import LabelsError, coco_content, skeleton_with
 
 # Label Studio puts eight digits in front of the names of uploads.
 _UPLOAD = re.compile(r'^[0-9a-f]{8}-')
@@ -58,7 +57,7 @@ def coco_of_tasks(tasks: list[Any], path: Path) -> dict[str, Any]:
             f'{path}: nobody has annotated any of its {len(tasks)} tasks; predictions alone are no '
             'labels'
         )
-    skeleton = _skeleton(found, path)
+    skeleton = skeleton_with(found, path)
     for image, (x, y, width, height), joints in entries:
         triples = [v for name in skeleton.keypoints for v in joints.get(name, (0.0, 0.0, 0))]
         people.append(
@@ -70,8 +69,7 @@ def coco_of_tasks(tasks: list[Any], path: Path) -> dict[str, Any]:
                 'keypoints': triples,
             }
         )
-    category = {'id': 1, 'name': 'person', 'keypoints': list(skeleton.keypoints)}
-    return {'images': images, 'annotations': people, 'categories': [category]}
+    return coco_content(images, people, skeleton)
 
 
 def _people(results: list[dict[str, Any]]) -> list[tuple[tuple[float, ...], dict[str, Any]]]:
@@ -92,7 +90,11 @@ def _people(results: list[dict[str, Any]]) -> list[tuple[tuple[float, ...], dict
         x, y = value['x'] * wide, value['y'] * high
         owner = result.get('parentID')
         if owner not in boxes:
-            around = [name for name, box in boxes.items() if _holds(box, x, y)]
+            around = [
+                name
+                for name, (left, top, width, height) in boxes.items()
+                if left <= x <= left + width and top <= y <= top + height
+            ]
             if len(around) != 1:
                 raise ValueError(
                     f'point {result["id"]} belongs to no rectangle: it has no parentID, and lies '
@@ -108,10 +110,6 @@ def _sides(result: dict[str, Any]) -> tuple[float, float]:
     return float(result['original_width']) / 100, float(result['original_height']) / 100
 
 
-def _holds(box: tuple[float, ...], x: float, y: float) -> bool:
-    return box[0] <= x <= box[0] + box[2] and box[1] <= y <= box[1] + box[3]
-
-
 def _file_name(data: dict[str, Any], where: str) -> str:
     address = next((v for v in data.values() if isinstance(v, str)), None)
     if address is None:
@@ -122,14 +120,3 @@ def _file_name(data: dict[str, Any], where: str) -> str:
         return unquote(local[0])
     name = unquote(parts.path).rpartition('/')[2]
     return _UPLOAD.sub('', name) if '/upload/' in parts.path else name
-
-
-def _skeleton(found: set[str], path: Path) -> Skeleton:
-    for skeleton in (COCO17, BODY19, MPII16):
-        if found <= set(skeleton.keypoints):
-            return skeleton
-    odd = sorted(found - set(BODY19.keypoints))
-    raise LabelsError(
-        f'{path} has points called {", ".join(odd[:5])}; expected the names of '
-        f'{COCO17.name}, {BODY19.name} or {MPII16.name}: {", ".join(BODY19.keypoints)}'
-    )

@@ -16,7 +16,7 @@ import yaml
 
 from rmpe_ros.core.person_names import person_numbers
 from rmpe_ros.core.skeletons import BODY19, COCO17, MPII16, Skeleton
-from rmpe_ros.evaluation.labels import LabelsError
+from rmpe_ros.evaluation.labels import LabelsError, coco_content
 from rmpe_ros.io.exports.yolo_labels import PREDICTED
 from rmpe_ros.io.image_decoding import ImageError, load_image
 from rmpe_ros.io.image_headers import read_upright_size
@@ -58,8 +58,7 @@ def coco_of_yolo(path: Path) -> tuple[dict[str, Any], list[str]]:
         raise LabelsError(
             f'{path}: none of its pictures is there; expected them in {data_set.expected}'
         )
-    category = {'id': 1, 'name': 'person', 'keypoints': list(data_set.skeleton.keypoints)}
-    return {'images': images, 'annotations': people, 'categories': [category]}, data_set.notes
+    return coco_content(images, people, data_set.skeleton), data_set.notes
 
 
 def files_of_yolo(path: Path) -> list[Path]:

@@ -6,10 +6,10 @@ from __future__ import annotations
 import base64
 import html
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+from rmpe_ros.core.json_text import plain
 
 _FOLDER = Path(__file__).parent
 
@@ -76,15 +76,6 @@ def picture(data: bytes, kind: str, caption: str = '') -> str:
         f'<figure><img src="data:image/{kind};base64,{base64.b64encode(data).decode()}" '
         f'alt="{html.escape(caption)}"><figcaption>{html.escape(caption)}</figcaption></figure>'
     )
-
-
-def plain(value: Any) -> Any:
-    """The value for JSON: NaN and infinity become None."""
-    if isinstance(value, dict):
-        return {str(key): plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _read(name: str) -> str:

@@ -44,8 +44,10 @@ class Build:
 
 
 @dataclass(frozen=True)
-class Body:
-    """joints: (19, 3) in body19's order; spheres: (M, 4) centre and radius; trunk: a (3, 3) matrix
+class SimulatedPerson:
+    """What a depth camera sees of somebody in one posture.
+
+    joints: (19, 3) in body19's order; spheres: (M, 4) centre and radius; trunk: a (3, 3) matrix
     that turns the trunk's ellipsoid about `middle` into the unit sphere.
     """
 
@@ -64,7 +66,7 @@ def pose_body(
     gait: float,
     sitting: float,
     look: float = 0.0,
-) -> Body:
+) -> SimulatedPerson:
     """A body whose hips are above `place` (2,), with the trunk facing `yaw`.
 
     speed: m/s, how wide the steps are; gait: radians, where in the step; sitting: 0 stands, 1 sits;
@@ -123,4 +125,4 @@ def pose_body(
     ):  # fmt: skip
         for share in (0.25, 0.6, 0.95):
             spheres.append((*(joints[a] + share * (joints[b] - joints[a])), radius))
-    return Body(joints, np.array(spheres), middle, axes / radii[:, None])
+    return SimulatedPerson(joints, np.array(spheres), middle, axes / radii[:, None])

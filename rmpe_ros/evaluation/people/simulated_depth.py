@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rmpe_ros.core.lifting import DepthImage
 from rmpe_ros.core.people.people_filter import CameraPose
-from rmpe_ros.evaluation.people.simulated_bodies import Body
+from rmpe_ros.evaluation.people.simulated_bodies import SimulatedPerson
 from rmpe_ros.evaluation.people.simulated_scenes import Scene
 
 Array = NDArray[np.float64]
@@ -51,7 +51,7 @@ class SimulatedDepth(DepthImage):
     def of(
         scene: Scene,
         pose: CameraPose,
-        bodies: Sequence[Body],
+        bodies: Sequence[SimulatedPerson],
         *,
         ray_map: Array,
         scale: float,

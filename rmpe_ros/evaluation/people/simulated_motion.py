@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from rmpe_ros.evaluation.people.simulated_bodies import Body, Build, pose_body
+from rmpe_ros.evaluation.people.simulated_bodies import Build, SimulatedPerson, pose_body
 
 Array = NDArray[np.float64]
 _STEP = 1 / 30
@@ -45,9 +45,9 @@ class Motion:
     speeds: Array
     sitting: Array
     looks: Array
-    _cache: dict[tuple[int, int], Body] = field(default_factory=dict)
+    _cache: dict[tuple[int, int], SimulatedPerson] = field(default_factory=dict)
 
-    def body(self, walker: int, seconds: float) -> Body:
+    def body(self, walker: int, seconds: float) -> SimulatedPerson:
         """The body of a walker at a time."""
         step = min(max(round(seconds / _STEP), 0), len(self.places) - 1)
         key = walker, step

@@ -7,8 +7,9 @@ interruption. They raise OSError.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +21,7 @@ from rmpe_ros.core.skeletons import Skeleton
 
 # A joint below it is left for people to put in place.
 LEAST_JOINT_SCORE = 0.3
+EXPORTS = ('csv', 'csv_wide', 'yolo', 'cvat', 'label_studio')
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,35 +61,24 @@ class Exporter(Protocol):
         """Complete the files."""
 
 
-def open_exporters(
-    skeleton: Skeleton,
-    *,
-    csv: Path | None = None,
-    csv_wide: Path | None = None,
-    yolo: Path | None = None,
-    cvat: Path | None = None,
-    label_studio: Path | None = None,
-) -> list[Exporter]:
-    """Those that are asked for; poses are converted to `skeleton`."""
+def open_exporters(skeleton: Skeleton, **files: Path) -> list[Exporter]:
+    """An exporter for each of `files`, which are called as in EXPORTS; poses are converted to
+    `skeleton`.
+    """
     from rmpe_ros.io.exports.csv_tables import CsvTable
     from rmpe_ros.io.exports.pre_labels import CvatLabels, LabelStudioTasks
     from rmpe_ros.io.exports.yolo_labels import YoloLabels
 
-    made: list[Exporter] = []
-    if csv:
-        made.append(CsvTable(csv, skeleton))
-    if csv_wide:
-        made.append(CsvTable(csv_wide, skeleton, wide=True))
-    if yolo:
-        made.append(YoloLabels(yolo, skeleton))
-    if cvat:
-        made.append(CvatLabels(cvat, skeleton))
-    if label_studio:
-        made.append(LabelStudioTasks(label_studio, skeleton))
-    return made
+    kinds: dict[str, Callable[[Path, Skeleton], Exporter]] = {
+        'csv': CsvTable,
+        'csv_wide': partial(CsvTable, wide=True),
+        'yolo': YoloLabels,
+        'cvat': CvatLabels,
+        'label_studio': LabelStudioTasks,
+    }
+    return [kinds[name](path, skeleton) for name, path in files.items()]
 
 
 def options_of(values: Mapping[str, object]) -> dict[str, Path]:
     """Of the options of a command those that ask for an export."""
-    names = ('csv', 'csv_wide', 'yolo', 'cvat', 'label_studio')
-    return {name: Path(str(values[name])) for name in names if values.get(name) is not None}
+    return {name: Path(str(values[name])) for name in EXPORTS if values.get(name) is not None}

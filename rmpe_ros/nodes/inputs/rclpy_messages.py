@@ -16,7 +16,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from rmpe_ros.core.skeletons import Skeleton
-from rmpe_ros.io import messages
+from rmpe_ros.io import messages, pose_messages
 from rmpe_ros.msg import Keypoint, PersonPose, PersonPoseArray, SkeletonInfo
 
 
@@ -42,7 +42,8 @@ _CLASSES = messages.MessageClasses(
 
 rgb_to_image = partial(messages.rgb_to_image, classes=_CLASSES)
 rgb_to_compressed = partial(messages.rgb_to_compressed, classes=_CLASSES)
-poses_to_message = partial(messages.poses_to_message, classes=_CLASSES)
+poses_to_message = partial(pose_messages.poses_to_message, classes=_CLASSES)
+make_pose_messages = partial(pose_messages.PoseMessages, _CLASSES)
 
 
 def skeleton_to_message(skeleton: Skeleton, header: Header | None = None) -> SkeletonInfo:

@@ -8,16 +8,14 @@ import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
-from typing import Protocol
 
 import rclpy
 from rclpy.logging import get_logger
-from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from rmpe_ros.nodes import on_ending_signals
-from rmpe_ros.nodes.health.faults import Faults
-from rmpe_ros.nodes.lifecycle.guarded_node import GuardedExecutor
+from rmpe_ros.nodes.lifecycle.guarded_node import GuardedExecutor, GuardedNode
+from rmpe_ros.nodes.lifecycle.managed_node import ManagedNode
 from rmpe_ros.nodes.lifecycle.parent_process import end_with_parent
 
 # How long a signal or the end of the work may go unnoticed, in seconds.
@@ -26,22 +24,9 @@ _WAKE_UP = 0.2
 _LAST_TURNS = 100
 
 
-class RunnableNode(Protocol):
-    """What `run_node` needs besides being a `Node`."""
-
-    @property
-    def faults(self) -> Faults:
-        """Gets what is raised while the node spins."""
-
-    @property
-    def exit_code(self) -> int | None:
-        """None while the node wants to go on; a process exit code when its work has ended."""
-
-    def stop(self) -> None:
-        """End threads and free what the node holds; publishers still work."""
-
-
-def run_node(make_node: Callable[[], Node], name: str, args: list[str] | None = None) -> int:
+def run_node(
+    make_node: Callable[[], GuardedNode | ManagedNode], name: str, args: list[str] | None = None
+) -> int:
     """Initialise ROS, run the node that `make_node` gives, and return the exit code.
 
     0 after SIGINT, SIGTERM, SIGHUP or when the node has finished its work; 1, with one line that

@@ -15,25 +15,10 @@ from rmpe_ros.core.skeletons import BODY19
 # hri_msgs/Skeleton2D says that it follows OpenPose's COCO order, and then it does not: there the
 # last four are right eye, left eye, right ear, left ear. The constants of the message count.
 SKELETON2D_JOINTS = (
-    'nose',
-    'neck',
-    'right_shoulder',
-    'right_elbow',
-    'right_wrist',
-    'left_shoulder',
-    'left_elbow',
-    'left_wrist',
-    'right_hip',
-    'right_knee',
-    'right_ankle',
-    'left_hip',
-    'left_knee',
-    'left_ankle',
-    'left_eye',
-    'right_eye',
-    'left_ear',
-    'right_ear',
-)
+    'nose', 'neck', 'right_shoulder', 'right_elbow', 'right_wrist', 'left_shoulder', 'left_elbow',
+    'left_wrist', 'right_hip', 'right_knee', 'right_ankle', 'left_hip', 'left_knee', 'left_ankle',
+    'left_eye', 'right_eye', 'left_ear', 'right_ear',
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

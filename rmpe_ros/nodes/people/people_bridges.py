@@ -11,6 +11,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Protocol
 
+import numpy as np
 from geometry_msgs.msg import (
     Point,
     PointStamped,
@@ -24,6 +25,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Header
 
+from rmpe_ros.core.lifting import transform_points
 from rmpe_ros.msg import PersonState, PersonStateArray
 
 # What a person takes in space, metres: across, across, tall.
@@ -184,15 +186,9 @@ class TfBridge(Bridge):
 def _middle_of_body(trunk: Pose) -> Pose:
     """The middle of somebody who stands, of the pose of the trunk, whose z is up."""
     at, turn = trunk.position, trunk.orientation
-    up = (
-        2 * (turn.x * turn.z + turn.w * turn.y),
-        2 * (turn.y * turn.z - turn.w * turn.x),
-        1 - 2 * (turn.x**2 + turn.y**2),
-    )
-    x, y, z = (
-        place - _TRUNK_ABOVE_MIDDLE * part
-        for place, part in zip((at.x, at.y, at.z), up, strict=True)
-    )
+    below = np.array((0.0, 0.0, -_TRUNK_ABOVE_MIDDLE))
+    turned = (turn.x, turn.y, turn.z, turn.w)
+    x, y, z = transform_points(below, (at.x, at.y, at.z), turned).tolist()
     return Pose(position=Point(x=x, y=y, z=z), orientation=turn)
 
 

@@ -18,7 +18,7 @@ from rmpe_ros.core.tracking import TrackingParameters
 from rmpe_ros.engines import BACKENDS
 from rmpe_ros.io.image_decoding import MAX_MEGAPIXELS
 from rmpe_ros.models import DEFAULT_DETECTOR, DEFAULT_POSE, LARGEST_SIDE
-from rmpe_ros.nodes.settings.parameters import Parameter, parameter, table_of
+from rmpe_ros.nodes.settings.parameters import Parameter, live, parameter, table_of
 
 _NMS = PoseNmsParameters()
 _TRACKING = TrackingParameters()
@@ -38,8 +38,7 @@ def _max_megapixels() -> float:
         MAX_MEGAPIXELS,
         'Compressed images, photos and videos that declare more pixels are refused undecoded: a '
         'few hundred bytes can declare gigabytes.',
-        0.01,
-        10000.0,
+        (0.01, 10000.0),
     )
 
 
@@ -53,59 +52,43 @@ def _rectified() -> bool:
 class PoseNmsSettings:
     """`pose_nms.*` of `pose_node`."""
 
-    enabled: bool = parameter(
-        True, 'Remove poses of the same person (RMPE section 3.2).', dynamic=True
+    enabled: bool = live(True, 'Remove poses of the same person (RMPE section 3.2).')
+    sigma1: float = live(
+        _NMS.sigma1, 'Joint score at which a joint starts to count as agreeing.', (0.001, 10.0)
     )
-    sigma1: float = parameter(
-        _NMS.sigma1,
-        'Joint score at which a joint starts to count as agreeing.',
-        0.001,
-        10.0,
-        dynamic=True,
-    )
-    sigma2: float = parameter(
+    sigma2: float = live(
         _NMS.sigma2,
         'Squared joint distance, in tenths of the box, that still counts as close.',
-        0.001,
-        100.0,
-        dynamic=True,
+        (0.001, 100.0),
     )
-    lambda_: float = parameter(
-        _NMS.lambda_, 'Weight of closeness against agreement of joints.', 0.0, 100.0, dynamic=True
+    lambda_: float = live(
+        _NMS.lambda_, 'Weight of closeness against agreement of joints.', (0.0, 100.0)
     )
-    eta: float = parameter(
+    eta: float = live(
         _NMS.eta,
         f'Poses more similar than this are one person; for {_NMS.num_keypoints} joints, scaled '
         'for others; lower removes more.',
-        0.0,
-        1000.0,
-        dynamic=True,
+        (0.0, 1000.0),
     )
-    variant: Literal['paper', 'released'] = parameter(
-        _NMS.variant, "Formulas of the paper or of the authors' released code.", dynamic=True
+    variant: Literal['paper', 'released'] = live(
+        _NMS.variant, "Formulas of the paper or of the authors' released code."
     )
-    merge: bool = parameter(
-        _NMS.merge, 'Average each kept pose with those it replaces.', dynamic=True
-    )
+    merge: bool = live(_NMS.merge, 'Average each kept pose with those it replaces.')
 
 
 @dataclass
 class TrackingSettings:
     """`tracking.*` of `pose_node`."""
 
-    enabled: bool = parameter(
-        True, 'Give the same person the same track_id from image to image.', dynamic=True
-    )
-    max_age: float = parameter(
+    enabled: bool = live(True, 'Give the same person the same track_id from image to image.')
+    max_age: float = live(
         _TRACKING.max_age,
         'Seconds, by the stamps of the images, that a person may be out of sight; who comes back '
         'later gets a new track_id.',
-        0.01,
-        60.0,
-        dynamic=True,
+        (0.01, 60.0),
     )
-    smoothing: bool = parameter(
-        False, 'Take the jitter off the joints of tracked people (one-euro filter).', dynamic=True
+    smoothing: bool = live(
+        False, 'Take the jitter off the joints of tracked people (one-euro filter).'
     )
 
 
@@ -137,8 +120,7 @@ class PoseSettings:
     threads: int = parameter(
         0,
         'CPU threads of each network, no more than there are CPUs; 0 means all physical cores.',
-        0,
-        256,
+        (0, 256),
         at_configure=True,
     )
     compressed: bool = _compressed()
@@ -151,73 +133,55 @@ class PoseSettings:
     autostart: bool = parameter(
         True, 'Configure and activate at start; false: wait for lifecycle transitions.'
     )
-    max_age: float = parameter(
+    max_age: float = live(
         0.0,
         "Images whose stamp is more seconds behind the node's clock are dropped; 0: none are.",
-        0.0,
-        3600.0,
-        dynamic=True,
+        (0.0, 3600.0),
     )
-    idle_without_subscribers: bool = parameter(
-        False, 'Do not infer while nobody subscribes to the poses.', dynamic=True
+    idle_without_subscribers: bool = live(
+        False, 'Do not infer while nobody subscribes to the poses.'
     )
-    detect_every: int = parameter(
+    detect_every: int = live(
         DETECT_EVERY,
         'Detect people in every such image of a camera, and follow their poses in the others; 1: '
         'detect in all. Who is new is found at the next detection.',
-        1,
-        1000,
-        dynamic=True,
+        (1, 1000),
     )
-    detector_size: int = parameter(
+    detector_size: int = live(
         0,
         "Longer side of the detector's input, pixels, from 64 on: more finds smaller people, and "
         'takes longer; 0: as the model suggests.',
-        0,
-        LARGEST_SIDE,
-        dynamic=True,
+        (0, LARGEST_SIDE),
     )
-    score_threshold: float = parameter(
+    score_threshold: float = live(
         -1.0,
         'Boxes with a lower detector score are not looked at; negative: as the model suggests.',
-        -1.0,
-        1.0,
-        dynamic=True,
+        (-1.0, 1.0),
     )
-    box_nms_iou: float = parameter(
+    box_nms_iou: float = live(
         -1.0,
         'A box that overlaps a better one by more is dropped; loose, since pose NMS follows; '
         'negative: as the model suggests.',
-        -1.0,
-        1.0,
-        dynamic=True,
+        (-1.0, 1.0),
     )
-    max_people: int = parameter(
+    max_people: int = live(
         MAX_PEOPLE,
         'At most so many boxes, the best ones, get a pose: bounds the time of a frame; 0: all.',
-        0,
-        1000,
-        dynamic=True,
+        (0, 1000),
     )
-    min_score: float = parameter(
+    min_score: float = live(
         -1.0,
         'People with a lower score are not published: with the shipped models the probability that '
         'it is a person whose pose is right; negative: as the pose model suggests.',
-        -1.0,
-        1.0,
-        dynamic=True,
+        (-1.0, 1.0),
     )
     pose_nms: PoseNmsSettings = field(default_factory=PoseNmsSettings)
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
-    image_timeout: float = parameter(
-        5.0,
-        'Seconds without an image after which log and diagnostics warn.',
-        0.1,
-        3600.0,
-        dynamic=True,
+    image_timeout: float = live(
+        5.0, 'Seconds without an image after which log and diagnostics warn.', (0.1, 3600.0)
     )
     log_period: float = parameter(
-        10.0, 'Seconds between log lines on rate and latency; 0: none.', 0.0, 3600.0
+        10.0, 'Seconds between log lines on rate and latency; 0: none.', (0.0, 3600.0)
     )
 
 
@@ -227,36 +191,24 @@ class VisualizerSettings:
 
     compressed: bool = _compressed()
     max_megapixels: float = _max_megapixels()
-    min_score: float = parameter(
-        0.3, 'Joints with a lower score are not drawn.', 0.0, 1.0, dynamic=True
+    min_score: float = live(0.3, 'Joints with a lower score are not drawn.', (0.0, 1.0))
+    color_by: Literal['person', 'side'] = live(
+        'person', 'A colour for each person, or for the left and right side of the body.'
     )
-    color_by: Literal['person', 'side'] = parameter(
-        'person',
-        'A colour for each person, or for the left and right side of the body.',
-        dynamic=True,
-    )
-    draw_boxes: bool = parameter(False, 'Draw the box of each person.', dynamic=True)
-    draw_labels: bool = parameter(
-        True, 'Write track number and score at each person.', dynamic=True
-    )
-    marker_depth: float = parameter(
+    draw_boxes: bool = live(False, 'Draw the box of each person.')
+    draw_labels: bool = live(True, 'Write track number and score at each person.')
+    marker_depth: float = live(
         2.0,
         'Distance in metres along the optical axis of the plane on which joints without a 3D '
         'position are shown.',
-        0.01,
-        1000.0,
-        dynamic=True,
+        (0.01, 1000.0),
     )
-    marker_lifetime: float = parameter(
-        2.0,
-        'Seconds until RViz removes markers when no newer ones come; 0: never.',
-        0.0,
-        3600.0,
-        dynamic=True,
+    marker_lifetime: float = live(
+        2.0, 'Seconds until RViz removes markers when no newer ones come; 0: never.', (0.0, 3600.0)
     )
     rectified: bool = _rectified()
     buffer_size: int = parameter(
-        30, 'So many images wait for their poses, and so many poses for their image.', 1, 1000
+        30, 'So many images wait for their poses, and so many poses for their image.', (1, 1000)
     )
     save_dir: str = parameter(
         '', 'Folder that gets every annotated picture as a file; empty: none.'
@@ -274,16 +226,15 @@ class ImageSourceSettings:
     rate: float = parameter(
         0.0,
         'Images per second at most; 0: a photo per second, a video or webcam at its own pace.',
-        0.0,
-        1000.0,
+        (0.0, 1000.0),
     )
     max_megapixels: float = _max_megapixels()
     loop: bool = parameter(False, 'Start again at the end instead of exiting.')
     repeat: int = parameter(
-        1, 'Publish each image so many times in a row, each time with a new stamp.', 1, 100000
+        1, 'Publish each image so many times in a row, each time with a new stamp.', (1, 100000)
     )
     max_images: int = parameter(
-        0, 'Exit after so many images, repeats not counted; 0: no limit.', 0, 2**31
+        0, 'Exit after so many images, repeats not counted; 0: no limit.', (0, 2**31)
     )
     frame_id: str = parameter(
         'camera_optical_frame',
@@ -291,18 +242,17 @@ class ImageSourceSettings:
         'different cameras.',
     )
     wait_for_subscribers: int = parameter(
-        1, 'Publish nothing until `image_raw` has so many subscribers.', 0, 100
+        1, 'Publish nothing until `image_raw` has so many subscribers.', (0, 100)
     )
     wait_for_answer: float = parameter(
         0.0,
         'Seconds to wait for the `poses` of an image before the next one, so that none is '
         'dropped; an unanswered image is published again, three times at most; 0: do not wait.',
-        0.0,
-        3600.0,
+        (0.0, 3600.0),
     )
     compressed: bool = parameter(False, 'Publish `image_raw/compressed` (JPEG), not `image_raw`.')
     retry_period: float = parameter(
-        2.0, 'Seconds until a lost webcam is opened again; 0: exit with an error.', 0.0, 3600.0
+        2.0, 'Seconds until a lost webcam is opened again; 0: exit with an error.', (0.0, 3600.0)
     )
 
 
@@ -310,36 +260,27 @@ class ImageSourceSettings:
 class LiftSettings:
     """Parameters of `lift_node`."""
 
-    min_score: float = parameter(
-        0.3, 'Joints with a lower score get no position.', 0.0, 1.0, dynamic=True
-    )
-    window: float = parameter(
+    min_score: float = live(0.3, 'Joints with a lower score get no position.', (0.0, 1.0))
+    window: float = live(
         0.015,
         'Half the side of the square of depth pixels around a joint, as a share of the longer side '
         "of the person's box.",
-        0.0,
-        0.5,
-        dynamic=True,
+        (0.0, 0.5),
     )
-    min_valid: float = parameter(
+    min_valid: float = live(
         0.2,
         'Share of the square that must have a depth near the person, else the position is unknown.',
-        0.0,
-        1.0,
-        dynamic=True,
+        (0.0, 1.0),
     )
-    reach: float = parameter(
+    reach: float = live(
         1.0,
         'Metres before and behind the trunk within which depth can be of the same person.',
-        0.0,
-        100.0,
-        dynamic=True,
+        (0.0, 100.0),
     )
     slop: float = parameter(
         0.02,
         'Seconds between the stamps of poses and depth image at most; 0: equal stamps only.',
-        0.0,
-        10.0,
+        (0.0, 10.0),
     )
     rectified: bool = _rectified()
     target_frame: str = parameter(
@@ -350,8 +291,7 @@ class LiftSettings:
     buffer_size: int = parameter(
         30,
         'So many poses, of 2000 people at most, and so many depth images wait for each other.',
-        1,
-        1000,
+        (1, 1000),
     )
 
 
@@ -362,8 +302,7 @@ class HriBridgeSettings:
     forget_after: float = parameter(
         5.0,
         'Seconds, by the stamps, after which the topics of a body that is not seen are removed.',
-        0.1,
-        3600.0,
+        (0.1, 3600.0),
     )
 
 
@@ -393,44 +332,33 @@ class PeopleSettings:
     camera_height: float = parameter(
         0.0,
         'Metres of the camera above the floor, where ground_frame is empty; 0: unknown.',
-        0.0,
-        100.0,
+        (0.0, 100.0),
     )
     camera_tilt: float = parameter(
-        0.0, 'Radians that the camera looks down from the horizontal.', -1.5, 1.5
+        0.0, 'Radians that the camera looks down from the horizontal.', (-1.5, 1.5)
     )
     rectified: bool = _rectified()
-    min_score: float = parameter(
-        _SIGHTS.min_score, 'Joints with a lower score are guesses.', 0.0, 1.0, dynamic=True
-    )
-    depth_noise: float = parameter(
+    min_score: float = live(_SIGHTS.min_score, 'Joints with a lower score are guesses.', (0.0, 1.0))
+    depth_noise: float = live(
         _SIGHTS.depth_noise,
         'Standard deviation of the depth at 1 m, in metres; it grows with the square of the '
         'distance.',
-        0.0,
-        1.0,
-        dynamic=True,
+        (0.0, 1.0),
     )
-    stature: float = parameter(
+    stature: float = live(
         _SIGHTS.stature,
         'Height in metres of the people that are expected, for distances by size.',
-        0.3,
-        3.0,
-        dynamic=True,
+        (0.3, 3.0),
     )
-    max_occlusion: float = parameter(
+    max_occlusion: float = live(
         _PEOPLE.max_occlusion,
         'Seconds, by the stamps, that a person may be out of sight and keep the number.',
-        0.1,
-        60.0,
-        dynamic=True,
+        (0.1, 60.0),
     )
-    start_score: float = parameter(
+    start_score: float = live(
         _PEOPLE.start_score,
         'A person with a lower score continues one and does not begin one.',
-        0.0,
-        1.0,
-        dynamic=True,
+        (0.0, 1.0),
     )
     bridges: list[str] = parameter(
         [''],

@@ -7,10 +7,10 @@ The parameters themselves are in `parameter_tables.py`: a node reads them as `se
 from __future__ import annotations
 
 import keyword
-import math
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import partial
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -47,16 +47,15 @@ class Parameter:
     """One parameter of a node.
 
     default: also decides the type: bool, int, double, string or string[] (an empty list has no type
-    in ROS, so [''] stands for none); minimum, maximum: inclusive, for numbers; choices: for
-    strings; dynamic: it may change while the node runs; at_configure: it is read by the transition
+    in ROS, so [''] stands for none); bounds: of every number, inclusive; choices: for strings;
+    dynamic: it may change while the node runs; at_configure: it is read by the transition
     configure, so it may change while the node is unconfigured.
     """
 
     name: str
     default: Value
     meaning: str
-    minimum: float | None = None
-    maximum: float | None = None
+    bounds: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
     dynamic: bool = False
     at_configure: bool = False
@@ -71,11 +70,7 @@ class Parameter:
         """The allowed values in words, empty when every value of the type is allowed."""
         if self.choices:
             return ', '.join(self.choices)
-        if self.minimum is None and self.maximum is None:
-            return ''
-        low = '' if self.minimum is None else f'{self.minimum:g}'
-        high = '' if self.maximum is None else f'{self.maximum:g}'
-        return f'{low} … {high}'.strip()
+        return '{:g} … {:g}'.format(*self.bounds) if self.bounds else ''
 
     def problem(self, value: Any) -> str | None:
         """Why `value` is refused, or None when it is fine."""
@@ -89,19 +84,17 @@ class Parameter:
             )
         if self.choices and value not in self.choices:
             return f'{self.name} must be one of {self.limits}, got {value!r}'
-        if isinstance(value, int | float):
-            low = -math.inf if self.minimum is None else self.minimum
-            high = math.inf if self.maximum is None else self.maximum
-            if not (math.isfinite(value) and low <= value <= high):
-                return f'{self.name} must be in {self.limits or "finite numbers"}, got {value:g}'
+        if isinstance(value, int | float) and self.bounds:
+            low, high = self.bounds
+            if not low <= value <= high:
+                return f'{self.name} must be in {self.limits}, got {value:g}'
         return None
 
 
 def parameter(
     default: V,
     meaning: str,
-    minimum: float | None = None,
-    maximum: float | None = None,
+    bounds: tuple[float, float] | None = None,
     *,
     choices: tuple[str, ...] = (),
     dynamic: bool = False,
@@ -111,9 +104,13 @@ def parameter(
 
     Typed as its value, as `dataclasses.field` is.
     """
-    made = Parameter('', default, meaning, minimum, maximum, choices, dynamic, at_configure)
+    made = Parameter('', default, meaning, bounds, choices, dynamic, at_configure)
     metadata = {'parameter': made}
     return field(default_factory=lambda: deepcopy(default), metadata=metadata)
+
+
+# One that may change while the node runs.
+live = partial(parameter, dynamic=True)
 
 
 def table_of(settings: type) -> tuple[Parameter, ...]:
@@ -244,21 +241,10 @@ def describe(parameter: Parameter) -> ParameterDescriptor:
         read_only=not (parameter.dynamic or parameter.at_configure),
         additional_constraints=f'one of {parameter.limits}' if parameter.choices else '',
     )
-    if parameter.minimum is None and parameter.maximum is None:
-        return descriptor
-    if parameter.type_name == 'int':
-        descriptor.integer_range = [
-            IntegerRange(
-                from_value=int(-(2**63) if parameter.minimum is None else parameter.minimum),
-                to_value=int(2**63 - 1 if parameter.maximum is None else parameter.maximum),
-                step=1,
-            )
-        ]
-    else:
-        descriptor.floating_point_range = [
-            FloatingPointRange(
-                from_value=-math.inf if parameter.minimum is None else float(parameter.minimum),
-                to_value=math.inf if parameter.maximum is None else float(parameter.maximum),
-            )
-        ]
+    if parameter.bounds and parameter.type_name == 'int':
+        least, most = map(int, parameter.bounds)
+        descriptor.integer_range = [IntegerRange(from_value=least, to_value=most, step=1)]
+    elif parameter.bounds:
+        low, high = map(float, parameter.bounds)
+        descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
     return descriptor

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import numpy as np
-from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import Point
 from numpy.typing import NDArray
+from rclpy.duration import Duration
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -61,7 +61,7 @@ def pose_markers(
             marker.scale.x = marker.scale.y = marker.scale.z = size
             marker.color = person_color(person.track_id if person.track_id >= 0 else index)
             marker.points = parts
-            marker.lifetime = _duration(lifetime)
+            marker.lifetime = Duration(seconds=lifetime).to_msg()
             markers.append(marker)
     return MarkerArray(markers=markers)
 
@@ -94,8 +94,3 @@ def _marker(header: Header, namespace: str, identity: int, kind: int) -> Marker:
 def _point(point: NDArray[np.float64]) -> Point:
     x, y, z = point.tolist()
     return Point(x=x, y=y, z=z)
-
-
-def _duration(seconds: float) -> Duration:
-    whole = int(seconds)
-    return Duration(sec=whole, nanosec=int((seconds - whole) * 1e9))

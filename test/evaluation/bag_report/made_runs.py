@@ -12,7 +12,8 @@ from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.skeletons import get_skeleton
 from rmpe_ros.io.bags.message_types import COMPRESSED_IMAGE, POSES, bag_classes, bag_types
 from rmpe_ros.io.bags.writer import BagTopic, BagWriter
-from rmpe_ros.io.messages import make_header, poses_to_message, rgb_to_compressed
+from rmpe_ros.io.messages import make_header, rgb_to_compressed
+from rmpe_ros.io.pose_messages import poses_to_message
 
 START = 1_700_000_000_000_000_000
 # A standing person in units of the height, feet at 0: x, y of the 17 joints of COCO.

@@ -14,9 +14,9 @@ from rmpe_ros.networks.backbones.hourglass import Hourglass, HourglassSppe, Resi
 from rmpe_ros.networks.backbones.lite_hrnet import LiteHrnetSppe
 from rmpe_ros.networks.backbones.resnet import ResNet18
 from rmpe_ros.networks.export import export_pose, random_crops
-from rmpe_ros.networks.sstn_sppe import SstnSppe
+from rmpe_ros.networks.sstn_sppe import SstnSppe, normalise_crops
 from rmpe_ros.networks.stn import ResNetLocalisation
-from rmpe_ros.training.pose_losses import normalise_crops, sppe_loss, sstn_loss
+from rmpe_ros.training.pose_losses import sppe_loss, sstn_loss
 from rmpe_ros.training.pose_training import (
     POSE_MODELS,
     build_pose_network,

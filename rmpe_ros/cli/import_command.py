@@ -20,29 +20,15 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.set_defaults(run=lambda args: _print_help(parser))
     kinds = parser.add_subparsers(title='networks', dest='kind', metavar='KIND')
-    for name, module, run, text in (
-        (
-            'detector',
-            import_detector,
-            import_detector.import_detector,
-            'an ONNX file of a YOLO, YOLOX or RTMDet detector',
-        ),
-        (
-            'pose',
-            import_pose,
-            import_pose.import_pose,
-            'a top-down pose network: RTMPose, HRNet, SimpleBaseline, FastPose',
-        ),
-        (
-            'torchvision',
-            import_torchvision,
-            import_torchvision.import_torchvision,
-            "one of torchvision's SSD detectors, with its official COCO weights",
-        ),
+    ssd = "one of torchvision's SSD detectors, with its official COCO weights"
+    for name, module, text in (
+        ('detector', import_detector, 'an ONNX file of a YOLO, YOLOX or RTMDet detector'),
+        ('pose', import_pose, 'a top-down pose network: RTMPose, HRNet, SimpleBaseline, FastPose'),
+        ('torchvision', import_torchvision, ssd),
     ):
         kind = kinds.add_parser(name, help=text, description=f'Imports {text}.')
         module.add_options(kind)
-        kind.set_defaults(run=run)
+        kind.set_defaults(run=module.run)
 
 
 def _print_help(parser: argparse.ArgumentParser) -> int:
