@@ -17,6 +17,8 @@ _COLUMNS = (
     ('place m', 'position_rmse_m', 3),
     ('6 cm + 1 %', 'position_allowed_m', 3),
     ('of distance %', 'position_percent', 1),
+    ('feet seen', 'position_percent_feet', 1),
+    ('not seen', 'position_percent_no_feet', 1),
     ('velocity m/s', 'velocity_rmse', 2),
     ('steady', 'velocity_steady_rmse', 2),
     ('heading °', 'heading_rmse_deg', 0),
@@ -26,6 +28,7 @@ _COLUMNS = (
     ('switches', 'id_switches', 0),
     ('merges', 'merges', 0),
     ('lost %', 'lost_percent', 1),
+    ('undecided %', 'undecided_percent', 1),
     ('minutes', 'minutes', 1),
 )
 
@@ -41,8 +44,10 @@ def add_parser(subparsers: Any) -> None:
         'with three cameras whose errors are those of real ones, follows them as people_node does, '
         'and compares with the truth. Modes: depth, ground and size alone; rgb: ground and size; '
         'rgbd: all. Place and velocity are root mean square errors of who is seen 1 to 5 m away, '
-        'velocity of who walks, "steady" of who does not turn or stop within a second; NEES is 1 '
-        'per degree of freedom where the stated covariance is that of the errors.',
+        'velocity of who walks (faster than 0.4 m/s), "steady" of who does not turn or stop within '
+        'a second; "feet seen" is of who has both ankles in view; NEES (of all, those out of sight '
+        'too) is 1 per degree of freedom where the stated covariance is that of the errors; '
+        '"undecided" are sights of which it was not told whose they are.',
     )
     parser.add_argument(
         '--modes', nargs='+', metavar='MODE', help='how people are placed (default: all)'
@@ -124,7 +129,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print_cost(count: int) -> int:
-    from rmpe_ros.core.people.people_tracker import Axes
+    from rmpe_ros.core.people.people_state import Axes
     from rmpe_ros.evaluation.people.people_cost import people_cost
 
     try:

@@ -14,7 +14,8 @@ from visualization_msgs.msg import MarkerArray
 
 from rmpe_ros.core.camera import PinholeCamera
 from rmpe_ros.core.people.people_filter import CameraPose
-from rmpe_ros.core.people.people_tracker import Axes, PeopleParameters, PeopleTracker
+from rmpe_ros.core.people.people_state import Axes
+from rmpe_ros.core.people.people_tracker import PeopleParameters, PeopleTracker
 from rmpe_ros.core.people.sights import Ground, SightParameters, observe
 from rmpe_ros.io.messages import NANOSECONDS, stamp_nanoseconds
 from rmpe_ros.msg import PersonPoseArray, PersonStateArray

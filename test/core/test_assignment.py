@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from rmpe_ros.core.assignment import best_assignment
+from rmpe_ros.core.assignment import best_assignment, good_assignments
 
 SHAPES = st.tuples(st.integers(0, 8), st.integers(0, 8))
 
@@ -63,3 +63,31 @@ def test_no_permutation_is_better():
 def test_impossible_gains_are_refused(bad):
     with pytest.raises(ValueError, match='gain must'):
         best_assignment(bad)
+
+
+def all_assignments(gain):
+    """Total gains of every set of pairs that gain something, the greatest first."""
+    rows, columns = gain.shape
+    totals = []
+    for partners in itertools.product(range(-1, columns), repeat=rows):
+        pairs = [(row, column) for row, column in enumerate(partners) if column >= 0]
+        one_to_one = len({column for _, column in pairs}) == len(pairs)
+        if one_to_one and all(gain[pair] > 0 for pair in pairs):
+            totals.append(sum(gain[pair] for pair in pairs))
+    return sorted(totals, reverse=True)
+
+
+@given(
+    arrays(np.float64, st.tuples(st.integers(0, 4), st.integers(0, 4)), elements=st.floats(0, 9))
+)
+def test_the_best_assignments_are_those_of_all_in_their_order(gain):
+    gain = np.where(gain < 2, 0, gain)
+    expected = all_assignments(gain)
+    found = good_assignments(gain, most=6, within=3.0)
+    wanted = [total for total in expected if total >= expected[0] - 3.0 + 1e-9][:6]
+    assert [total for total, _, _ in found][: len(wanted)] == pytest.approx(wanted)
+    assert len({tuple(zip(rows, columns, strict=True)) for _, rows, columns in found}) == len(found)
+    for total, rows, columns in found:
+        assert gain[rows, columns].sum() == pytest.approx(total)
+        assert list(rows) == sorted(rows)
+        assert len(set(columns)) == len(columns)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from rmpe_ros.core.assignment import best_assignment
 from rmpe_ros.core.people.people_filter import (
     Array,
     CameraPose,
@@ -22,51 +21,66 @@ from rmpe_ros.core.people.people_filter import (
 from rmpe_ros.core.people.sights import ALIKE, Sights
 
 if TYPE_CHECKING:
-    from rmpe_ros.core.people.people_tracker import People
+    from rmpe_ros.core.people.people_state import People
 
 # How often somebody new appears, per image and unit of (line of sight)² and logarithm of distance.
 _NEW_DENSITY = 0.003
 # Squared distances in standard deviations beyond which a sight is not of this person.
 _RAY_GATE, _DEPTH_GATE = 20.0, 20.0
-# How often a measured distance has nothing to do with the person, as it is that of somebody before
-# her: when all of her is seen and when nothing is; and the density that it then has, anywhere
-# within a factor of e².
-_STRAY_CLEAR, _STRAY_HIDDEN, _STRAY_DENSITY = 0.003, 0.2, 0.5
-# Logarithm of how much likelier the same number is for the same person: apart, and side by side.
-_SAME_ID, _SAME_ID_CROWDED = 6.0, 3.0
-# The same for another number: right after the person was seen, side by side with somebody (where
-# the image tracker mixes people up most), and when the number was forgotten.
-_OTHER_ID, _OTHER_ID_CROWDED, _OTHER_ID_LATER = -5.0, -2.0, -1.0
+# How often a distance by ground or size has nothing to do with the person, and the density that it
+# then has, anywhere within a factor of e².
+_STRAY, _STRAY_DENSITY = 0.003, 0.5
+# How often the depth is that of something nearer: of a head, where all of the person is seen and
+# where nothing is (it grows with the cube of what is not seen), and of a trunk without a head.
+_WRONG_HEAD, _WRONG = (0.0003, 0.75), 0.4
+# So often that is somebody who is known to be there: within so many metres, and with an arm's reach
+# in metres to each side. The density of other depths (of their logarithms): nearer, and behind her.
+_SOMEBODY, _LAYER, _REACH = 0.8, 0.3, 0.7
+_SOMETHING, _SOMETHING_BEHIND = 0.1, 0.02
+# How often the image tracker gives somebody another number from one image to the next, after how
+# many seconds out of sight it does so half of the time, and how steeply that grows.
+_RENAMED, _FORGOTTEN, _STEEP = 0.001, 1.1, 2.5
+# Such a number is somebody else's: beside others, and alone. One that begins has a number that is
+# somebody's so often.
+_MIXED_UP, _MIXED_UP_ALONE, _TAKEN = 0.4, 0.02, 0.02
 # Without the number: squared distances at most, and the least clarity to find who was lost; and how
 # much less likely it is for each unit by which the scores of the detector differ.
 _STRANGE_GATE, _PLAIN, _SCORE_WEIGHT = 14.0, 0.5, 6.0
-# Beside others, so much of a person must be seen: else the distance may be that of who is before.
-_PLAIN_CROWDED = 0.8
 # Who was seen so often is where she was seen; a sight of so much of a person, with a distance as
 # sure as this, is of somebody who is there.
 _ESTABLISHED, _WHOLE, _SURE_SD = 15, 0.75, 0.08
 # How far a head that was never measured may be from where it is expected is in the filter; the
 # depth of somebody's head besides, metres.
 _HEAD_DEPTH_SD = 0.05
+# How likely the detector finds somebody, and one who was not found before or has somebody else so
+# many metres nearer on a line of sight that passes within so many metres.
+_FOUND, _FOUND_HIDDEN = 0.85, 0.3
+_BEHIND, _BROAD = 0.3, 0.3
 # What an image says of identity is that image's own: the share of the variances that is.
 _OWN = 2 / ALIKE
 
 
 @dataclass(frozen=True)
-class Matches:
-    """tracks, seen: (M,) indices of people and of their sights; stray: (M,) whether the distance
-    that was measured is not the person's. mixed: (N,) sights that may as well be of one as of
-    another, and of whom too little is seen to tell.
+class Chances:
+    """gains: (T, N) logarithms of how much likelier it is that a sight is of a person than that it
+    is of somebody new, and she not seen; 0 where it cannot be of her. stray: (T, N) whether the
+    distance that was measured would not be hers. hidden: (T, N) whether the depth would be that of
+    what hides her. unseen: logarithm of how likely it is that nobody is seen. unclear: (N,) sights
+    of which too little is seen to begin somebody new, as they may be of somebody who is known.
+    expected, of_heads: what the camera should measure of the people.
     """
 
-    tracks: NDArray[np.intp]
-    seen: NDArray[np.intp]
+    gains: Array
     stray: NDArray[np.bool_]
-    mixed: NDArray[np.bool_]
+    hidden: NDArray[np.bool_]
+    unseen: float
+    unclear: NDArray[np.bool_]
+    expected: Expected
+    of_heads: ExpectedHeads
 
 
-def match(people: People, sights: Sights, camera: CameraPose, up: Array) -> Matches:
-    """One sight for each of people at most."""
+def compare(people: People, sights: Sights, camera: CameraPose, up: Array) -> Chances:
+    """Each sight with each of people."""
     expected = expect(people.states, camera)
     of_heads = expect_heads(people.states, camera, up)
     off_ray, determinant = _off_ray(people, sights, expected, of_heads)
@@ -79,27 +93,74 @@ def match(people: People, sights: Sights, camera: CameraPose, up: Array) -> Matc
     crowded = possible.sum(axis=0) > 1
     # Who is seen whole, and elsewhere, is another one who was given the number.
     whole = (sights.clarity > _WHOLE) & (variances.min(axis=1) < _SURE_SD**2)
-    moved = same & ~(whole & (people.sights >= _ESTABLISHED)[:, None])
-    possible &= (best < _DEPTH_GATE) | moved
+    whole &= (variances[:, 0] > 1e6) | np.isfinite(sights.heads.depth_variances)
+    possible &= ~(whole & (people.sights >= _ESTABLISHED)[:, None] & (best > _DEPTH_GATE))
     # Without the number, place alone must tell; errors of the detector are anywhere, too.
     away = people.lost[:, None]
-    mixed = crowded & (sights.clarity < _PLAIN_CROWDED)
-    plain = sights.known & (sights.clarity >= _PLAIN) & ~mixed & (best < _STRANGE_GATE)
-    possible &= same | ((off_ray < _STRANGE_GATE) & np.where(away, plain, sights.known))
+    known = sights.known & (off_ray < _STRANGE_GATE)
+    plain = known & (sights.clarity >= _PLAIN)
+    perhaps = possible & known & ~plain & (best < _STRANGE_GATE)
+    possible &= same | np.where(away, plain, known)
     along = -0.5 * (off + np.log(2 * np.pi * spread_along))
-    stray = _STRAY_CLEAR + (1 - sights.clarity) ** 2 * _STRAY_HIDDEN
-    floor = np.log(stray * _STRAY_DENSITY)[None, :, None]
-    along = np.where(same[:, :, None], np.maximum(along, floor), along)
+    floor = np.full(along.shape, np.log(_STRAY * _STRAY_DENSITY))
+    floor[:, :, 0] = _of_others(sights, expected)
+    hidden = measured[:, 0] & (floor[:, :, 0] > along[:, :, 0])
+    along = np.maximum(along, floor)
     along = np.where(measured, along, 0).sum(axis=2)
     # Of several distances, each would count against somebody new as well.
     along += np.log(2.0) * np.maximum(measured.sum(axis=1) - 1, 0)
     likelihood = along - 0.5 * (off_ray + np.log(determinant)) - np.log(2 * np.pi)
-    bonus = np.where(crowded, _SAME_ID_CROWDED, _SAME_ID)
-    other = np.where(away, _OTHER_ID_LATER, np.where(crowded, _OTHER_ID_CROWDED, _OTHER_ID))
     unlike = np.abs(people.scores[:, None] - sights.scores) * _SCORE_WEIGHT
-    gain = likelihood - np.log(_NEW_DENSITY) + np.where(same, bonus, other - unlike)
-    tracks, seen = best_assignment(np.where(possible, np.maximum(gain, 0), 0))
-    return Matches(tracks, seen, best[tracks, seen] > _DEPTH_GATE, mixed)
+    gain = likelihood - np.log(_NEW_DENSITY) + _by_number(people, sights, same, crowded)
+    gain -= np.where(same, 0, unlike)
+    found = _found(people, expected)
+    gain += np.log(found / (1 - found))[:, None]
+    return Chances(
+        np.where(possible, np.maximum(gain, 0), 0),
+        best > _DEPTH_GATE,
+        hidden,
+        float(np.log(1 - found).sum()),
+        np.asarray(perhaps.any(axis=0)),
+        expected,
+        of_heads,
+    )
+
+
+def _by_number(
+    people: People, sights: Sights, same: NDArray[np.bool_], crowded: NDArray[np.bool_]
+) -> Array:
+    """(T, N) logarithm of how much the numbers of the image tracker speak for each pair."""
+    ages = ((people.stamp - people.last_seen) / _FORGOTTEN) ** _STEEP
+    renamed = _RENAMED + (1 - _RENAMED) * ages / (1 + ages)
+    renamed = np.where(people.image_ids >= 0, renamed, 1.0)[:, None]
+    numbered = sights.image_ids >= 0
+    taken = (people.image_ids[:, None] == sights.image_ids).any(axis=0) & numbered
+    mixed_up = renamed * np.where(crowded, _MIXED_UP, _MIXED_UP_ALONE)
+    chance = np.where(same, 1 - renamed, np.where(taken, mixed_up, renamed - mixed_up))
+    return np.where(numbered, np.log(chance / np.where(taken, _TAKEN, 1 - _TAKEN)), 0.0)
+
+
+def _of_others(sights: Sights, expected: Expected) -> Array:
+    """(T, N) logarithm of how likely the depth is measured as it is, if it is not the person's."""
+    by_head = np.isfinite(sights.heads.depth_variances)
+    depth = np.where(by_head, sights.heads.depths, np.exp(sights.log_depths[:, 0]))
+    share = np.where(by_head, _WRONG_HEAD[0] + _WRONG_HEAD[1] * (1 - sights.clarity) ** 3, _WRONG)
+    z = np.exp(expected.log_depths[:, :1])
+    beside = np.abs(expected.rays[:, None, 0] - sights.rays[:, 0]) * z < _REACH
+    there = expected.ahead[:, None] & beside & (np.abs(z - depth) < _LAYER)
+    other_there = there.sum(axis=0) > there
+    density = np.where(other_there, _SOMEBODY * depth / (2 * _LAYER), _SOMETHING)
+    nearer = depth < z - _LAYER
+    return np.log(share * np.where(nearer, density, _SOMETHING_BEHIND))
+
+
+def _found(people: People, expected: Expected) -> Array:
+    """(T,) how likely the detector finds who is where she is expected."""
+    z = np.exp(expected.log_depths[:, 2] - people.states[:, 8])
+    apart = np.abs(expected.rays[:, None, 0] - expected.rays[:, 0])
+    before = (z < z[:, None] - _BEHIND) & (apart < _BROAD / z) & expected.ahead
+    hidden = before.any(axis=1) | people.lost
+    return np.where(hidden, _FOUND_HIDDEN, _FOUND)
 
 
 def _off_ray(

@@ -166,6 +166,9 @@ class Expected:
     depth_jacobian: Array
     ahead: NDArray[np.bool_]
 
+    def __getitem__(self, people: NDArray[np.integer]) -> Expected:
+        return Expected(*(getattr(self, name)[people] for name in self.__dataclass_fields__))
+
 
 def expect(states: Array, camera: CameraPose) -> Expected:
     """The measurement that belongs to each state, and its derivative."""
@@ -199,15 +202,18 @@ def update(
     log_depths: Array,
     log_depth_variances: Array,
     heads: Heads,
+    foreseen: tuple[Expected, ExpectedHeads] | None = None,
 ) -> tuple[Array, Array]:
     """The same T people after each was measured once.
 
     rays: (T, 2) with covariances (T, 2, 2); log_depths: (T, 3) with variances (T, 3), infinite
-    where a method did not measure.
+    where a method did not measure. foreseen: `expect` and `expect_heads` of the states, where they
+    are known.
     """
     count, methods = len(states), len(METHODS)
-    expected = expect(states, camera)
-    of_heads = expect_heads(states, camera, up)
+    if foreseen is None:
+        foreseen = expect(states, camera), expect_heads(states, camera, up)
+    expected, of_heads = foreseen
     # In metres, not in logarithms: a step to a third of the distance would end at nothing.
     predicted = np.exp(expected.log_depths)
     known = np.isfinite(log_depth_variances)
@@ -254,6 +260,9 @@ class ExpectedHeads:
     points: Array
     rays: Array
     jacobian: Array
+
+    def __getitem__(self, people: NDArray[np.integer]) -> ExpectedHeads:
+        return ExpectedHeads(self.points[people], self.rays[people], self.jacobian[people])
 
 
 def expect_heads(states: Array, camera: CameraPose, up: Array) -> ExpectedHeads:

@@ -1,42 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""People in space: who is where, going where, facing where, and how sure that is.
+"""People in space: who is who, where, going where, facing where, and how sure that is.
 
 A sight belongs to a person if both agree in place; the number that the image tracker gave adds to
 it, so that it decides where places do not, and a number that jumps to somebody else does not carry
-the person along. Who is not seen moves on at constant velocity, with growing spread, until
-`max_occlusion`: who then comes into view where the person may be is that person.
+the person along. Where two answers are possible, both are followed for a while. Who is not seen
+moves on at constant velocity, with growing spread, until `max_occlusion`: who then comes into view
+where the person may be is that person.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
-from functools import cache, cached_property
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rmpe_ros.core.people.matching import match
+from rmpe_ros.core.assignment import good_assignments
+from rmpe_ros.core.people.hypotheses import UNLIKELY, Hypothesis, pruned, room_for, told
+from rmpe_ros.core.people.matching import Chances, compare
 from rmpe_ros.core.people.people_filter import (
-    METHODS,
     Array,
     CameraPose,
+    Expected,
+    ExpectedHeads,
     MotionModel,
-    cross_matrix,
     first_states,
     predict,
     update,
 )
-from rmpe_ros.core.people.sights import LEVEL, Sights
+from rmpe_ros.core.people.people_state import ARRAYS, CONFIRMED, Axes, People, joined
+from rmpe_ros.core.people.sights import Sights
 from rmpe_ros.core.people.yaw import YawFilter, unknown_yaws
 
-TENTATIVE, TRACKED, OCCLUDED = range(3)
-
-# Sights after which somebody is a person and no error of the detector.
-_CONFIRMED = 3
 # Seconds after which a tentative person who is not seen again is forgotten.
 _TENTATIVE_TIME = 0.5
-# Seconds without a sight after which a person counts as occluded; a detector misses now and then.
-_MISS_TIME = 0.35
 # How often somebody who seems to be back is another one, or an error of the detector.
 _DOUBT = 0.15
 # After so many clear sights in a row at another distance, it is the person's place that was wrong.
@@ -67,121 +64,20 @@ class PeopleParameters:
             raise ValueError(f'speed_sd must be positive, got {self.speed_sd}')
 
 
-@dataclass(frozen=True)
-class Axes:
-    """Up and forward of the target frame, (3,) of length 1; yaw 0 is forward, π/2 is left."""
-
-    up: Array
-    forward: Array
-
-    @cached_property
-    def left(self) -> Array:
-        """(3,) of length 1."""
-        return self.up @ cross_matrix(self.forward)
-
-    @staticmethod
-    @cache
-    def of_map() -> Axes:
-        """x forward, z up, as of all frames but the optical ones (REP 103)."""
-        return Axes(np.array([0.0, 0.0, 1.0]), np.array([1.0, 0.0, 0.0]))
-
-    @staticmethod
-    def of_optical(up: Array = LEVEL) -> Axes:
-        """z forward, y down, for a level camera; else `up`, with the optical axis levelled."""
-        forward = np.array([0.0, 0.0, 1.0]) - up[2] * up
-        return Axes(up, forward / np.linalg.norm(forward))
-
-    def yaw(self, vectors: Array) -> Array:
-        """Of vectors (..., 3), radians."""
-        return np.arctan2(vectors @ self.left, vectors @ self.forward)
-
-    def level(self, vectors: Array) -> Array:
-        """Vectors (..., 3) without their part along up."""
-        return vectors - (vectors @ self.up)[..., None] * self.up
-
-
-@dataclass(frozen=True, eq=False)
-class People:
-    """N people at one stamp, in the target frame; who was seen longest comes first.
-
-    ids: (N,), from 0 on, each given once. states: (N, 12) of `people_filter`, position and velocity
-    first, metres and m/s; covariances: (N, 12, 12). yaws: (N,) rad, yaw_variances: (N,) rad²,
-    infinite where unknown. first_seen, last_seen: (N,) seconds, stamps. sights: (N,) how often
-    seen. image_ids: (N,), boxes: (N, 4) and scores: (N,) of the last sight. methods: (N,) index in
-    METHODS of what the distance was last measured by, -1 for nothing. strays: (N,) clear sights in
-    a row at another distance. stamp: seconds.
-    """
-
-    stamp: float
-    ids: NDArray[np.int64]
-    states: Array
-    covariances: Array
-    yaws: Array
-    yaw_variances: Array
-    first_seen: Array
-    last_seen: Array
-    sights: NDArray[np.int64]
-    image_ids: NDArray[np.int32]
-    boxes: NDArray[np.float32]
-    scores: NDArray[np.float32]
-    methods: NDArray[np.int64]
-    strays: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, people: NDArray[np.bool_] | NDArray[np.integer]) -> People:
-        return People(self.stamp, *(getattr(self, name)[people] for name in _ARRAYS))
-
-    @property
-    def positions(self) -> Array:
-        """(N, 3) metres."""
-        return self.states[:, :3]
-
-    @property
-    def velocities(self) -> Array:
-        """(N, 3) m/s."""
-        return self.states[:, 3:6]
-
-    @property
-    def lost(self) -> NDArray[np.bool_]:
-        """(N,) who was not seen for longer than a detector misses now and then."""
-        return self.stamp - self.last_seen > _MISS_TIME
-
-    @property
-    def phases(self) -> NDArray[np.int64]:
-        """(N,) TENTATIVE, TRACKED or OCCLUDED."""
-        occluded = np.where(self.lost, OCCLUDED, TRACKED)
-        return np.where(self.sights < _CONFIRMED, TENTATIVE, occluded)
-
-    @staticmethod
-    def nobody(stamp: float) -> People:
-        """An empty world."""
-        states, covariances = first_states(0, MotionModel(), 1.0)
-        times, whole = np.zeros(0), np.zeros(0, np.int64)
-        boxes, scores = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
-        image_ids, (yaws, variances) = np.zeros(0, np.int32), unknown_yaws(0)
-        return People(
-            stamp, whole, states, covariances, yaws, variances, times, times, whole,
-            image_ids, boxes, scores, methods=whole, strays=whole,
-        )  # fmt: skip
-
-
-_ARRAYS = [each.name for each in fields(People) if each.name != 'stamp']
-
-
 class PeopleTracker:
     """Follows people in the target frame from image to image. Not thread-safe."""
 
     def __init__(self, parameters: PeopleParameters | None = None) -> None:
         self.parameters = parameters or PeopleParameters()
         self._yaw = YawFilter()
-        self._people: People | None = None
+        self._hypotheses: list[Hypothesis] = []
+        self._told: People | None = None
         self._next_id = 0
+        self._next_choice = 0
 
     def reset(self) -> None:
         """Forget everybody; numbers go on."""
-        self._people = None
+        self._hypotheses, self._told = [], None
 
     def update(
         self, sights: Sights | None, stamp_seconds: float, camera: CameraPose, axes: Axes
@@ -192,33 +88,87 @@ class PeopleTracker:
         camera: where it was at that time. An earlier stamp than the last one is a new beginning.
         Raises ValueError when the stamp is not finite.
         """
-        people = self._predicted(stamp_seconds, axes)
-        if sights is not None and len(sights):
-            matches = match(people, sights, camera, axes.up)
-            seen = matches.seen
-            # One strange sight of somebody who was here a moment ago is not yet somebody else.
-            recent = people.image_ids[~people.lost]
-            new = ~_among(sights.image_ids, recent[recent >= 0])
-            new[seen] = False
-            new &= ~matches.mixed
-            people = self._measure(
-                people, matches.tracks, sights[seen], camera, axes, stray=matches.stray
-            )
-            new &= sights.known & (sights.scores >= self.parameters.start_score)
-            if new.any():
-                people = self._begin(people, sights[new], camera, axes)
-        self._people = people
-        return people
+        if not np.isfinite(stamp_seconds):
+            raise ValueError(f'the stamp must be a number of seconds, got {stamp_seconds}')
+        if self._told is None or stamp_seconds < self._told.stamp:
+            self._hypotheses = [Hypothesis(People.nobody(stamp_seconds))]
+            self._told = None
+        hypotheses = [
+            replace(each, people=self._predicted(each.people, stamp_seconds, axes))
+            for each in self._hypotheses
+        ]
+        if sights is not None:
+            hypotheses = pruned(self._looked(hypotheses, sights, camera, axes))
+        self._hypotheses = hypotheses
+        self._told = told(hypotheses, self._told)
+        return self._told
 
-    def _predicted(self, stamp: float, axes: Axes) -> People:
-        if not np.isfinite(stamp):
-            raise ValueError(f'the stamp must be a number of seconds, got {stamp}')
-        people = self._people
-        if people is None or stamp < people.stamp:
-            return People.nobody(stamp)
+    def _looked(
+        self, hypotheses: list[Hypothesis], sights: Sights, camera: CameraPose, axes: Axes
+    ) -> list[Hypothesis]:
+        """What may be after an image was looked at: each hypothesis with its best assignments."""
+        found = []
+        for each in hypotheses:
+            chances = compare(each.people, sights, camera, axes.up)
+            most = room_for(len(each.people))
+            for gain, tracks, seen in good_assignments(chances.gains, most=most, within=UNLIKELY):
+                found.append((each.score + chances.unseen + gain, each, chances, tracks, seen))
+        found.sort(key=lambda one: -one[0])
+        best = found[0][0]
+        found = [
+            one for one in found[: room_for(len(found[0][1].people))] if one[0] >= best - UNLIKELY
+        ]
+        begun: dict[int, int] = {}  # the number of somebody new is the same in all hypotheses
+        result = []
+        for score, each, chances, tracks, seen in found:
+            people = self._after(each.people, chances, tracks, seen, sights, camera, axes, begun)
+            choices = each.choices
+            if len(found) > 1:
+                self._next_choice += 1
+                choices = (*choices, (people.stamp, self._next_choice))
+            result.append(Hypothesis(people, score, choices))
+        return result
+
+    def _after(
+        self,
+        people: People,
+        chances: Chances,
+        tracks: NDArray[np.intp],
+        seen: NDArray[np.intp],
+        sights: Sights,
+        camera: CameraPose,
+        axes: Axes,
+        begun: dict[int, int],
+    ) -> People:
+        """People after `tracks` were seen as the sights `seen`."""
+        if not len(sights):
+            return people
+        # One strange sight of somebody who was here a moment ago is not yet somebody else.
+        recent = people.image_ids[~people.lost]
+        new = ~_among(sights.image_ids, recent[recent >= 0])
+        new[seen] = False
+        new &= ~chances.unclear & sights.known
+        new &= sights.scores >= self.parameters.start_score
+        stray = chances.stray[tracks, seen]
+        mine = sights[seen]
+        hidden = chances.hidden[tracks, seen]
+        if hidden.any():
+            mine = mine.without_depth(hidden)
+        foreseen = chances.expected[tracks], chances.of_heads[tracks]
+        people = self._measure(people, tracks, mine, camera, axes, stray=stray, foreseen=foreseen)
+        if not new.any():
+            return people
+        for sight in np.flatnonzero(new).tolist():
+            if sight not in begun:
+                begun[sight] = self._next_id
+                self._next_id += 1
+        numbers = np.array([begun[sight] for sight in np.flatnonzero(new).tolist()])
+        return self._begin(people, numbers, sights[new], camera, axes)
+
+    def _predicted(self, people: People, stamp: float, axes: Axes) -> People:
         unseen = stamp - people.last_seen
         longest = np.where(
-            people.sights < _CONFIRMED, _TENTATIVE_TIME, self.parameters.max_occlusion
+            people.sights < CONFIRMED, _TENTATIVE_TIME, self.parameters.max_occlusion
         )
         interval, here = stamp - people.stamp, unseen <= longest
         if not here.all():
@@ -229,7 +179,7 @@ class PeopleTracker:
             interval,
             self.parameters.motion,
             axes.up,
-            lost=stamp - people.last_seen > _MISS_TIME,
+            lost=replace(people, stamp=stamp).lost,
         )
         variances = self._yaw.predict(people.yaw_variances, interval)
         return replace(
@@ -245,9 +195,10 @@ class PeopleTracker:
         axes: Axes,
         *,
         stray: NDArray[np.bool_],
+        foreseen: tuple[Expected, ExpectedHeads] | None = None,
     ) -> People:
         """People after each of `tracks` was seen as the sight of the same place in the list."""
-        changed = {name: getattr(people, name).copy() for name in _ARRAYS}
+        changed = {name: getattr(people, name).copy() for name in ARRAYS}
         states, covariances = people.states[tracks], people.covariances[tracks]
         # A sight of little of a person neither proves the place wrong nor right.
         strays = people.strays[tracks] + (stray & (sights.clarity > _CLEAR))
@@ -266,6 +217,7 @@ class PeopleTracker:
             log_depths=sights.log_depths,
             log_depth_variances=sights.log_depth_variances,
             heads=sights.heads,
+            foreseen=None if wrong.any() else foreseen,
         )
         # Who comes back may be somebody else, or nobody: until the next sight, both may be true.
         doubtful = people.lost[tracks] & ~wrong
@@ -314,8 +266,15 @@ class PeopleTracker:
         covariances[:, 3:6, 3:6] -= rising
         return states, covariances
 
-    def _begin(self, people: People, sights: Sights, camera: CameraPose, axes: Axes) -> People:
-        """People and those who are new."""
+    def _begin(
+        self,
+        people: People,
+        numbers: NDArray[np.int64],
+        sights: Sights,
+        camera: CameraPose,
+        axes: Axes,
+    ) -> People:
+        """People and those who are new, who get `numbers`."""
         count = len(sights)
         states, covariances = self._first(sights, camera, axes)
         unsure = (_FIRST_SD * (1 - sights.clarity)) ** 2
@@ -328,7 +287,7 @@ class PeopleTracker:
         )
         new = People(
             people.stamp,
-            np.arange(self._next_id, self._next_id + count),
+            numbers,
             states,
             covariances,
             *unknown_yaws(count),
@@ -338,14 +297,10 @@ class PeopleTracker:
             **_appearance(sights),
             strays=np.zeros(count, np.int64),
         )
-        self._next_id += count
         new = self._measure(
             new, np.arange(count), sights, camera, axes, stray=np.zeros(count, bool)
         )
-        return People(
-            people.stamp,
-            *(np.concatenate([getattr(people, name), getattr(new, name)]) for name in _ARRAYS),
-        )
+        return joined(people, new)
 
 
 def _among(values: NDArray[np.int32], others: NDArray[np.int32]) -> NDArray[np.bool_]:
@@ -361,8 +316,3 @@ def _appearance(sights: Sights) -> dict[str, NDArray]:
         'scores': sights.scores,
         'methods': np.where(sights.known, sights.best, -1),
     }
-
-
-def method_name(index: int) -> str:
-    """'depth', 'ground', 'size', or '' for none."""
-    return METHODS[index] if index >= 0 else ''

@@ -9,7 +9,7 @@ ankles on the ground, the size of the body.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -30,6 +30,8 @@ LEVEL = np.array([0.0, -1.0, 0.0])
 # Joints stray for half a second at a time, so that the errors of an image are in part those of the
 # one before; a filter that takes them for new ones is sure too soon. So many images are one.
 ALIKE = 8.0
+# The same of distances by ground and size, whose spread is told with some reserve.
+_ALIKE_LENGTHS = 3.0
 # How well it is known where a camera looks, radians: mounting, odometry, TF.
 _AIM = 0.005
 
@@ -69,6 +71,14 @@ class Sights:
 
     def __getitem__(self, people: NDArray[np.integer] | NDArray[np.bool_]) -> Sights:
         return Sights(*(getattr(self, name)[people] for name in self.__dataclass_fields__))
+
+    def without_depth(self, people: NDArray[np.bool_]) -> Sights:
+        """The same, where the depth of `people` (N,) was not measured."""
+        variances = self.log_depth_variances.copy()
+        variances[people, 0] = np.inf
+        of_heads = np.where(people, np.inf, self.heads.depth_variances)
+        heads = replace(self.heads, depth_variances=of_heads)
+        return replace(self, log_depth_variances=variances, heads=heads)
 
     @cached_property
     def best(self) -> NDArray[np.intp]:
@@ -126,7 +136,7 @@ def observe(
     )
     # The sway of the trunk with the steps and its unknown middle, besides the noise of the joints.
     spread = ALIKE * (0.02 / distance) ** 2 + _AIM**2
-    variances[:, 0] *= ALIKE
+    variances *= (ALIKE, _ALIKE_LENGTHS, _ALIKE_LENGTHS)
     return Sights(
         body.middle,
         ALIKE * body.middle_covariances + spread[:, None, None] * np.eye(2),

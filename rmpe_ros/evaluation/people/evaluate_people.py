@@ -15,13 +15,8 @@ from numpy.typing import NDArray
 
 from rmpe_ros.core.camera import PinholeCamera
 from rmpe_ros.core.people.people_filter import METHODS
-from rmpe_ros.core.people.people_tracker import (
-    TENTATIVE,
-    Axes,
-    People,
-    PeopleParameters,
-    PeopleTracker,
-)
+from rmpe_ros.core.people.people_state import TENTATIVE, Axes, People
+from rmpe_ros.core.people.people_tracker import PeopleParameters, PeopleTracker
 from rmpe_ros.core.people.sights import SightParameters, observe
 from rmpe_ros.core.people.yaw import wrapped
 from rmpe_ros.core.poses import Poses
@@ -48,6 +43,8 @@ MODES: Mapping[str, tuple[bool, bool, str]] = MappingProxyType(
 # Longer out of sight than this, nobody expects the same number.
 _MEMORY = 5.0
 _WALKING = 0.4  # m/s
+# Numbers kept of each person in each image.
+_COLUMNS = 13
 
 
 @dataclass(eq=False)
@@ -59,6 +56,8 @@ class Scores:
     merges: int = 0
     visible: int = 0
     lost: int = 0
+    sights: int = 0
+    undecided: int = 0
     ghosts: int = 0
     frames: int = 0
     rate: float = 15.0
@@ -89,6 +88,10 @@ class Scores:
             self.visible += 1
             self.lost += label not in shown
         self.ghosts += int((sure & (labels < 0)).sum())
+        told = people.boxes[people.last_seen == people.stamp]
+        real = frame.poses.boxes[frame.labels >= 0]
+        self.sights += len(real)
+        self.undecided += int((real[:, None] != told).any(axis=2).all(axis=1).sum())
         for row in np.flatnonzero(sure & (labels >= 0)).tolist():
             self._measure(frame, people, row, int(labels[row]))
 
@@ -123,15 +126,15 @@ class Scores:
                 people.last_seen[row] == people.stamp,
                 people.methods[row],
                 frame.steady[label],
+                frame.feet[label],
             )
         )
 
     def summary(self) -> dict[str, float]:
         """Numbers by name; errors are of people seen in this image 1-5 m away, where not said."""
-        table = np.array(self.errors, float).reshape(-1, 12)
-        squared, speed_squared, turn, distance, speed, near, fast, both, turned, now, _, steady = (
-            table.T
-        )
+        table = np.array(self.errors, float).reshape(-1, _COLUMNS)
+        squared, speed_squared, turn, distance, speed, near, fast, both, turned, now = table.T[:10]
+        steady, feet = table[:, 11] == 1, table[:, 12] == 1
         sight = (now == 1) & (distance >= 1) & (distance <= 5)
         walking = sight & (speed > _WALKING)
 
@@ -139,12 +142,15 @@ class Scores:
             return float(np.mean(values)) if len(values) else float('nan')
 
         allowed = (0.06 + 0.01 * distance) ** 2
+        relative = squared / distance**2
         return {
             'position_rmse_m': mean(squared[sight]) ** 0.5,
             'position_allowed_m': mean(allowed[sight]) ** 0.5,
-            'position_percent': 100 * mean(squared[sight] / distance[sight] ** 2) ** 0.5,
+            'position_percent': 100 * mean(relative[sight]) ** 0.5,
+            'position_percent_feet': 100 * mean(relative[sight & feet]) ** 0.5,
+            'position_percent_no_feet': 100 * mean(relative[sight & ~feet]) ** 0.5,
             'velocity_rmse': mean(speed_squared[walking]) ** 0.5,
-            'velocity_steady_rmse': mean(speed_squared[walking & (steady == 1)]) ** 0.5,
+            'velocity_steady_rmse': mean(speed_squared[walking & steady]) ** 0.5,
             'heading_rmse_deg': float(np.degrees(mean(turn[sight & np.isfinite(turn)]) ** 0.5)),
             'heading_known_percent': 100 * mean(np.isfinite(turn[sight]).astype(float)),
             'nees': mean(both),
@@ -155,12 +161,13 @@ class Scores:
             'merges': self.merges,
             'lost_percent': 100 * self.lost / max(self.visible, 1),
             'ghosts_percent': 100 * self.ghosts / max(self.visible, 1),
+            'undecided_percent': 100 * self.undecided / max(self.sights, 1),
             'minutes': self.frames / self.rate / 60,
         }
 
     def by_method(self) -> dict[str, float]:
         """Percent of the distance by what measured it, 1-5 m away."""
-        table = np.array(self.errors, float).reshape(-1, 12)
+        table = np.array(self.errors, float).reshape(-1, _COLUMNS)
         result = {}
         for index, name in enumerate(METHODS):
             rows = table[(table[:, 10] == index) & (table[:, 9] == 1)]

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import numpy as np
 
 from rmpe_ros.core.people.people_filter import CameraPose
-from rmpe_ros.core.people.people_tracker import Axes, People, PeopleTracker
+from rmpe_ros.core.people.people_state import Axes, People
+from rmpe_ros.core.people.people_tracker import PeopleTracker
 from rmpe_ros.core.people.sights import Ground, observe
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.skeletons import BODY19

@@ -9,7 +9,7 @@ import numpy as np
 from std_msgs.msg import Header
 
 from rmpe_ros.core.people.people_filter import Array
-from rmpe_ros.core.people.people_tracker import Axes, People, method_name
+from rmpe_ros.core.people.people_state import Axes, People, method_name
 from rmpe_ros.msg import PersonState, PersonStateArray
 
 # How far the trunk of a person leans, rad².

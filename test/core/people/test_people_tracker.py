@@ -8,14 +8,8 @@ import pytest
 
 from rmpe_ros.core.people.heads import Heads
 from rmpe_ros.core.people.people_filter import CameraPose
-from rmpe_ros.core.people.people_tracker import (
-    OCCLUDED,
-    TENTATIVE,
-    TRACKED,
-    Axes,
-    PeopleParameters,
-    PeopleTracker,
-)
+from rmpe_ros.core.people.people_state import OCCLUDED, TENTATIVE, TRACKED, Axes
+from rmpe_ros.core.people.people_tracker import PeopleParameters, PeopleTracker
 from rmpe_ros.core.people.sights import Sights
 
 RATE = 15.0
@@ -142,6 +136,45 @@ def test_two_people_who_cross_keep_their_ids_when_the_image_tracker_swaps_theirs
     for number in (0, 1):
         row = last.ids.tolist().index(number)
         assert last.positions[row, :2] == pytest.approx(truth[-1][number], abs=0.15)
+
+
+def test_a_number_that_goes_to_somebody_farther_away_does_not_take_the_person_along():
+    """Somebody comes out from behind another who is missed, and is given her number."""
+    tracker, view, rng = PeopleTracker(), camera(), np.random.default_rng(3)
+    for index in range(60):
+        near, far = -1.0 + 0.5 * index / RATE, 1.0 - 0.5 * index / RATE
+        frame = [(0, 2.5, near)] if index < 28 else [(0, 3.3, far)]
+        frame += [(1, 3.3, far)] if index < 20 else []
+        frame += [(1, 2.5, near)] if index >= 34 else []
+        seen = sights(frame, view, rng=rng)
+        # Which of the two a sight is of is written into its score, by which nothing is decided.
+        whose = np.array([place == 3.3 for _, place, _ in frame])
+        clarity = np.full(len(frame), 0.65 if 28 <= index < 34 else 1.0)
+        seen = replace(seen, scores=np.where(whose, 0.81, 0.8).astype(np.float32), clarity=clarity)
+        if 28 <= index < 34:
+            seen.ray_covariances[:] = 0.06**2 * np.eye(2)
+        people = tracker.update(seen, index / RATE, view, MAP)
+        now = people.last_seen == people.stamp
+        assert people.ids[now].tolist() == (people.scores[now] > 0.805).astype(int).tolist()
+    assert sorted(people.ids.tolist()) == [0, 1]
+
+
+def test_the_depth_of_who_hides_somebody_is_not_hers():
+    """Somebody comes out from behind another, of whom the depth is measured for both at first."""
+    behind, before = walk(1, (4, 0), (0, 0.2)), walk(4, (2.5, 0.9), (0, -0.3), number=1)
+    frames = [first + second for first, second in zip(behind, before, strict=False)]
+    frames += before[len(frames) : len(frames) + 15]
+    result = run(frames, tracker := PeopleTracker())
+    start, view = result[-1].stamp + 1 / RATE, camera()
+    for index in range(8):
+        y = 0.2 * (start + index / RATE)
+        seen = sights([(2, 4.0, y), before[len(frames) + index][0]], view)
+        if index < 4:
+            wrong = np.array([np.log(2.5), seen.log_depths[1, 0]])
+            seen = replace(seen, log_depths=np.tile(wrong[:, None], 3), clarity=np.full(2, 0.85))
+        people = tracker.update(seen, start + index / RATE, view, MAP)
+    assert sorted(people.ids.tolist()) == [0, 1]
+    assert people.positions[people.ids == 0][0, :2] == pytest.approx([4.0, y], abs=0.2)
 
 
 def test_two_people_side_by_side_never_merge():

@@ -240,3 +240,32 @@ def test_a_nominal_camera_will_do():
     poses, _, _, _ = seen()
     sights = observe(poses, PinholeCamera.nominal(640, 480), image_size=IMAGE_SIZE)
     assert sights.known.all()
+
+
+@pytest.mark.parametrize('method', [GROUND, SIZE])
+def test_the_mean_of_a_second_is_as_sure_as_a_filter_takes_it_to_be(method):
+    """Joints stray for half a second at a time: fifteen images are not fifteen measurements."""
+    rng, count, images = np.random.default_rng(4), 300, 15
+    poses, _, room, _ = seen((4.5, 0.3))
+    side = np.sqrt(0.53 * np.prod(poses.boxes[0, 2:] - poses.boxes[0, :2]))
+    spread = (0.6 * side * np.array(BODY19.sigmas))[:, None]
+    parameters = SightParameters(method=METHODS[method])
+    up = room.camera_pose(0.0, 0.12, 1.2).rotation.T @ np.array([0.0, 0.0, 1.0])
+    ground = Ground(up, 1.2)
+    keep, stray = np.exp(-1 / images / 0.5), rng.normal(size=(count, 19, 2))
+    logs, weights = [], []
+    for _ in range(images):
+        stray = keep * stray + np.sqrt(1 - keep**2) * rng.normal(size=stray.shape)
+        noise = np.sqrt(0.5) * (stray + rng.normal(size=stray.shape)) * spread
+        many = Poses(
+            BODY19, poses.keypoints + noise, np.full((count, 19), 0.9),
+            np.repeat(poses.boxes, count, axis=0), np.full(count, 0.8),
+        )  # fmt: skip
+        sights = observe(
+            many, room.camera, image_size=IMAGE_SIZE, ground=ground, parameters=parameters
+        )
+        logs.append(sights.log_depths[:, method])
+        weights.append(1 / sights.log_depth_variances[:, method])
+    means = np.average(logs, axis=0, weights=weights)
+    told = np.mean(1 / np.sum(weights, axis=0))
+    assert 0.3 < np.var(means) / told < 1.1

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""People at one time: where they are, as arrays over all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import cache, cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rmpe_ros.core.people.people_filter import (
+    METHODS,
+    Array,
+    MotionModel,
+    cross_matrix,
+    first_states,
+)
+from rmpe_ros.core.people.sights import LEVEL
+from rmpe_ros.core.people.yaw import unknown_yaws
+
+TENTATIVE, TRACKED, OCCLUDED = range(3)
+
+# Sights after which somebody is a person and no error of the detector.
+CONFIRMED = 3
+# Seconds without a sight after which a person counts as occluded; a detector misses now and then.
+_MISS_TIME = 0.35
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Up and forward of the target frame, (3,) of length 1; yaw 0 is forward, π/2 is left."""
+
+    up: Array
+    forward: Array
+
+    @cached_property
+    def left(self) -> Array:
+        """(3,) of length 1."""
+        return self.up @ cross_matrix(self.forward)
+
+    @staticmethod
+    @cache
+    def of_map() -> Axes:
+        """x forward, z up, as of all frames but the optical ones (REP 103)."""
+        return Axes(np.array([0.0, 0.0, 1.0]), np.array([1.0, 0.0, 0.0]))
+
+    @staticmethod
+    def of_optical(up: Array = LEVEL) -> Axes:
+        """z forward, y down, for a level camera; else `up`, with the optical axis levelled."""
+        forward = np.array([0.0, 0.0, 1.0]) - up[2] * up
+        return Axes(up, forward / np.linalg.norm(forward))
+
+    def yaw(self, vectors: Array) -> Array:
+        """Of vectors (..., 3), radians."""
+        return np.arctan2(vectors @ self.left, vectors @ self.forward)
+
+    def level(self, vectors: Array) -> Array:
+        """Vectors (..., 3) without their part along up."""
+        return vectors - (vectors @ self.up)[..., None] * self.up
+
+
+@dataclass(frozen=True, eq=False)
+class People:
+    """N people at one stamp, in the target frame; who was seen longest comes first.
+
+    ids: (N,), from 0 on, each given once. states: (N, 12) of `people_filter`, position and velocity
+    first, metres and m/s; covariances: (N, 12, 12). yaws: (N,) rad, yaw_variances: (N,) rad²,
+    infinite where unknown. first_seen, last_seen: (N,) seconds, stamps. sights: (N,) how often
+    seen. image_ids: (N,), boxes: (N, 4) and scores: (N,) of the last sight. methods: (N,) index in
+    METHODS of what the distance was last measured by, -1 for nothing. strays: (N,) clear sights in
+    a row at another distance. stamp: seconds.
+    """
+
+    stamp: float
+    ids: NDArray[np.int64]
+    states: Array
+    covariances: Array
+    yaws: Array
+    yaw_variances: Array
+    first_seen: Array
+    last_seen: Array
+    sights: NDArray[np.int64]
+    image_ids: NDArray[np.int32]
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    methods: NDArray[np.int64]
+    strays: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, people: NDArray[np.bool_] | NDArray[np.integer]) -> People:
+        return People(self.stamp, *(getattr(self, name)[people] for name in ARRAYS))
+
+    @property
+    def positions(self) -> Array:
+        """(N, 3) metres."""
+        return self.states[:, :3]
+
+    @property
+    def velocities(self) -> Array:
+        """(N, 3) m/s."""
+        return self.states[:, 3:6]
+
+    @property
+    def lost(self) -> NDArray[np.bool_]:
+        """(N,) who was not seen for longer than a detector misses now and then."""
+        return self.stamp - self.last_seen > _MISS_TIME
+
+    @property
+    def phases(self) -> NDArray[np.int64]:
+        """(N,) TENTATIVE, TRACKED or OCCLUDED."""
+        occluded = np.where(self.lost, OCCLUDED, TRACKED)
+        return np.where(self.sights < CONFIRMED, TENTATIVE, occluded)
+
+    @staticmethod
+    def nobody(stamp: float) -> People:
+        """An empty world."""
+        states, covariances = first_states(0, MotionModel(), 1.0)
+        times, whole = np.zeros(0), np.zeros(0, np.int64)
+        boxes, scores = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
+        image_ids, (yaws, variances) = np.zeros(0, np.int32), unknown_yaws(0)
+        return People(
+            stamp, whole, states, covariances, yaws, variances, times, times, whole,
+            image_ids, boxes, scores, methods=whole, strays=whole,
+        )  # fmt: skip
+
+
+ARRAYS = [each.name for each in fields(People) if each.name != 'stamp']
+
+
+def joined(people: People, others: People) -> People:
+    """Both, of the same stamp."""
+    both = ((getattr(people, name), getattr(others, name)) for name in ARRAYS)
+    return People(people.stamp, *(np.concatenate(pair) for pair in both))
+
+
+def method_name(index: int) -> str:
+    """'depth', 'ground', 'size', or '' for none."""
+    return METHODS[index] if index >= 0 else ''
