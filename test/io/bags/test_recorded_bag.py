@@ -19,7 +19,7 @@ from std_msgs.msg import Header
 
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.skeletons import BODY19
-from rmpe_ros.io import messages
+from rmpe_ros.io import messages, pose_messages
 from rmpe_ros.io.bags.content import read_bag
 from rmpe_ros.io.bags.message_types import bag_classes, bag_types
 from rmpe_ros.io.bags.writer import BagTopic, BagWriter
@@ -111,7 +111,9 @@ def test_the_same_poses_are_the_same_bytes_with_and_without_ros():
     pairs = [
         (
             poses_to_message(poses, header, image_size=(4, 5), timings=times),
-            messages.poses_to_message(poses, ours, bag_classes(), image_size=(4, 5), timings=times),
+            pose_messages.poses_to_message(
+                poses, ours, bag_classes(), image_size=(4, 5), timings=times
+            ),
         ),
         (
             skeleton_to_message(BODY19, header),
