@@ -93,7 +93,8 @@ def test_doubt_widens_by_sigma_and_score():
 def without_covariance(model):
     """As `rmpe export` makes it."""
     del model.graph.output[2:]
-    kept = [each for each in model.metadata_props if each.key != METADATA]
+    told = (METADATA, 'rmpe.person_score')  # the score goes by it
+    kept = [each for each in model.metadata_props if each.key not in told]
     del model.metadata_props[:]
     model.metadata_props.extend(kept)
     return model
