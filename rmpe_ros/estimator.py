@@ -13,7 +13,7 @@ from rmpe_ros.core.boxes import (
     map_covariances,
     map_points,
 )
-from rmpe_ros.core.oks import expected_similarity
+from rmpe_ros.core.person_score import joint_closeness
 from rmpe_ros.core.skeletons import Skeleton
 from rmpe_ros.engines import Engine
 from rmpe_ros.models import ModelError, ModelInfo, check_sides
@@ -130,9 +130,7 @@ class PoseEstimator:
         person_score = self.info.person_score
         if person_score is None:
             return box_scores * keypoint_scores.mean(axis=1)
-        closeness = None
-        if covariances is not None:
-            closeness = expected_similarity(covariances, boxes, self.skeleton.sigmas)
+        closeness = joint_closeness(self.skeleton, covariances, boxes)
         return person_score(box_scores, keypoint_scores, closeness)
 
     def _run(self, crops: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:

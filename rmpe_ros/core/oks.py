@@ -6,7 +6,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# COCO's `area`, of a person's outline, is on average so much of the box.
+# COCO's `area`, of a person's outline, is on average so much of the box; OKS sigmas are in units of
+# its square root.
 AREA_OF_BOX = 0.53
 
 

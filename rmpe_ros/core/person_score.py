@@ -15,6 +15,9 @@ from dataclasses import asdict, dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from rmpe_ros.core.oks import expected_similarity
+from rmpe_ros.core.skeletons import Skeleton
+
 # Joints from here on count as confident ones.
 CONFIDENT = 0.5
 _LEAST = 1e-4  # of a score, which has a logarithm then
@@ -95,6 +98,17 @@ class PersonScore:
         if not isinstance(values, dict) or not needed <= set(values) <= names:
             raise ValueError(f'a person score has the numbers {", ".join(sorted(names))}')
         return PersonScore(**values)
+
+
+def joint_closeness(
+    skeleton: Skeleton,
+    covariances: NDArray[np.floating] | None,
+    boxes: NDArray[np.floating],
+) -> NDArray[np.float64] | None:
+    """(N, K) of people in boxes (N, 4) with covariances (N, K, 3); None where none are told."""
+    if covariances is None:
+        return None
+    return expected_similarity(covariances, boxes, skeleton.sigmas)
 
 
 def person_features(

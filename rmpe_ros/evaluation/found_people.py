@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rmpe_ros.core.boxes import boxes_with_area, clip_boxes
-from rmpe_ros.core.oks import expected_similarity
-from rmpe_ros.core.person_score import person_features
+from rmpe_ros.core.person_score import joint_closeness, person_features
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.skeletons import COCO17, Skeleton
 from rmpe_ros.evaluation.labels import Labels, boxes_around
@@ -72,10 +71,7 @@ class FoundPeople:
         box_scores, features = np.zeros(0), np.zeros((0, 6))
         if detections is not None and detection_scores is not None:
             box_scores = _scores_of(poses.boxes, detections, detection_scores)
-            closeness = None
-            if poses.covariances is not None:
-                sigmas = poses.skeleton.sigmas
-                closeness = expected_similarity(poses.covariances, poses.boxes, sigmas)
+            closeness = joint_closeness(poses.skeleton, poses.covariances, poses.boxes)
             features = person_features(box_scores, poses.keypoint_scores, closeness)
         wanted = poses.to_skeleton(skeleton)
         return FoundPeople(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rmpe_ros.core.camera import PinholeCamera
+from rmpe_ros.core.oks import AREA_OF_BOX
 from rmpe_ros.core.people.people_filter import METHODS, Array
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.skeletons import Skeleton
@@ -17,8 +18,6 @@ from rmpe_ros.core.skeletons import Skeleton
 # Segment Parameters, 1966; the widths are those of the joints, not of the bones' outer ends).
 TRUNK, LEGS, SHOULDERS, HIPS, UPPER_ARM = 0.288, 0.491, 0.23, 0.13, 0.186
 _PARTS = ('left_shoulder', 'right_shoulder', 'left_hip', 'right_hip')
-# COCO's `area` is on average so much of the box; its OKS sigmas are in units of its square root.
-_AREA = 0.53
 # So near to the border of the image, as a part of it, bodies are cut off.
 EDGE = 0.015
 
@@ -89,7 +88,7 @@ class BodyRays:
         """(N, K, 3) pixels², of networks that do not tell them: by OKS sigmas and boxes."""
         poses = self.poses
         sides = np.maximum(poses.boxes[:, 2:] - poses.boxes[:, :2], 1).astype(float)
-        size = np.sqrt(_AREA * sides.prod(axis=1))
+        size = np.sqrt(AREA_OF_BOX * sides.prod(axis=1))
         sigmas = np.array(poses.skeleton.sigmas) * self.parameters.joint_noise
         pixels = size[:, None] * sigmas * np.where(self.seen, 1, 2.5)
         # Where the picture ends, guesses are as far off as the body goes on.

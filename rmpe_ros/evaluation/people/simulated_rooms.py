@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from rmpe_ros.core.camera import PinholeCamera
 from rmpe_ros.core.lifting import lift_poses
+from rmpe_ros.core.oks import AREA_OF_BOX
 from rmpe_ros.core.people.distances import Ground
 from rmpe_ros.core.people.people_filter import CameraPose
 from rmpe_ros.core.poses import Poses
@@ -233,7 +234,7 @@ class Room:
                 continue
             known = pixels[walker][inside[walker]]
             low, high = known.min(axis=0), known.max(axis=0)
-            size = np.sqrt(0.53 * max(np.prod(high - low + 8), 1))
+            size = np.sqrt(AREA_OF_BOX * max(np.prod(high - low + 8), 1))
             spread = size * sigmas * np.where(seen[walker], 1, 2.5)
             noise = np.sqrt(0.5) * (self._stray[walker] + rng.normal(size=(19, 2)))
             points = pixels[walker] + noise * spread[:, None]
