@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +119,7 @@ def _image(size: tuple[int, int]) -> Any:
 
 
 def _spin(
-    node: Node, condition: Callable[[], object], timeout: float, alive: Callable[[], bool]
+    node: Node, alive: Callable[[], bool], condition: Callable[[], object], timeout: float
 ) -> bool:
     """Until the condition holds, which it returns, the time is over, or the other has died."""
     import rclpy
@@ -145,11 +146,8 @@ def _ask_plain_node(node: Node, size: tuple[int, int], repeat: int) -> list[floa
     command = [sys.executable, '-m', 'rmpe_ros.cli.processes.node_benchmark', '--plain-node']
     times = []
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as child:
+        spin_until = partial(_spin, node, lambda: child.poll() is None)
         try:
-
-            def spin_until(condition: Callable[[], object], timeout: float) -> bool:
-                return _spin(node, condition, timeout, lambda: child.poll() is None)
-
             if not spin_until(camera.get_subscription_count, _START_TIMEOUT):
                 raise ValueError('a process with a plain subscription did not start')
             spin_until(lambda: False, 1.0)  # the node's side of the discovery
@@ -207,9 +205,7 @@ def _ask(
         Float32, 'pose_node/debug/latency_ms', lambda message: latencies.append(message.data), 5
     )
 
-    def spin_until(condition: Callable[[], object], timeout: float) -> bool:
-        return _spin(node, condition, timeout, lambda: child.exit_code is None)
-
+    spin_until = partial(_spin, node, lambda: child.exit_code is None)
     ready = spin_until(
         lambda: (
             camera.get_subscription_count()
