@@ -15,6 +15,7 @@ from rmpe_ros.cli.main import main
 from rmpe_ros.core.boxes import crop_transforms, grow_boxes, map_points
 from rmpe_ros.core.pose_nms import PoseNmsParameters
 from rmpe_ros.core.skeletons import BODY19
+from rmpe_ros.evaluation.tune_nms import GRIDS
 from rmpe_ros.io.pose_nms_file import load_pose_nms
 from rmpe_ros.pipeline import DEFAULT_POSE_NMS
 
@@ -134,8 +135,13 @@ def test_results_of_another_data_set(
 
 
 def test_tuned_parameters_are_written_kept_and_used(
-    labelled: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
+    labelled: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
 ) -> None:
+    few = {name: values[::4] for name, values in GRIDS.items()}
+    monkeypatch.setattr('rmpe_ros.evaluation.tune_nms.GRIDS', few)
     out, plot = tmp_path / 'nms.json', tmp_path / 'planes.png'
     command = ['tune-nms', *labelled, '--out', str(out)]
     assert main([*command, '--plot', str(plot), '--compare']) == 0

@@ -273,10 +273,11 @@ def test_files_are_told_when_they_are_written(
 ) -> None:
     monkeypatch.setenv('RMPE_MODELS', str(models_folder))
     cv2.imwrite(str(tmp_path / 'two.png'), two_people)
+    one_room = ['--modes', 'depth', '--scenes', 'walking', '--cameras', 'wide']
     for arguments in (
         ['predict', str(tmp_path / 'two.png'), '--json'],
         ['benchmark', '--nms', '--repeat', '1', '--json'],
-        ['evaluate-people', '--seconds', '2', '--modes', 'depth', '--cameras', 'wide', '--json'],
+        ['evaluate-people', '--seconds', '1', *one_room, '--json'],
     ):
         file = tmp_path / f'{arguments[0]}.json'
         assert main([*arguments, str(file)]) == 0
