@@ -7,8 +7,9 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
+# In the folder of the system tests.
+from forked_nodes import ForkedNode, nursery  # isort: skip
 from rmpe_ros.cli.processes.child_process import NodeProcess
 from rmpe_ros.cli.processes.dds_environment import local_environment
 from rmpe_ros.io.process_memory import resident_megabytes
@@ -31,15 +34,26 @@ _SAMPLE_PERIOD = 2.0
 
 
 class Stand:
-    """The nodes under stress, and a peer in this process that talks to them over DDS."""
+    """The nodes under stress, and a peer in this process that talks to them over DDS.
 
-    def __init__(self, environment: dict[str, str], folder: Path, stack: ExitStack) -> None:
+    fork: makes nodes that have been imported already. Those that are not waited for are started as
+    users do, so that what meets them while they start is met, too.
+    """
+
+    def __init__(
+        self,
+        environment: dict[str, str],
+        folder: Path,
+        fork: Callable[..., NodeProcess],
+        stack: ExitStack,
+    ) -> None:
         self.node = rclpy.create_node('stress')
         self.nodes: dict[str, NodeProcess] = {}
         self.memory: dict[str, list[tuple[float, float]]] = {}
         self.cpu: dict[str, list[tuple[float, float]]] = {}
         self.statuses: dict[str, dict[str, str]] = {}
-        self._environment, self._folder, self._stack = environment, folder, stack
+        self._environment, self._folder = environment, folder
+        self._fork, self._stack = fork, stack
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
         self._next_sample = 0.0
@@ -51,7 +65,8 @@ class Stand:
         """Start a node as `name`, and wait until it says that it is ready."""
         name = name or kind
         log = self._folder / f'{name}_{len(list(self._folder.iterdir()))}.log'
-        process = NodeProcess(
+        make = self._fork if ready else NodeProcess
+        process = make(
             kind,
             log,
             environment=self._environment,
@@ -153,7 +168,7 @@ def stand(*, processes: int = 8) -> Iterator[Stand]:
         os.environ.update(environment)
         rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
         try:
-            with ExitStack() as stack:
-                yield Stand(environment, logs, stack)
+            with nursery(environment) as place, ExitStack() as stack:
+                yield Stand(environment, logs, partial(ForkedNode, place), stack)
         finally:
             rclpy.try_shutdown()
