@@ -2,13 +2,15 @@
 """The output `covariance`: moments of heatmaps, through θ, added to any model with heatmaps."""
 
 import json
+from importlib.util import find_spec
 
 import numpy as np
 import onnx
 import pytest
 
 torch = pytest.importorskip('torch')
-pytest.importorskip('onnxsim')
+if find_spec('onnxsim') is None:  # importing it takes a second, in every worker
+    pytest.skip('needs onnxsim', allow_module_level=True)
 
 from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.engines import open_engine

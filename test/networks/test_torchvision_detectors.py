@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """torchvision's SSD detectors, exported, give the boxes that torchvision's own model gives."""
 
-import importlib.util
+from importlib.util import find_spec
 
 import cv2
 import numpy as np
 import pytest
 
 torch = pytest.importorskip('torch')
-pytest.importorskip('onnxsim')
-if importlib.util.find_spec('torchvision') is None:
+if find_spec('onnxsim') is None:  # importing it takes a second, in every worker
+    pytest.skip('needs onnxsim', allow_module_level=True)
+if find_spec('torchvision') is None:
     pytest.skip('torchvision is not installed', allow_module_level=True)
 
 from rmpe_ros.cli.main import main

@@ -2,12 +2,14 @@
 """PGPG: what is sampled has the distribution that was fitted, and poses find their atoms."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-pytest.importorskip('sklearn')
+if find_spec('sklearn') is None:  # importing it takes a second, in every worker
+    pytest.skip('needs scikit-learn', allow_module_level=True)
 
 from rmpe_ros.cli.main import main
 from rmpe_ros.core.boxes import box_iou

@@ -3,6 +3,7 @@
 
 import json
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip('torch')
-pytest.importorskip('onnxsim')
+if find_spec('onnxsim') is None:  # importing it takes a second, in every worker
+    pytest.skip('needs onnxsim', allow_module_level=True)
 
 from rmpe_ros.cli.main import main
 from rmpe_ros.core.skeletons import BODY19
