@@ -28,6 +28,8 @@ hypothesis.settings.load_profile('rmpe_ros')
 
 # Folders of tests that wait for other processes more than they compute.
 WAITING = ('stress', 'system')
+# Of short tests, for the end, where a worker with a long file would be the only one.
+SHORT = ('core', 'nodes')
 # Above the ports that Linux gives away by itself, and none that rmpe chooses.
 DOMAIN_IDS = range(215, 233)
 
@@ -44,20 +46,22 @@ def pytest_xdist_auto_num_workers() -> int:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """On several workers, files of tests that wait take turns with files of tests that compute, so
-    that at no time all do the same. Tests of several processes that talk over DDS get a second try,
-    which pytest counts and names: one that needs it has met a race, of its own or of ours.
+    that at no time all do the same; those of the shortest tests come last. Tests of several
+    processes that talk over DDS get a second try, which pytest counts and names: one that needs it
+    has met a race, of its own or of ours.
     """
+    folder_of = {item.path: item.path.relative_to(Path(__file__).parent).parts[0] for item in items}
     for item in items:
-        if item.path.relative_to(Path(__file__).parent).parts[0] in WAITING:
+        if folder_of[item.path] in WAITING:
             item.add_marker(pytest.mark.flaky(reruns=1))
     if 'PYTEST_XDIST_WORKER' not in os.environ:
         return
-    files: tuple[list[Path], list[Path]] = [], []
-    for path in dict.fromkeys(item.path for item in items):
-        files[path.relative_to(Path(__file__).parent).parts[0] in WAITING].append(path)
-    computing, waiting = files
+    waiting = [path for path, folder in folder_of.items() if folder in WAITING]
+    computing = [path for path, folder in folder_of.items() if folder not in WAITING]
+    computing.reverse()  # training is long
+    computing.sort(key=lambda path: folder_of[path] in SHORT)
     turns = {path: 2 * index for index, path in enumerate(waiting)}
-    turns |= {path: index for index, path in enumerate(reversed(computing))}  # training is long
+    turns |= {path: index for index, path in enumerate(computing)}
     items.sort(key=lambda item: turns[item.path])
 
 
