@@ -310,7 +310,9 @@ class _Ablation:
 
         network = open_pose_network(self.args.model, checkpoint)
         files = self.data.validation
-        validation = PoseValidation(files.annotations, files.images, network.size)
+        validation = PoseValidation(
+            files.annotations, files.images, network.size, growth=network.growth
+        )
         calibration = calibrate_scores(validation, network)
         metadata = {'rmpe.name': model.parent.name, 'rmpe.version': 'ablation'}
         export_pose(network, model, calibration=calibration, metadata=metadata)
