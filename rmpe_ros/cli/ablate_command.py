@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.errors import says_errors
-from rmpe_ros.cli.evaluate_command import add_label_options, open_pictures
+from rmpe_ros.cli.evaluate_command import MOST_PEOPLE, add_label_options, open_pictures
 from rmpe_ros.cli.predict_command import add_pipeline_options, open_pipeline
 from rmpe_ros.cli.training_options import (
     add_data_options,
@@ -70,7 +70,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument('--box-nms', type=float, default=0.8, metavar='IOU', help='of the detector')
     add_score_threshold(parser)
     parser.add_argument('--html', type=Path, metavar='FILE', help='write a page with the table')
-    add_pipeline_options(parser, everybody=True)
+    add_pipeline_options(parser, most=MOST_PEOPLE)
     reads(parser, '--data', '--pretrained', '--init', '--pgpg')
     writes(parser, '--html')
     derives(parser, targets=lambda args: [Target(args.out / 'results.json', '--out')])
@@ -310,7 +310,9 @@ class _Ablation:
 
         network = open_pose_network(self.args.model, checkpoint)
         files = self.data.validation
-        validation = PoseValidation(files.annotations, files.images, network.size)
+        validation = PoseValidation(
+            files.annotations, files.images, network.size, growth=network.growth
+        )
         calibration = calibrate_scores(validation, network)
         metadata = {'rmpe.name': model.parent.name, 'rmpe.version': 'ablation'}
         export_pose(network, model, calibration=calibration, metadata=metadata)

@@ -86,7 +86,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the numbers')
     parser.add_argument('--html', type=Path, metavar='FILE', help='write a page with bars')
-    add_pipeline_options(parser, everybody=True)
+    add_pipeline_options(parser, most=None)
     reads(parser, '--image', '--against')
     writes(parser, '--json', '--html', '--plot')
     parser.set_defaults(run=run)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from rmpe_ros.cli.argument_types import share
 from rmpe_ros.cli.errors import fail, fail_without
 from rmpe_ros.cli.model_options import add_metadata_options, model_metadata
 from rmpe_ros.cli.training_options import add_data_options
@@ -40,6 +41,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         choices=('fp32', 'fp16'),
         default='fp32',
         help='of the convolutions: fp16 is for TensorRT (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--box-growth',
+        type=share,
+        metavar='S',
+        help='by how much boxes are widened before they are cropped for a pose network, 0 to 1 '
+        '(default: as it was trained with)',
     )
     add_metadata_options(parser)
     reads(parser, 'checkpoint', '--data')
@@ -76,10 +84,15 @@ def run(args: argparse.Namespace) -> int:
             print(f'{args.output}: person detector, {args.precision}; {parity}')
             return 0
         network = open_pose_network(args.model, args.checkpoint)
+        if args.box_growth is not None:
+            network.growth = args.box_growth
         calibration = (1.0, 0.0)
         if data:
             validation = PoseValidation(
-                data.validation.annotations, data.validation.images, network.size
+                data.validation.annotations,
+                data.validation.images,
+                network.size,
+                growth=network.growth,
             )
             print(
                 'validation  '

@@ -34,7 +34,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         '--out', type=Path, required=True, metavar='FILE', help='the pose model to write'
     )
-    add_pipeline_options(parser, everybody=True)
+    add_pipeline_options(parser, most=None)
     add_detector_options(parser)
     writes(parser, '--out')
     parser.set_defaults(run=run, gt_boxes=False)

@@ -83,10 +83,10 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def add_pipeline_options(parser: argparse.ArgumentParser, *, everybody: bool = False) -> None:
+def add_pipeline_options(parser: argparse.ArgumentParser, *, most: int | None = MAX_PEOPLE) -> None:
     """The options of every command that runs the pipeline; see `open_pipeline`.
 
-    everybody: without the limit of people that the nodes have, unless it is asked for.
+    most: how many people are looked at unless the user says otherwise; None: all.
     """
     group = parser.add_argument_group('pipeline')
     group.add_argument(
@@ -127,13 +127,12 @@ def add_pipeline_options(parser: argparse.ArgumentParser, *, everybody: bool = F
         metavar='S',
         help='leave out people below this score, 0 to 1 (default: as the pose model suggests)',
     )
-    most = 'all' if everybody else f'{MAX_PEOPLE} as in the nodes, 0: all'
     group.add_argument(
         '--max-people',
         type=natural_number,
-        default=None if everybody else MAX_PEOPLE,
+        default=most,
         metavar='N',
-        help=f'look at the N best boxes only (default: {most})',
+        help=f'look at the N best boxes only, 0: all (default: {"all" if most is None else most})',
     )
     group.add_argument(
         '--pose-nms',

@@ -88,7 +88,7 @@ def add_parser(subparsers: Any) -> None:
         choices=('paper', 'released'),
         help="the paper's formulas or those of the released code (default: as --pose-nms says)",
     )
-    add_pipeline_options(parser, everybody=True)
+    add_pipeline_options(parser, most=None)
     writes(parser, '--out', '--plot', '--html')
     derives(parser, targets=_kept_candidates)
     parser.set_defaults(run=run, gt_boxes=False)

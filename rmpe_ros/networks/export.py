@@ -94,7 +94,7 @@ def in_fewer_operations(network: SstnSppe) -> SstnSppe:
         sppe = UnshuffledSppe(sppe)
     if isinstance(localisation, LiteHrnetLocalisation):
         localisation = UnshuffledLocalisation(localisation)
-    rewritten = SstnSppe(sppe, network.size, sstn=False)
+    rewritten = SstnSppe(sppe, network.size, sstn=False, growth=network.growth)
     rewritten.localisation = localisation
     return rewritten.eval()
 
@@ -211,7 +211,7 @@ def export_pose(
         metadata={
             'rmpe.task': 'pose',
             'rmpe.skeleton': json.dumps(asdict(BODY19)),
-            'rmpe.box_growth': '0.3',
+            'rmpe.box_growth': str(network.growth),
             **metadata,
         },
         name=path.name,

@@ -36,13 +36,16 @@ class SstnOutput:
     parallel: Tensor | None
 
 
+BOX_GROWTH = 0.3  # RMPE sec. 4.2: proposals are extended by 30 % along height and width
+
+
 class SstnSppe(nn.Module):
     """STN → SPPE → SDTN over crops in [-1, 1].
 
     sppe: any network (N, 3, H, W) → list of heatmaps: logits, or Gaussians of height 1 where it
     says so by an attribute `gaussian`. size: (H, W). sstn: without it θ is the
     identity and this is a plain SPPE, the paper's ablation. localisation: makes the STN's network
-    for crops of that size.
+    for crops of that size. growth: by how much boxes are grown before they are cropped.
     """
 
     def __init__(
@@ -52,10 +55,12 @@ class SstnSppe(nn.Module):
         *,
         sstn: bool = True,
         localisation: Callable[[tuple[int, int]], nn.Module] = LocalisationNetwork,
+        growth: float = BOX_GROWTH,
     ):
         super().__init__()
         self.sppe = sppe
         self.size = size
+        self.growth = growth
         self.gaussian: bool = getattr(sppe, 'gaussian', False)
         self.localisation = localisation(size) if sstn else None
         self.parallel: ParallelSppe | None = None

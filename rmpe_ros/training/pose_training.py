@@ -30,7 +30,7 @@ from rmpe_ros.networks.backbones.hourglass import HourglassSppe
 from rmpe_ros.networks.backbones.lite_hrnet import LiteHrnetSppe
 from rmpe_ros.networks.export import fit_score_calibration
 from rmpe_ros.networks.localisation import LiteHrnetLocalisation
-from rmpe_ros.networks.sstn_sppe import SstnSppe, normalise_crops
+from rmpe_ros.networks.sstn_sppe import BOX_GROWTH, SstnSppe, normalise_crops
 from rmpe_ros.networks.stn import LocalisationNetwork, ResNetLocalisation
 from rmpe_ros.training.augment import Augmentation, jitter_box, make_crop
 from rmpe_ros.training.checkpoints import read_checkpoint
@@ -46,25 +46,28 @@ from rmpe_ros.training.datasets import (
 
 # What a network learns of a placed person.
 _LEARNT = ('joints', 'weights', 'centred', 'centred_weights', 'theta')
-BOX_GROWTH = 0.3  # RMPE sec. 4.2: proposals are extended by 30 % along height and width
 
 
 @dataclass(frozen=True)
 class PoseModel:
-    """A pose network one can ask for by name. size: (height, width) of its crops. localisation: as
-    `SstnSppe` takes it.
+    """A pose network one can ask for by name. size: (height, width) of its crops. localisation,
+    growth: as `SstnSppe` takes them.
     """
 
     size: tuple[int, int]
     sppe: Callable[[], nn.Module]
     localisation: Callable[[tuple[int, int]], nn.Module] = LocalisationNetwork
+    growth: float = BOX_GROWTH
 
 
 # `paper` is the RMPE paper's network, `paper-parallel` the smaller SPPE of its parallel branch
 # (sec. 4.2); `base` is the same hourglass for an embedded GPU, `lite` and `standard` are for CPUs.
 POSE_MODELS: Mapping[str, PoseModel] = {
     'lite': PoseModel(
-        (192, 128), lambda: LiteHrnetSppe(BODY19.num_keypoints), LiteHrnetLocalisation
+        (192, 128),
+        lambda: LiteHrnetSppe(BODY19.num_keypoints),
+        LiteHrnetLocalisation,
+        growth=0.15,  # its crops are small: what they hold beside the person costs pixels
     ),
     'standard': PoseModel(
         (256, 192), lambda: LiteHrnetSppe(BODY19.num_keypoints), LiteHrnetLocalisation
@@ -88,7 +91,9 @@ def build_pose_network(name: str, *, sstn: bool, pretrained: Path | None = None)
         raise ValueError(f'no pose model {name!r}: there are {", ".join(POSE_MODELS)}')
     model = POSE_MODELS[name]
     sppe = model.sppe()
-    network = SstnSppe(sppe, model.size, sstn=sstn, localisation=model.localisation)
+    network = SstnSppe(
+        sppe, model.size, sstn=sstn, localisation=model.localisation, growth=model.growth
+    )
     if pretrained is None:
         return network
     if not isinstance(sppe, LiteHrnetSppe):
@@ -155,9 +160,10 @@ class PoseExamples:
         weights: Mapping[str, float],
         size: tuple[int, int],
         *,
+        growth: float = BOX_GROWTH,
         propose: Callable[[LabelledPerson, np.random.Generator], np.ndarray] | None = None,
     ):
-        self.people, self.size = people, size
+        self.people, self.size, self.growth = people, size, growth
         self.cumulative = np.cumsum(mixing_probabilities([p.source for p in people], weights))
         self.augmentation = Augmentation()
         self.propose = propose or (lambda person, rng: jitter_box(person.box, rng))
@@ -173,7 +179,7 @@ class PoseExamples:
             self.augmentation,
             rng,
             proposal=proposal,
-            growth=BOX_GROWTH,
+            growth=self.growth,
         )
         return {'crops': picture, **{name: getattr(placed, name) for name in _LEARNT}}
 
@@ -192,6 +198,7 @@ class PoseValidation:
         images: Path,
         size: tuple[int, int],
         *,
+        growth: float = BOX_GROWTH,
         most: int | None = None,
         moved: float = 0.0,
     ):
@@ -212,7 +219,7 @@ class PoseValidation:
         sides = np.tile(labels.boxes[people, 2:] - labels.boxes[people, :2], 2)
         off = np.random.default_rng(0).normal(0, 1, sides.shape) * moved
         self.boxes = boxes = labels.boxes[people] + (off * sides).astype(labels.boxes.dtype)
-        self.transforms = crop_transforms(grow_boxes(boxes, BOX_GROWTH), size)
+        self.transforms = crop_transforms(grow_boxes(boxes, growth), size)
         self.crop_joints = map_points(self.joints, invert_transforms(self.transforms))
         self.crops = np.concatenate(
             [

@@ -111,7 +111,9 @@ def build_stage(
     if stage == 'sstn' and parallel:
         network.attach_parallel(load_sppe(parallel) if isinstance(parallel, Path) else None)
     people = data.people()
-    examples = PoseExamples(people, data.people_mix, network.size, propose=propose)
+    examples = PoseExamples(
+        people, data.people_mix, network.size, growth=network.growth, propose=propose
+    )
     batches = ExampleBatches(examples, workers=_workers(device))
     if pretrained and not init and isinstance(network.sppe, LiteHrnetSppe):
         new = slice(COCO17.num_keypoints, None)
@@ -122,6 +124,7 @@ def build_stage(
             validation.annotations,
             validation.images,
             network.size,
+            growth=network.growth,
             most=validation_people,
             # What the spatial transformer is for shows only where boxes are off.
             moved=0.0 if stage == 'sppe' else MOVED_BOXES,

@@ -65,12 +65,13 @@ def test_pose_graph_keeps_the_contract_and_parity(pose_network, tmp_path):
 
 def test_pose_graph_without_sstn_has_a_dynamic_batch_too(small_sppe, tmp_path):
     torch.manual_seed(0)
-    network = SstnSppe(small_sppe(), (64, 32), sstn=False).eval()
+    network = SstnSppe(small_sppe(), (64, 32), sstn=False, growth=0.15).eval()
     path = tmp_path / 'plain.onnx'
     parity = export_pose(network, path, calibration=(1.0, 0.0), metadata=METADATA)
     assert parity.largest < 1e-3
-    outputs = open_engine(path)({'crops': random_crops(network, 3).numpy()})
-    assert len(outputs['keypoints']) == 3
+    engine = open_engine(path)
+    assert len(engine({'crops': random_crops(network, 3).numpy()})['keypoints']) == 3
+    assert PoseEstimator(engine).info.box_growth == 0.15
 
 
 def test_detector_graph_keeps_the_contract(tmp_path):

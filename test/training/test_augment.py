@@ -217,6 +217,9 @@ def test_examples_follow_from_the_generator_alone(tmp_path: Path):
         assert np.array_equal(values, again[name])
         assert values.dtype == (np.uint8 if name == 'crops' else np.float32)
     assert not np.array_equal(first['crops'], other['crops'])
+    narrow = PoseExamples(people, {'*': 1.0}, SIZE, growth=0.15)(np.random.default_rng(3))
+    sides = [np.ptp(each['centred'], axis=0) for each in (narrow, first)]
+    assert sides[0] == pytest.approx(sides[1] * 1.3 / 1.15, rel=1e-4)
 
 
 def test_a_broken_photo_is_named(tmp_path: Path):

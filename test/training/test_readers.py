@@ -193,6 +193,8 @@ def test_validation_reads_every_format_and_tests_on_lsps_test_half(tmp_path):
     coco = PoseValidation(coco_file(tmp_path / 'coco.json'), folder, (64, 48))
     assert coco.joints.shape == (1, 19, 2) and coco.labelled[0].sum() == 16
     assert not coco.labelled[0, 17:].any()
+    narrow = PoseValidation(coco_file(tmp_path / 'coco.json'), folder, (64, 48), growth=0.15)
+    assert narrow.transforms[0, 0, 0] == pytest.approx(coco.transforms[0, 0, 0] * 1.15 / 1.3)
     (tmp_path / 'valid.json').write_text(json.dumps([mpii_entry()]))
     mpii = PoseValidation(tmp_path / 'valid.json', folder, (64, 48))
     assert mpii.labelled[0].sum() == 14 and mpii.sources.tolist() == ['mpii']
