@@ -51,9 +51,6 @@ _SHARED_GAIN = 6.0
 # Without the number: squared distances at most, and the least clarity to find who was lost; and how
 # much less likely it is for each unit by which the scores of the detector differ.
 _STRANGE_GATE, _PLAIN, _SCORE_WEIGHT = 14.0, 0.5, 6.0
-# Who was seen so often is where she was seen; a sight of so much of a person, with a distance as
-# sure as this, is of somebody who is there.
-_ESTABLISHED, _WHOLE, _SURE_SD = 15, 0.75, 0.08
 # How far a head that was never measured may be from where it is expected is in the filter; the
 # depth of somebody's head besides, metres.
 _HEAD_DEPTH_SD = 0.05
@@ -96,10 +93,6 @@ def compare(people: People, sights: Sights, camera: CameraPose, up: Array) -> Ch
     same = (people.image_ids[:, None] == sights.image_ids) & (sights.image_ids >= 0)
     possible = (off_ray < _RAY_GATE) & expected.ahead[:, None]
     crowded = possible.sum(axis=0) > 1
-    # Who is seen whole, and elsewhere, is another one who was given the number.
-    whole = (sights.clarity > _WHOLE) & (variances.min(axis=1) < _SURE_SD**2)
-    whole &= (variances[:, 0] > 1e6) | np.isfinite(sights.heads.depth_variances)
-    possible &= ~(whole & (people.sights >= _ESTABLISHED)[:, None] & (best > _DEPTH_GATE))
     # Without the number, place alone must tell; errors of the detector are anywhere, too.
     away = people.lost[:, None]
     known = sights.known & (off_ray < _STRANGE_GATE)
