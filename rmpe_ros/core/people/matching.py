@@ -18,6 +18,7 @@ from rmpe_ros.core.people.people_filter import (
     expect_heads,
     squared_distances,
 )
+from rmpe_ros.core.people.shared_boxes import shared_boxes
 from rmpe_ros.core.people.sights import ALIKE, Sights
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 _NEW_DENSITY = 0.003
 # Squared distances in standard deviations beyond which a sight is not of this person.
 _RAY_GATE, _DEPTH_GATE = 20.0, 20.0
+# Joints go astray more often than a normal distribution has it: degrees of freedom of Student's.
+_TAIL = 8.0
 # How often a distance by ground or size has nothing to do with the person, and the density that it
 # then has, anywhere within a factor of e².
 _STRAY, _STRAY_DENSITY = 0.003, 0.5
@@ -42,13 +45,12 @@ _SOMETHING, _SOMETHING_BEHIND = 0.1, 0.02
 _RENAMED, _FORGOTTEN, _STEEP = 0.001, 1.1, 2.5
 # Such a number is somebody else's: beside others, and alone. One that begins has a number that is
 # somebody's so often.
-_MIXED_UP, _MIXED_UP_ALONE, _TAKEN = 0.4, 0.02, 0.02
+_MIXED_UP, _MIXED_UP_ALONE, _TAKEN = 0.1, 0.02, 0.02
+# The gain of either of two people of whom a box is that is of both.
+_SHARED_GAIN = 6.0
 # Without the number: squared distances at most, and the least clarity to find who was lost; and how
 # much less likely it is for each unit by which the scores of the detector differ.
 _STRANGE_GATE, _PLAIN, _SCORE_WEIGHT = 14.0, 0.5, 6.0
-# Who was seen so often is where she was seen; a sight of so much of a person, with a distance as
-# sure as this, is of somebody who is there.
-_ESTABLISHED, _WHOLE, _SURE_SD = 15, 0.75, 0.08
 # How far a head that was never measured may be from where it is expected is in the filter; the
 # depth of somebody's head besides, metres.
 _HEAD_DEPTH_SD = 0.05
@@ -91,10 +93,6 @@ def compare(people: People, sights: Sights, camera: CameraPose, up: Array) -> Ch
     same = (people.image_ids[:, None] == sights.image_ids) & (sights.image_ids >= 0)
     possible = (off_ray < _RAY_GATE) & expected.ahead[:, None]
     crowded = possible.sum(axis=0) > 1
-    # Who is seen whole, and elsewhere, is another one who was given the number.
-    whole = (sights.clarity > _WHOLE) & (variances.min(axis=1) < _SURE_SD**2)
-    whole &= (variances[:, 0] > 1e6) | np.isfinite(sights.heads.depth_variances)
-    possible &= ~(whole & (people.sights >= _ESTABLISHED)[:, None] & (best > _DEPTH_GATE))
     # Without the number, place alone must tell; errors of the detector are anywhere, too.
     away = people.lost[:, None]
     known = sights.known & (off_ray < _STRANGE_GATE)
@@ -109,10 +107,14 @@ def compare(people: People, sights: Sights, camera: CameraPose, up: Array) -> Ch
     along = np.where(measured, along, 0).sum(axis=2)
     # Of several distances, each would count against somebody new as well.
     along += np.log(2.0) * np.maximum(measured.sum(axis=1) - 1, 0)
-    likelihood = along - 0.5 * (off_ray + np.log(determinant)) - np.log(2 * np.pi)
+    across = -(_TAIL / 2 + 1) * np.log1p(off_ray / _TAIL) - 0.5 * np.log(determinant)
+    likelihood = along + across - np.log(2 * np.pi)
     unlike = np.abs(people.scores[:, None] - sights.scores) * _SCORE_WEIGHT
     gain = likelihood - np.log(_NEW_DENSITY) + _by_number(people, sights, same, crowded)
     gain -= np.where(same, 0, unlike)
+    shared = shared_boxes(people, sights) & ~measured[:, 0]
+    gain = np.where(shared, _SHARED_GAIN, gain)
+    possible |= shared
     found = _found(people, expected)
     gain += np.log(found / (1 - found))[:, None]
     return Chances(

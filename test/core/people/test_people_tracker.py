@@ -177,6 +177,30 @@ def test_the_depth_of_who_hides_somebody_is_not_hers():
     assert people.positions[people.ids == 0][0, :2] == pytest.approx([4.0, y], abs=0.2)
 
 
+def test_the_depth_of_who_is_lost_before_somebody_does_not_take_her_sight_along():
+    """Her number is unbroken, her line of sight fits: the depth is that of who stands before her,
+    whom the detector does not find.
+    """
+    tracker, view, rng = PeopleTracker(), camera(), np.random.default_rng(4)
+    for index in range(75):
+        frame = [(1, 3.6, 0.05)] + ([(0, 2.4, 0.0)] if index < 30 else [])
+        seen = sights(frame, view, rng=rng)
+        rays = seen.rays - [0.0, 0.41] / np.exp(seen.log_depths[:, :1])
+        depths = np.exp(seen.log_depths[:, 0])
+        clarity = np.full(len(frame), 0.8)
+        if index >= 45 and index % 5 == 0:
+            depths[0] = 2.4
+            seen.log_depths[0, 0] = np.log(2.4)
+        spread = np.tile(np.eye(2) * 0.006**2, (len(frame), 1, 1))
+        heads = Heads(rays, spread, depths, np.full(len(frame), 0.02**2))
+        seen = replace(seen, heads=heads, clarity=clarity)
+        people = tracker.update(seen, index / RATE, view, MAP)
+        if index >= 30:
+            her = people.image_ids.tolist().index(1)
+            assert (people.last_seen == people.stamp)[np.arange(len(people)) != her].sum() == 0
+            assert people.positions[her, 0] == pytest.approx(3.6, abs=0.2)
+
+
 def test_two_people_side_by_side_never_merge():
     frames = [[(0, 3.0, 0.2), (1, 3.2, -0.2)] for _ in range(60)]
     # For two seconds only one of them is found, and has the other's number.

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a detector gives one box to two people who overlap.
+
+The image tracker gives such a box the number of one of them, as often the wrong one: which of the
+two it is, the number does not say.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rmpe_ros.core.people.people_filter import Array
+
+if TYPE_CHECKING:
+    from rmpe_ros.core.people.people_state import People
+    from rmpe_ros.core.people.sights import Sights
+
+# Boxes of so many seconds ago tell how large people are and where.
+_RECENT = 0.5
+# The box of both fits by so much better (IoU) than that of one.
+_BETTER = 0.05
+
+
+def shared_boxes(people: People, sights: Sights) -> NDArray[np.bool_]:
+    """(T, N) whether a sight is in a box that is of this person and of another one.
+
+    One of them has its number, the other's number is not in the image; the box covers both rather
+    than one.
+    """
+    shared = np.zeros((len(people), len(sights)), bool)
+    same = (people.image_ids[:, None] == sights.image_ids) & (sights.image_ids >= 0)
+    recent = people.stamp - people.last_seen < _RECENT
+    owners, taken = np.nonzero(same & recent[:, None])
+    missing = np.flatnonzero(recent & (people.image_ids >= 0) & ~same.any(axis=1))
+    if not len(owners) or not len(missing):
+        return shared
+    boxes = people.boxes.astype(np.float64)
+    sight = sights.boxes[taken].astype(np.float64)[:, None]
+    owner, other = boxes[owners][:, None], boxes[missing][None]
+    low = np.minimum(owner[..., :2], other[..., :2])
+    high = np.maximum(owner[..., 2:], other[..., 2:])
+    both = np.concatenate([low, high], axis=-1)
+    alone = np.maximum(_overlap(sight, owner), _overlap(sight, other))
+    pair, index = np.nonzero(_overlap(sight, both) > alone + _BETTER)
+    shared[owners[pair], taken[pair]] = True
+    shared[missing[index], taken[pair]] = True
+    return shared
+
+
+def _overlap(boxes: Array, others: Array) -> Array:
+    """IoU of boxes (..., 4), one with one."""
+    low = np.maximum(boxes[..., :2], others[..., :2])
+    high = np.minimum(boxes[..., 2:], others[..., 2:])
+    common = np.maximum(high - low, 0).prod(axis=-1)
+    areas = (boxes[..., 2:] - boxes[..., :2]).prod(axis=-1)
+    areas = areas + (others[..., 2:] - others[..., :2]).prod(axis=-1)
+    return common / np.maximum(areas - common, 1e-9)
