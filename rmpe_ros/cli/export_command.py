@@ -46,8 +46,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         '--box-growth',
         type=share,
         metavar='S',
-        help='by how much boxes are widened before they are cropped for a pose network, 0 to 1 '
-        '(default: as it was trained with)',
+        help='by how much boxes are widened in what the SPPE sees of them, 0 to 1 (default: as it '
+        'was trained with)',
     )
     add_metadata_options(parser)
     reads(parser, 'checkpoint', '--data')
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
             return 0
         network = open_pose_network(args.model, args.checkpoint)
         if args.box_growth is not None:
-            network.growth = args.box_growth
+            network.sppe_growth = args.box_growth
         calibration = (1.0, 0.0)
         if data:
             validation = PoseValidation(

@@ -94,8 +94,8 @@ def in_fewer_operations(network: SstnSppe) -> SstnSppe:
         sppe = UnshuffledSppe(sppe)
     if isinstance(localisation, LiteHrnetLocalisation):
         localisation = UnshuffledLocalisation(localisation)
-    rewritten = SstnSppe(sppe, network.size, sstn=False, growth=network.growth)
-    rewritten.localisation = localisation
+    rewritten = SstnSppe(sppe, network.sppe_size, sstn=False, growth=network.sppe_growth)
+    rewritten.localisation, rewritten.zoom = localisation, network.zoom
     return rewritten.eval()
 
 

@@ -49,7 +49,10 @@ MOMENTS = CovarianceScale(1.0, 0.0, 0.0)
 
 
 class JointCovariance(nn.Module):
-    """Heatmaps, keypoints and θ of a pose network to covariances; size: of its crops (h, w)."""
+    """Heatmaps, keypoints and θ of a pose network to covariances; size: of its crops (H, W).
+
+    Gaussian maps tell of how many pixels they are, and so by how much θ zooms.
+    """
 
     sigmas: Tensor
 
@@ -63,7 +66,12 @@ class JointCovariance(nn.Module):
     def forward(self, maps: Tensor, keypoints: Tensor, theta: Tensor) -> Tensor:
         """maps: (N, K, h, w); keypoints: (N, K, 3); theta: (N, 2, 3). Returns (N, K, 3)."""
         height, width = self.size
-        points = map_points(keypoints[:, :, :2].float(), invert_affine(theta.float()), self.size)
+        seen = (height, width)
+        if self.gaussian:
+            seen = (GAUSSIAN_STRIDE * int(maps.shape[2]), GAUSSIAN_STRIDE * int(maps.shape[3]))
+        points = map_points(
+            keypoints[:, :, :2].float(), invert_affine(theta.float()), self.size, seen
+        )
         if self.gaussian:
             stride_x = stride_y = float(GAUSSIAN_STRIDE)
             cells = points / GAUSSIAN_STRIDE
@@ -73,8 +81,8 @@ class JointCovariance(nn.Module):
         xx, xy, yy = heatmap_moments(maps, cells).unbind(dim=2)
         xx, xy, yy = xx * stride_x**2, xy * (stride_x * stride_y), yy * stride_y**2
         # The SDTN on covariances: θ without its shift, in pixels instead of halves of the crop.
-        a, b = theta[:, 0, 0:1].float(), theta[:, 0, 1:2].float() * (width / height)
-        c, d = theta[:, 1, 0:1].float() * (height / width), theta[:, 1, 1:2].float()
+        a, b = (theta[:, 0, i : i + 1].float() * (width / seen[1 - i]) for i in (0, 1))
+        c, d = (theta[:, 1, i : i + 1].float() * (height / seen[1 - i]) for i in (0, 1))
         turned_xx = a * a * xx + 2 * a * b * xy + b * b * yy
         turned_xy = a * c * xx + (a * d + b * c) * xy + b * d * yy
         turned_yy = c * c * xx + 2 * c * d * xy + d * d * yy

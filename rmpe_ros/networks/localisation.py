@@ -32,12 +32,13 @@ class LiteHrnetLocalisation(nn.Module):
     """Estimates θ from the crop: (N, 3, H, W) in [-1, 1] → (N, 2, 3), exactly the identity before
     training.
 
-    size: (H, W) of the crops, multiples of 32. `forward` bounds zoom and shift by tanh, which keeps
-    det θ ≥ 1 / 1.7² > 0.3.
+    size: (H, W), multiples of 32, half of which it looks at; crops may be larger. `forward` bounds
+    zoom and shift by tanh, which keeps det θ ≥ 1 / 1.7² > 0.3.
     """
 
     def __init__(self, size: tuple[int, int], width: int = 40):
         super().__init__()
+        self.seen = (size[0] // 2, size[1] // 2)
         self.encoder = LiteHrnet(width, stages=STAGES)
         smallest = self.encoder.channels[-1]
         step = 2 * self.encoder.step
@@ -56,7 +57,9 @@ class LiteHrnetLocalisation(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        features = self.encoder(F.avg_pool2d(image, 2))[-1]
+        # Of crops that are exactly twice as large this is the mean of four pixels.
+        seen = F.interpolate(image, self.seen, mode='bilinear', align_corners=False)
+        features = self.encoder(seen)[-1]
         # Flattened, not averaged: where things are is what this network is about.
         hidden = self.hidden(self.squeeze(features).flatten(1))
         with full_precision(hidden):
@@ -77,6 +80,7 @@ class UnshuffledLocalisation(nn.Module):
 
     def __init__(self, localisation: LiteHrnetLocalisation):
         super().__init__()
+        self.seen = localisation.seen
         self.encoder = UnshuffledLiteHrnet(localisation.encoder)
         plain = Layout.plain(CELL)
         self.squeeze = refitted_chain(localisation.squeeze, self.encoder.layouts[-1], plain)

@@ -52,11 +52,14 @@ def affine_grid(theta: Tensor, height: int, width: int) -> Tensor:
     return grid.transpose(1, 2).reshape(-1, height, width, 2)
 
 
-def transform(image: Tensor, theta: Tensor) -> Tensor:
-    """Resample (N, C, H, W) by θ with the bilinear sampler; zeros outside."""
+def transform(image: Tensor, theta: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+    """Resample (N, C, H, W) by θ with the bilinear sampler; zeros outside. size: (height, width) of
+    the result, as before when None.
+    """
+    height, width = size or (image.shape[-2], image.shape[-1])
     return F.grid_sample(
         image,
-        affine_grid(theta, *image.shape[-2:]),
+        affine_grid(theta, height, width),
         mode='bilinear',
         padding_mode='zeros',
         align_corners=False,
@@ -82,20 +85,22 @@ def invert_affine(theta: Tensor) -> Tensor:
         return torch.cat([inverse, -inverse @ theta[:, :, 2:]], dim=2)
 
 
-def map_points(points: Tensor, theta: Tensor, size: tuple[int, int]) -> Tensor:
+def map_points(
+    points: Tensor, theta: Tensor, size: tuple[int, int], source_size: tuple[int, int] | None = None
+) -> Tensor:
     """Points found in the transformed picture, back in the source: the SDTN on coordinates instead
     of heatmaps.
 
     points: (N, K, 2) pixels (x, y), (0, 0) the centre of the top-left pixel. theta: (N, 2, 3), the
-    θ that made the transformed picture. size: (height, width), the same before and after. Returns
-    (N, K, 2).
+    θ that made the transformed picture. size: its (height, width); source_size: the source's, the
+    same when None. Returns (N, K, 2).
     """
-    height, width = size
-    extent = points.new_tensor([width, height])
+    extent = points.new_tensor(size[::-1])
+    source_extent = extent if source_size is None else points.new_tensor(source_size[::-1])
     normalised = (points * 2 + 1) / extent - 1
     with full_precision(theta):
         mapped = normalised @ theta[:, :, :2].transpose(1, 2) + theta[:, :, 2].unsqueeze(1)
-    return ((mapped + 1) * extent - 1) / 2
+    return ((mapped + 1) * source_extent - 1) / 2
 
 
 class ThetaHead(nn.Linear):

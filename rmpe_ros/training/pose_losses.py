@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rmpe_ros.networks.decode import GAUSSIAN_STRIDE
 from rmpe_ros.networks.sstn_sppe import (
     SstnSppe,
     detransform_gaussians,
@@ -79,7 +80,11 @@ def sstn_loss(
     main = torch.stack(losses).sum()
     values = {'main': main.detach(), 'loss': main}
     if output.parallel is not None:
-        parallel = _map_loss(network, output.parallel, batch['centred'], batch['centred_weights'])
+        centred = network.as_centred(batch['centred'])
+        height, width = network.sppe_size
+        seen = (centred >= 0) & (centred <= centred.new_tensor([width - 1, height - 1]))
+        weights = batch['centred_weights'] * seen.all(dim=2)
+        parallel = _map_loss(network, output.parallel, centred, weights)
         values |= {'parallel': parallel.detach(), 'loss': main + parallel_weight * parallel}
     return values
 
@@ -113,14 +118,15 @@ def _map_loss(network: SstnSppe, maps: Tensor, joints: Tensor, weights: Tensor) 
     cells = (maps.shape[-2], maps.shape[-1])
     if network.gaussian:
         return squared_error(maps, gaussian_maps(joints, cells), weights)
-    return heatmap_cross_entropy(maps, gaussian_targets(joints, network.size, cells), weights)
+    return heatmap_cross_entropy(maps, gaussian_targets(joints, network.sppe_size, cells), weights)
 
 
 def _detransformed_loss(network: SstnSppe, maps: Tensor, theta: Tensor, batch: Batch) -> Tensor:
-    cells = (maps.shape[-2], maps.shape[-1])
     if network.gaussian:
-        target = gaussian_maps(batch['joints'], cells)
-        return squared_error(detransform_gaussians(maps, theta), target, batch['weights'])
+        of_crop = (network.size[0] // GAUSSIAN_STRIDE, network.size[1] // GAUSSIAN_STRIDE)
+        target = gaussian_maps(batch['joints'], of_crop)
+        return squared_error(detransform_gaussians(maps, theta, of_crop), target, batch['weights'])
+    cells = (maps.shape[-2], maps.shape[-1])
     probability = detransform_heatmaps(maps, theta)
     target = gaussian_targets(batch['joints'], network.size, cells)
     return probability_cross_entropy(probability, target, batch['weights'])

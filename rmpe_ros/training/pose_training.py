@@ -50,14 +50,15 @@ _LEARNT = ('joints', 'weights', 'centred', 'centred_weights', 'theta')
 
 @dataclass(frozen=True)
 class PoseModel:
-    """A pose network one can ask for by name. size: (height, width) of its crops. localisation,
-    growth: as `SstnSppe` takes them.
+    """A pose network one can ask for by name. size: (height, width) of what its SPPE sees.
+    localisation, growth, zoom: as `SstnSppe` takes them.
     """
 
     size: tuple[int, int]
     sppe: Callable[[], nn.Module]
     localisation: Callable[[tuple[int, int]], nn.Module] = LocalisationNetwork
     growth: float = BOX_GROWTH
+    zoom: float = 1.0
 
 
 # `paper` is the RMPE paper's network, `paper-parallel` the smaller SPPE of its parallel branch
@@ -68,6 +69,7 @@ POSE_MODELS: Mapping[str, PoseModel] = {
         lambda: LiteHrnetSppe(BODY19.num_keypoints),
         LiteHrnetLocalisation,
         growth=0.15,  # its crops are small: what they hold beside the person costs pixels
+        zoom=0.8,
     ),
     'standard': PoseModel(
         (256, 192), lambda: LiteHrnetSppe(BODY19.num_keypoints), LiteHrnetLocalisation
@@ -92,7 +94,12 @@ def build_pose_network(name: str, *, sstn: bool, pretrained: Path | None = None)
     model = POSE_MODELS[name]
     sppe = model.sppe()
     network = SstnSppe(
-        sppe, model.size, sstn=sstn, localisation=model.localisation, growth=model.growth
+        sppe,
+        model.size,
+        sstn=sstn,
+        localisation=model.localisation,
+        growth=model.growth,
+        zoom=model.zoom,
     )
     if pretrained is None:
         return network

@@ -105,3 +105,93 @@ def test_without_sstn_it_is_the_plain_sppe():
     assert a.shape == (2, 19, 2) and mass.shape == (2, 19)
     assert torch.equal(theta, torch.eye(2, 3).expand(2, 2, 3))
     assert torch.allclose(a, b, atol=0.05)  # the identity transform at the start
+
+
+class BlobSppe(torch.nn.Module):
+    """Sees a bright blob: its maps are the picture's brightness at every fourth pixel."""
+
+    gaussian = True
+
+    def __init__(self):
+        super().__init__()
+        self.bias = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, x):
+        return [((x[:, :1, ::4, ::4] + 1) / 2 + self.bias).expand(-1, 19, -1, -1)]
+
+
+class FixedLocalisation(torch.nn.Module):
+    """The same θ for every crop."""
+
+    def __init__(self, theta):
+        super().__init__()
+        self.theta = torch.nn.Parameter(torch.tensor([theta]))
+
+    def forward(self, image):
+        return self.theta.expand(len(image), -1, -1)
+
+
+def blob(size, x, y):
+    """(1, 3, h, w) in [-1, 1]: a Gaussian of two cells about (x, y)."""
+    rows, columns = torch.meshgrid(torch.arange(size[0]), torch.arange(size[1]), indexing='ij')
+    brightness = torch.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * 8.0**2))
+    return (brightness * 2 - 1).expand(1, 3, -1, -1)
+
+
+def zooming(theta=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))):
+    network = SstnSppe(BlobSppe(), (64, 32), growth=0.1, zoom=0.5)
+    network.localisation = FixedLocalisation(theta)
+    return network.eval()
+
+
+def test_the_stn_shows_the_middle_of_a_larger_crop():
+    network = zooming()
+    assert network.size == (128, 64)
+    assert network.growth == pytest.approx(1.1 / 0.5 - 1)
+    crop = blob(network.size, 30.0, 70.0)
+    seen = crop[:, :, 32:96, 16:48]
+    plain, plain_height = network.decode(network.sppe(seen)[-1])
+    points, height, theta = network.predict(crop)
+    assert theta[0].tolist() == [[0.5, 0, 0], [0, 0.5, 0]]
+    assert torch.allclose(points, plain + torch.tensor([16.0, 32.0]), atol=1e-3)
+    assert torch.allclose(height, plain_height, atol=1e-5)
+    assert (points[0, 0] - torch.tensor([30.0, 70.0])).abs().max() < 0.3
+
+
+def test_who_is_beside_the_middle_is_seen_when_the_stn_finds_her():
+    # θ is moved down by half of half a side, 32 pixels, and sees 1.25 as much: rows 56 to 136.
+    network = zooming(((1.25, 0.0, 0.0), (0.0, 1.25, 0.5)))
+    points, height, _ = network.predict(blob(network.size, 32.0, 108.0))
+    assert (points[0, 0] - torch.tensor([32.0, 108.0])).abs().max() < 0.3
+    assert height[0, 0] > 0.9
+    assert zooming().predict(blob(network.size, 32.0, 108.0))[1][0, 0] < 0.6
+
+
+def test_a_network_that_sees_all_has_no_loss_and_learns_where_to_look():
+    network = zooming(((1.1, 0.0, 0.1), (0.0, 1.1, -0.1)))
+    network.attach_parallel()
+    joints = torch.tensor([30.0, 70.0]).expand(1, 19, 2)
+    crop = ((blob(network.size, 30.0, 70.0) + 1) * 127.5).round().to(torch.uint8)
+    batch = {
+        'crops': crop.permute(0, 2, 3, 1),
+        'joints': joints,
+        'weights': torch.ones(1, 19),
+        'centred': joints,
+        'centred_weights': torch.ones(1, 19),
+    }
+    values = sstn_loss(network.train(), batch)
+    elsewhere = sstn_loss(network, {**batch, 'joints': joints + 8})
+    assert values['main'] < 0.02 * elsewhere['main']
+    values['loss'].backward()
+    assert network.localisation.theta.grad.abs().max() > 0
+    # What the SPPE should see of her: the middle half, whose corner is at (16, 32).
+    assert network.as_centred(joints)[0, 0].tolist() == pytest.approx([14.0, 38.0])
+    assert values['parallel'] > 0
+    outside = {**batch, 'centred': torch.tensor([8.0, 70.0]).expand(1, 19, 2)}
+    assert sstn_loss(network, outside)['parallel'] == 0
+
+
+def test_only_gaussian_maps_can_be_zoomed():
+    with pytest.raises(ValueError, match='Gaussians'):
+        SstnSppe(NormalisedSppe(), SIZE, zoom=0.8)
+    assert SstnSppe(NormalisedSppe(), SIZE, sstn=False, zoom=0.8).size == SIZE

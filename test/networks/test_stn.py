@@ -87,6 +87,14 @@ def test_a_shift_moves_the_picture_the_right_way():
     assert torch.allclose(map_points(found, theta, (8, 8)), torch.tensor([[[5.0, 3.0]]]), atol=1e-5)
 
 
+def test_a_part_of_a_picture_in_a_smaller_one():
+    picture = torch.arange(64.0).reshape(1, 1, 8, 8)
+    theta = torch.tensor([[[0.5, 0.0, 0.0], [0.0, 0.5, 0.0]]])
+    assert torch.allclose(transform(picture, theta, (4, 4)), picture[:, :, 2:6, 2:6], atol=1e-5)
+    corner = map_points(torch.tensor([[[0.0, 3.0]]]), theta, (4, 4), (8, 8))
+    assert corner[0, 0].tolist() == pytest.approx([2.0, 5.0])
+
+
 def test_heatmaps_through_the_sdtn_agree_with_mapped_points():
     """The two forms of the SDTN: heatmaps resampled by γ, and points mapped by θ."""
     size, cells = (256, 192), (64, 48)

@@ -176,6 +176,12 @@ def test_the_detector_is_validated_and_shown(data, capsys):
     assert list((out / 'tensorboard').iterdir())
 
 
+def test_an_stn_has_a_wider_crop_to_look_for_the_person_in():
+    plain, sstn = (build_pose_network('lite', sstn=sstn) for sstn in (False, True))
+    assert (plain.size, plain.growth) == ((192, 128), pytest.approx(0.15))
+    assert (sstn.size, sstn.growth) == ((240, 160), pytest.approx(1.15 / 0.8 - 1))
+
+
 def test_the_parallel_sppe_may_be_another_network(data, tmp_path):
     config = read_data_config(data / 'data.yaml')
     torch.manual_seed(1)
