@@ -134,8 +134,9 @@ def read_stream(address: str, most: float | None) -> Iterator[VideoFrame]:
 def _opened(source: str) -> Any:
     import av
 
-    # FFmpeg writes to stderr itself otherwise.
-    av.logging.set_level(av.logging.PANIC)
+    # Neither to stderr nor to Python: a decoder's thread that tells something there waits for the
+    # interpreter, which may be waiting for that thread to end.
+    av.logging.set_level(None)
     options = _OPTIONS if source.startswith('rtsp:') else {}
     try:
         return av.open(source, options=options, timeout=_TIMEOUT)

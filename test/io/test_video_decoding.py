@@ -65,6 +65,15 @@ def test_containers(tmp_path: Path, name: str, codec: str) -> None:
         assert item.image[5, 5, 0] > 150 > item.image[5, 5, 1]
 
 
+def test_threads_of_a_decoder_never_wait_for_python(tmp_path: Path) -> None:
+    """Or who leaves a video before its end may wait for them for ever."""
+    av.logging.set_level(av.logging.PANIC)
+    path = make_video(tmp_path / 'a.mp4', 'libx264')
+    for _ in range(20):
+        assert next(iter_images([path])).image is not None
+    assert av.logging.get_level() is None
+
+
 def test_turned_videos_are_upright(tmp_path: Path) -> None:
     path = make_video(tmp_path / 'a.mp4', 'libx264')
     data = bytearray(path.read_bytes())
