@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from rmpe_ros.core.people.people_filter import Array
+from rmpe_ros.core.boxes import box_iou
 
 if TYPE_CHECKING:
     from rmpe_ros.core.people.people_state import People
@@ -38,23 +38,14 @@ def shared_boxes(people: People, sights: Sights) -> NDArray[np.bool_]:
     if not len(owners) or not len(missing):
         return shared
     boxes = people.boxes.astype(np.float64)
-    sight = sights.boxes[taken].astype(np.float64)[:, None]
-    owner, other = boxes[owners][:, None], boxes[missing][None]
-    low = np.minimum(owner[..., :2], other[..., :2])
-    high = np.maximum(owner[..., 2:], other[..., 2:])
-    both = np.concatenate([low, high], axis=-1)
-    alone = np.maximum(_overlap(sight, owner), _overlap(sight, other))
-    pair, index = np.nonzero(_overlap(sight, both) > alone + _BETTER)
+    sight, owner, other = sights.boxes[taken], boxes[owners], boxes[missing]
+    low = np.minimum(owner[:, None, :2], other[:, :2])
+    high = np.maximum(owner[:, None, 2:], other[:, 2:])
+    both = np.concatenate([low, high], axis=2)
+    each = np.arange(len(owners))
+    alone = np.maximum(box_iou(sight, owner)[each, each, None], box_iou(sight, other))
+    united = box_iou(sight, both.reshape(-1, 4)).reshape(len(sight), *both.shape[:2])[each, each]
+    pair, index = np.nonzero(united > alone + _BETTER)
     shared[owners[pair], taken[pair]] = True
     shared[missing[index], taken[pair]] = True
     return shared
-
-
-def _overlap(boxes: Array, others: Array) -> Array:
-    """IoU of boxes (..., 4), one with one."""
-    low = np.maximum(boxes[..., :2], others[..., :2])
-    high = np.minimum(boxes[..., 2:], others[..., 2:])
-    common = np.maximum(high - low, 0).prod(axis=-1)
-    areas = (boxes[..., 2:] - boxes[..., :2]).prod(axis=-1)
-    areas = areas + (others[..., 2:] - others[..., :2]).prod(axis=-1)
-    return common / np.maximum(areas - common, 1e-9)
