@@ -40,9 +40,8 @@ class PosePipeline:
     detector_size: longer side of the detector's input in pixels, see `PersonDetector.size`.
     pose_nms: None keeps all poses, one per detected box.
     min_score: people below it are left out; None means where the pose model puts the threshold,
-        or 0.1 where it does not say. A person's score is in [0, 1]: by the pose model's own
-        `PersonScore` the probability that this is a person whose pose is right, else the detector's
-        score of the box times the mean keypoint score.
+        or 0.1 where it does not say. A person's score is in [0, 1]: the pose model's own
+        `PersonScore`, else the detector's score of the box times the mean keypoint score.
     max_people: look at no more than so many boxes, the best ones; bounds the time of a frame.
     threads: for each model; all physical cores by default. backend, precision,
         serve_while_building: what runs the models, see `engines.selection.open_engine`.

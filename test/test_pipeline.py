@@ -14,7 +14,7 @@ import pytest
 
 from rmpe_ros import PosePipeline
 from rmpe_ros.core.oks import expected_similarity
-from rmpe_ros.core.person_score import PersonScore
+from rmpe_ros.core.person_score import Logistic, PersonScore
 from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.detector import PersonDetector
 from rmpe_ros.engines import EngineError, open_engine
@@ -46,7 +46,7 @@ def test_a_pose_model_can_say_what_makes_a_person(
 ) -> None:
     """Scores are the model's probabilities then, and its threshold is the default."""
     # The boxes' scores are 1 and 0.8, and so are all of their joints'.
-    score = PersonScore(-1.0, 0.1, 1.0, 0.0, 0.0, 0.6)
+    score = PersonScore(Logistic(-1.0, 0.1, 1.0, 0.0, 0.0), 0.6)
     model = make_pose_model(BODY19, score=score.to_json())
     pipeline = PosePipeline(detector_model, model)
     assert pipeline.min_score == pipeline.suggested_min_score == 0.6
@@ -61,7 +61,7 @@ def test_a_pose_model_can_say_what_makes_a_person(
 def test_a_pose_model_can_weigh_how_exact_joints_are(
     detector_model: Path, make_pose_model: Callable[..., Path], two_people: np.ndarray
 ) -> None:
-    score = PersonScore(-1.0, 0.1, 1.0, 0.0, 0.0, 0.0, exact=2.0, sure=-1.0)
+    score = PersonScore(Logistic(-1.0, 0.1, 1.0, 0.0, 0.0, exact=2.0, sure=-1.0), 0.0)
     path = make_pose_model(BODY19, score=score.to_json())
     with pytest.raises(ModelError, match='has no output covariance; export it again'):
         PosePipeline(detector_model, path)

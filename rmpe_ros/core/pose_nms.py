@@ -55,8 +55,8 @@ class PoseNmsParameters:
     num_keypoints: the number of joints that eta is meant for; for K joints it is scaled by
         K / num_keypoints.
     variant: 'paper' or 'released', see the top of this file.
-    merge: replace each kept pose by the score-weighted mean of itself and the poses that it
-        eliminated (`merge_poses`), as the released code does and the paper does not.
+    merge: replace each kept pose by the weighted mean of itself and the poses that it eliminated
+        (`merge_poses`), as the released code does and the paper does not.
     Raises ValueError when a number is out of range.
     """
 
@@ -184,8 +184,10 @@ def merge_poses(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The kept poses, each averaged with those it eliminated: (M, K, 2) and scores (M, K).
 
-    For each joint only poses within 1/10 of the longer side of the kept pose's box take part. The
-    position is weighted by score, the score by itself (sum c^2 / sum c), as in the released code.
+    A joint counts with its score c, as in the released code, times exp(-(d / r)^2) of its distance
+    d to the kept pose's, r = 1/20 of the longer side of that one's box: where two poses disagree
+    one of them is wrong, and what lies between is nobody's joint. (The released code has a border
+    at 1/10 instead.) Merged scores are sum w c / sum w.
     """
     merged = np.array(keypoints[kept], np.float64)
     merged_scores = np.array(keypoint_scores[kept], np.float64)
@@ -193,15 +195,15 @@ def merge_poses(
         members = np.flatnonzero(representative == reference)
         if len(members) < 2:
             continue
-        offsets = keypoints[members] - keypoints[reference]
-        near = np.hypot(offsets[..., 0], offsets[..., 1]) <= _unit(boxes[reference])
-        weights = np.where(near & (keypoint_scores[members] > 0), keypoint_scores[members], 0.0)
+        offsets = (keypoints[members] - keypoints[reference]) / (_unit(boxes[reference]) / 2)
+        confidence = np.nan_to_num(np.maximum(keypoint_scores[members], 0)).astype(np.float64)
+        weights = np.nan_to_num(confidence * np.exp(-(offsets**2).sum(axis=2)))
         total = weights.sum(axis=0)
         known = total > 0
         share = weights[:, known] / total[known]
         points = np.nan_to_num(keypoints[members][:, known])
         merged[row, known] = (share[..., None] * points).sum(axis=0)
-        merged_scores[row, known] = (share * weights[:, known]).sum(axis=0)
+        merged_scores[row, known] = (share * confidence[:, known]).sum(axis=0)
     return merged, merged_scores
 
 

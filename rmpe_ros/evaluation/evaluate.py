@@ -73,7 +73,7 @@ def evaluate(
     everyone is labelled. coco_results: the entries that `found` was read from, given to pycocotools
     as they are.
     """
-    predicted, oks = match_people(labels, found)
+    predicted, _, oks = match_people(labels, found)
     counted = labels.counted
     lengths = torso_lengths(labels.keypoints, labels.labelled, labels.skeleton)
     correct = correct_keypoints(
@@ -126,13 +126,15 @@ def evaluate(
 
 def match_people(
     labels: Labels, found: Mapping[int, FoundPeople]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The pose of each labelled person: (N, K, 2), infinity for those not found, and its OKS (N,).
+) -> tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.float64]]:
+    """The pose of each labelled person: (N, K, 2), infinity for those not found, its index (N,)
+    among those of the picture, -1 for none, and its OKS (N,).
 
     In each picture the pair with the highest OKS is matched, then the best of the rest, and so on.
     OKS counts COCO's joints only (all for other skeletons); it is NaN where none is labelled.
     """
     predicted = np.full(labels.keypoints.shape, np.inf)
+    pose_of = np.full(len(predicted), -1, np.intp)
     sigmas = np.array(labels.skeleton.sigmas)
     for image, people in labels.people_of().items():
         people = people[labels.counted[people]]
@@ -141,6 +143,7 @@ def match_people(
             continue
         if poses.truth is not None:
             predicted[poses.truth] = poses.keypoints
+            pose_of[poses.truth] = np.arange(len(poses.scores))
             continue
         pairs = np.stack(
             [
@@ -157,12 +160,13 @@ def match_people(
         while pairs.max() > 0:
             person, pose = np.unravel_index(pairs.argmax(), pairs.shape)
             predicted[people[person]] = poses.keypoints[pose]
+            pose_of[people[person]] = pose
             pairs[person], pairs[:, pose] = -1, -1
     compared = labels.labelled.copy()
     if labels.skeleton.num_keypoints > COCO17.num_keypoints:
         compared[:, COCO17.num_keypoints :] = False
     oks = keypoint_similarity(predicted, labels.keypoints, compared, labels.areas, sigmas)
-    return predicted, oks
+    return predicted, pose_of, oks
 
 
 def _oks(

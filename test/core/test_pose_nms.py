@@ -306,16 +306,20 @@ def test_parameters_out_of_range(changes: dict) -> None:
         PoseNmsParameters(**changes)
 
 
-def test_merge_weighs_by_score_and_leaves_far_joints_out() -> None:
-    keypoints = np.zeros((2, 3, 2))
-    keypoints[1, 0] = 3, 0
+def test_merge_weighs_by_score_and_nearness() -> None:
+    keypoints = np.zeros((2, 4, 2))
+    keypoints[1, 0] = 3, 4
     keypoints[1, 1] = 50, 0
-    keypoint_scores = np.array([[0.6, 0.5, 0.0], [0.3, 0.9, 0.0]])
+    keypoints[1, 3] = np.nan
+    keypoint_scores = np.array([[0.6, 0.5, 0.0, 0.7], [0.3, 0.9, 0.0, 0.9]])
     boxes = np.array([[0, 0, 100, 100.0]] * 2)
     merged, scores = merge_poses(keypoints, keypoint_scores, boxes, np.array([0]), np.array([0, 0]))
-    # Joint 0: (0.6 * 0 + 0.3 * 3) / 0.9; its score (0.36 + 0.09) / 0.9. Joint 1 is 50 > 10 away.
-    np.testing.assert_allclose(merged[0], [[1, 0], [0, 0], [0, 0]])
-    np.testing.assert_allclose(scores[0], [0.5, 0.5, 0])
+    # Joint 0 is a twentieth of the box away: weights 0.6 and 0.3 / e. Joint 1 is far away.
+    second = 0.3 / math.e
+    share = second / (0.6 + second)
+    np.testing.assert_allclose(merged[0, :3], [[3 * share, 4 * share], [0, 0], [0, 0]], atol=1e-9)
+    np.testing.assert_allclose(merged[0, 3], 0)
+    np.testing.assert_allclose(scores[0], [0.6 * (1 - share) + 0.3 * share, 0.5, 0, 0.7])
 
 
 def test_merge_of_identical_poses_changes_nothing() -> None:

@@ -59,7 +59,8 @@ def numbers(evaluation: Evaluation) -> dict:
 def test_the_best_pairs_are_matched_first() -> None:
     labels = make_labels(BODY19, [(0, 0), (0, 12)], 'coco', yard=True)
     # The first pose is near both people, the second one near nobody else than the first person.
-    predicted, oks = match_people(labels, {0: make_found(BODY19, 11, -3)})
+    predicted, pose_of, oks = match_people(labels, {0: make_found(BODY19, 11, -3)})
+    assert pose_of.tolist() == [1, 0]
     np.testing.assert_array_equal(predicted, [body(BODY19, -3), body(BODY19, 11)])
     assert (oks > 0.8).all()
 

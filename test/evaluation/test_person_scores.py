@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fitting the person score: what counts as right, and that the threshold keeps its promise."""
 
+from dataclasses import replace
 from importlib.util import find_spec
 
 import numpy as np
@@ -51,14 +52,23 @@ def test_a_pose_is_right_once_a_person_and_by_its_oks() -> None:
     poses = judge_poses(labels_of(), found_at(0, 400, 1, 900))
     assert poses.right.tolist() == [True, True, False, False]
     assert poses.boxed.tolist() == [True, True, False, False]
+    assert not poses.untold.any()
     assert poses.people == 2
     bad = judge_poses(labels_of(), found_at(0, 400, wrong=(1,)))
     assert bad.right.tolist() == [True, False] and bad.boxed.tolist() == [True, True]
 
 
-def test_people_without_joints_count_by_their_box() -> None:
-    poses = judge_poses(labels_of(jointed=False), found_at(0, 400, wrong=(1,)))
-    assert poses.right.tolist() == [True, True]
+def test_the_best_pose_of_a_person_is_right_not_the_first() -> None:
+    found = found_at(8, 0, 400)  # the surest is a little off
+    assert judge_poses(labels_of(), found).right.tolist() == [False, True, True]
+    assert judge_poses(labels_of(), found).boxed.tolist() == [True, False, True]
+
+
+def test_of_people_without_joints_only_their_boxes_are_told() -> None:
+    poses = judge_poses(labels_of(jointed=False), found_at(0, 400, 900, wrong=(1,)))
+    assert poses.right.tolist() == [True, False, False]
+    assert poses.untold.tolist() == [False, True, False]
+    assert poses.boxed.tolist() == [True, True, False]
 
 
 def test_pictures_labelled_in_part_teach_nothing() -> None:
@@ -74,19 +84,23 @@ def test_the_fit_is_calibrated_and_its_threshold_precise(exact: int) -> None:
     features[:, 4:] *= exact
     truth = 1 / (1 + np.exp(-(-2 + 0.8 * features[:, 0] + 3 * features[:, 1] + 2 * features[:, 4])))
     right = rng.random(4000) < truth
-    poses = ScoredPoses(features, right, right, 2500)
+    boxed = rng.random(4000) < truth**0.5  # a person more often than right
+    untold = rng.random(4000) < 0.1
+    poses = ScoredPoses(features, right & ~untold, untold, boxed, 2500)
     score = fit_person_score(poses)
-    assert score.needs_closeness == bool(exact)
-    probability = 1 / (1 + np.exp(-(score.bias + features @ score.weights)))
-    assert np.abs(probability - truth).mean() < 0.02
+    assert score.person is not None and score.needs_closeness == bool(exact)
+    assert np.abs(score.right(features) - truth).mean() < 0.02
+    assert np.abs(score.person(features) - truth**0.5).mean() < 0.03
     quality = measure_quality(score, poses)
     assert quality.precision >= 0.87 and quality.threshold == score.threshold
-    assert measure_quality(score, poses, score.threshold - 0.03).precision < 0.87
-    assert quality.recall == pytest.approx((right & (probability >= score.threshold)).sum() / 2500)
+    less = replace(score, threshold=score.threshold - 0.03)
+    assert measure_quality(less, poses).precision < 0.87
+    kept = score.person(features) >= score.threshold
+    assert quality.recall == pytest.approx((boxed & kept).sum() / 2500)
 
 
 @pytest.mark.parametrize('right', [True, False])
 def test_one_kind_of_pose_fits_nothing(right: bool) -> None:
     some = np.full(5, right)
     with pytest.raises(ValueError, match='poses that are right and poses that are not'):
-        fit_person_score(ScoredPoses(np.zeros((5, 6)), some, some, 5))
+        fit_person_score(ScoredPoses(np.zeros((5, 6)), some, np.zeros(5, bool), some, 5))

@@ -13,14 +13,14 @@ from typing import Literal
 from rmpe_ros.core.limits import DETECT_EVERY, MAX_PEOPLE
 from rmpe_ros.core.people.people_tracker import PeopleParameters
 from rmpe_ros.core.people.sights import SightParameters
-from rmpe_ros.core.pose_nms import PoseNmsParameters
 from rmpe_ros.core.tracking import TrackingParameters
 from rmpe_ros.engines import BACKENDS
 from rmpe_ros.io.image_decoding import MAX_MEGAPIXELS
 from rmpe_ros.models import DEFAULT_DETECTOR, DEFAULT_POSE, LARGEST_SIDE
 from rmpe_ros.nodes.settings.parameters import Parameter, live, parameter, table_of
+from rmpe_ros.pipeline import DEFAULT_POSE_NMS
 
-_NMS = PoseNmsParameters()
+_NMS = DEFAULT_POSE_NMS
 _TRACKING = TrackingParameters()
 _SIGHTS = SightParameters()
 _PEOPLE = PeopleParameters()
@@ -171,8 +171,9 @@ class PoseSettings:
     )
     min_score: float = live(
         -1.0,
-        'People with a lower score are not published: with the shipped models the probability that '
-        'it is a person whose pose is right; negative: as the pose model suggests.',
+        'People with a lower score are not published; negative: as the pose model suggests. At '
+        'this threshold of their own and above, poses of the shipped models are likely to be '
+        'of people, and the higher the score, the likelier all joints are right.',
         (-1.0, 1.0),
     )
     pose_nms: PoseNmsSettings = field(default_factory=PoseNmsSettings)
