@@ -139,7 +139,9 @@ def program(tmp_path_factory):
 def forked():
     """Starts processes from one that has imported what they need, which takes longer than they."""
     context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['rmpe_ros.training.trainer', 'rmpe_ros.networks.targets'])
+    # Of torch._dynamo, optimizers import as much again as torch is, when they are made.
+    modules = ['rmpe_ros.training.trainer', 'rmpe_ros.networks.targets', 'torch._dynamo']
+    context.set_forkserver_preload(modules)
     return context
 
 
