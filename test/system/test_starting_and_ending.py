@@ -25,7 +25,7 @@ from .test_lifecycle import Managed
 
 CMAKE = (Path(__file__).parents[2] / 'CMakeLists.txt').read_text(encoding='utf-8')
 NODES = re.findall(r'install_executable\((\w+) rmpe_ros\.nodes\.\w+\)', CMAKE)
-HEAVY_MB = 128
+HEAVY_MB = 64
 
 
 @pytest.fixture
