@@ -80,8 +80,7 @@ def test_the_poses_are_nearly_those_of_detecting_every_time(
         similarities.append(similarity.min())
         np.testing.assert_allclose(poses.scores, alone.scores, atol=0.2)
         assert poses.track_ids.tolist() == [-1]
-    # The least while nothing is known yet of how fast she goes.
-    assert np.min(similarities) > 0.85 and np.mean(similarities) > 0.94
+    assert np.min(similarities) > 0.9
 
 
 def test_detecting_in_every_image_is_the_pipeline_itself(

@@ -11,7 +11,7 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
-from rmpe_ros.core.boxes import clip_boxes
+from rmpe_ros.core.boxes import clip_boxes, grow_boxes
 from rmpe_ros.core.limits import DETECT_EVERY
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.tracking import PoseTracker
@@ -23,6 +23,8 @@ _FEWEST_JOINTS = 4
 # the joints' extent; and upwards, of a skeleton that ends at the eyes and ears.
 _MARGIN = 0.05
 _MARGIN_OF_HEAD = 0.12
+# By how much a box is grown of a person seen once, of whom nobody knows yet where she goes.
+_UNKNOWN_WAY = 0.1
 # Seconds between two images in which people go too far to be followed.
 _LONGEST_GAP = 0.5
 # Pixels; who shows less than that in the image has left it.
@@ -71,7 +73,10 @@ class SeldomDetection:
         if not people or self._images >= self.every or not 0 <= gap <= _LONGEST_GAP:
             return None
         shifts = self.tracker.velocities(people.track_ids) * gap
-        boxes = clip_boxes(_boxes_around(people) + np.tile(shifts, 2), image_size)
+        boxes = _boxes_around(people)
+        anywhere = np.isnan(shifts).any(axis=1)
+        boxes[anywhere] = grow_boxes(boxes[anywhere], _UNKNOWN_WAY)
+        boxes = clip_boxes(boxes + np.tile(np.nan_to_num(shifts), 2), image_size)
         there = (boxes[:, 2:] - boxes[:, :2] >= _SMALLEST_BOX).all(axis=1)
         if not there.any():
             return None

@@ -116,10 +116,10 @@ class PoseTracker:
         return replace(poses, keypoints=keypoints, track_ids=track_ids)
 
     def velocities(self, track_ids: NDArray[np.integer]) -> NDArray[np.float64]:
-        """(N, 2) pixels per second of the people with these numbers, 0 where it is not known."""
-        known = {track.track_id: track.velocity for track in self._tracks}
-        still = np.zeros(2)
-        return np.array([known.get(int(each), still) for each in track_ids]).reshape(-1, 2)
+        """(N, 2) pixels per second of the people with these numbers, NaN where it is not known."""
+        known = {track.track_id: track.velocity for track in self._tracks if track.sights > 1}
+        unknown = np.full(2, np.nan)
+        return np.array([known.get(int(each), unknown) for each in track_ids]).reshape(-1, 2)
 
     def _new_id(self) -> int:
         """The next number; after the largest that a message can hold, the first that is free."""
