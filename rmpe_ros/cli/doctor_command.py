@@ -14,6 +14,7 @@ from importlib import import_module, metadata
 from importlib.util import find_spec
 from typing import Any
 
+from rmpe_ros.cli.processes.abandoned_segments import SHARED_MEMORY, abandoned_segments
 from rmpe_ros.io.extras import how_to_install
 
 
@@ -145,6 +146,20 @@ def _ros() -> Iterator[Check]:
     yield _import('ROS 2', 'launch', 'launch_ros', launch, show=lambda _: 'ros2 launch works')
     yield _import(
         'ROS 2', 'bags', 'rosbags', 'pip install rosbags', show=lambda _: _version('rosbags')
+    )
+    yield _shared_memory()
+
+
+def _shared_memory() -> Check:
+    left = abandoned_segments()
+    megabytes = sum(each.stat().st_size for each in left if each.exists()) / 1e6
+    detail = f'{megabytes:.0f} MB of {len(left)} killed processes in {SHARED_MEMORY}'
+    return Check(
+        'ROS 2',
+        'shared memory',
+        not left,
+        detail if left else 'nothing of killed processes',
+        'fastdds shm clean frees it; Fast DDS itself never does',
     )
 
 

@@ -177,16 +177,20 @@ def crops() -> np.ndarray:
     return np.stack([cv2.GaussianBlur(each, (0, 0), 5) for each in noise])
 
 
+@pytest.fixture(scope='module')
+def alone(crops: np.ndarray) -> list[dict[str, np.ndarray]]:
+    """The answers for each of the five by itself."""
+    engine = OnnxRuntimeEngine(find_model('standard'), threads=1)
+    return [engine({'crops': crop[None]}) for crop in crops]
+
+
 @pytest.mark.parametrize('threads', [1, 2])
 def test_a_person_gets_the_same_bits_whoever_else_is_in_the_batch(
-    crops: np.ndarray, threads: int
+    crops: np.ndarray, alone: list[dict[str, np.ndarray]], threads: int
 ) -> None:
     engine = OnnxRuntimeEngine(find_model('standard'), threads=threads)
     together = engine({'crops': crops})
     assert list(together) == list(engine.outputs)
-    alone = [
-        OnnxRuntimeEngine(find_model('standard'), threads=1)({'crops': c[None]}) for c in crops
-    ]
     for name, array in together.items():
         np.testing.assert_array_equal(array, np.concatenate([each[name] for each in alone]))
 

@@ -33,6 +33,7 @@ from rmpe_ros.nodes.inputs.stamp_matcher import header_key
 from rmpe_ros.pipeline import PosePipeline
 
 from .forked_nodes import ForkedNode, nursery
+from .segments import segments_of
 
 PATIENCE = 90.0
 _RETRY_PERIOD = 1.0
@@ -229,11 +230,13 @@ def make_node(forked_node: Callable[..., NodeProcess]) -> Callable[..., NodeProc
 def start_node(
     make_node: Callable[..., NodeProcess], environment: dict[str, str], tmp_path: Path
 ) -> Iterator[StartNode]:
-    """Start a node for one test; it is stopped afterwards."""
+    """Start a node for one test; it is stopped afterwards, and leaves no shared memory then."""
     started: list[NodeProcess] = []
     yield node_starter(make_node, environment, tmp_path, started)
     for node in started:
-        node.stop()
+        segments = segments_of(node.pid)
+        if node.stop() == 0:
+            assert not [each for each in segments if each.exists()], node.log_text()
 
 
 @pytest.fixture(scope='module')

@@ -8,7 +8,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 
-def slow_detector(source: Path, target: Path, *, products: int = 6) -> Path:
+def slow_detector(source: Path, target: Path, *, products: int = 3) -> Path:
     """The test detector, with a chain of large matrix products that delays its scores."""
     model = onnx.load(source)
     graph, side = model.graph, 1500

@@ -20,22 +20,27 @@ def odd_message(sound: Any, rng: np.random.Generator) -> Any:
     """A copy of `sound` with one to four fields changed, or, one time in ten, a default one."""
     if rng.random() < 0.1:
         return type(sound)()
-    message = copy.deepcopy(sound)
+    message = copy.copy(sound)
     for _ in range(rng.integers(1, 5)):
         _spoil(message, rng)
     return message
 
 
 def _spoil(message: Any, rng: np.random.Generator) -> None:
-    """Change one field, somewhere in the message."""
+    """Change one field, somewhere in the message: a copy, whose parts are those of a sound one."""
     kinds = message.get_fields_and_field_types()
     name = str(rng.choice(list(kinds)))
     kind, value = kinds[name], getattr(message, name)
     listed = _LIST.fullmatch(kind)
     if hasattr(value, 'get_fields_and_field_types'):
-        _spoil(value, rng)
+        part = copy.copy(value)
+        setattr(message, name, part)
+        _spoil(part, rng)
     elif listed and '/' in kind and len(value) and rng.random() < 0.7:
-        _spoil(value[rng.integers(len(value))], rng)
+        parts, place = list(value), rng.integers(len(value))
+        parts[place] = copy.copy(parts[place])
+        setattr(message, name, parts)
+        _spoil(parts[place], rng)
     elif listed and '/' in kind:
         setattr(message, name, _odd_list(list(value), rng))
     elif listed:

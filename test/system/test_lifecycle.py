@@ -30,7 +30,7 @@ OF_EVERY_NODE = {
     *('~/get_available_transitions', '~/get_transition_graph'),
 }
 ROUND_TRIPS = 20
-WEIGHTS_MB = 64
+WEIGHTS_MB = 32
 
 
 class Managed:

@@ -20,11 +20,12 @@ from rmpe_ros.nodes.inputs.rclpy_messages import rgb_to_image
 
 from .conftest import PATIENCE, new_header
 from .made_models import heavy_detector, slow_detector
+from .segments import segments_of
 from .test_lifecycle import Managed
 
 CMAKE = (Path(__file__).parents[2] / 'CMakeLists.txt').read_text(encoding='utf-8')
 NODES = re.findall(r'install_executable\((\w+) rmpe_ros\.nodes\.\w+\)', CMAKE)
-HEAVY_MB = 128
+HEAVY_MB = 64
 
 
 @pytest.fixture
@@ -45,9 +46,11 @@ def test_a_signal_at_once_ends_it_without_a_traceback(start_node, name, number):
 @pytest.mark.parametrize('name', ['pose_node', 'visualizer_node', 'lift_node', 'people_node'])
 def test_the_end_of_the_terminal_ends_it_cleanly_except_under_nohup(start_node, name):
     node = start_node(name)
+    segments = segments_of(node.pid)
     node.signal(signal.SIGHUP)
     assert node.wait(PATIENCE) == 0
     assert 'stopped' in node.log_text()
+    assert segments and not [each for each in segments if each.exists()]
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does, for its children
     try:
         node = start_node(name)
@@ -101,8 +104,10 @@ def test_a_long_frame_is_not_waited_for(peer, start_node, two_people, detector_m
     for _ in range(5):
         camera.publish(rgb_to_image(two_people, new_header()))
         peer.spin_for(0.3)
+    segments = segments_of(node.pid)
     node.signal(signal.SIGTERM)
     assert node.wait(PATIENCE) == 0
+    assert not [each for each in segments if each.exists()]
     assert 'the frame at hand takes more than 3 s and is left to itself' in node.log_text()
     assert 'Traceback' not in node.log_text()
 

@@ -6,8 +6,6 @@ import os
 import runpy
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -107,6 +105,22 @@ with joined_processes(torch.device('cpu')) as (processes, device):
         note(f'FloatingPointError {error}')
 """
 
+# As the command torchrun.
+TORCHRUN = """
+import os
+import sys
+
+sys.argv = ARGUMENTS
+os.environ.update(ENVIRONMENT)
+log = os.open(LOG, os.O_WRONLY | os.O_CREAT)
+os.dup2(log, 1)
+os.dup2(log, 2)
+
+from torch.distributed.run import main
+
+main()
+"""
+
 
 class Started:
     """A process of the program. log: everything that it writes."""
@@ -139,24 +153,23 @@ def program(tmp_path_factory):
 def forked():
     """Starts processes from one that has imported what they need, which takes longer than they."""
     context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['rmpe_ros.training.trainer', 'rmpe_ros.networks.targets'])
+    # Of torch._dynamo, optimizers import as much again as torch is, when they are made.
+    modules = ['rmpe_ros.training.trainer', 'rmpe_ros.networks.targets']
+    context.set_forkserver_preload([*modules, 'torch._dynamo', 'torch.distributed.run'])
     return context
 
 
 @pytest.fixture
-def start(program, forked, tmp_path):
-    """Starts the program with arguments: alone, or with the environment of torchrun."""
+def fork(forked, tmp_path):
+    """Starts a file of Python with arguments and environment."""
     running = []
 
-    def run(folder, *arguments, **environment):
-        folder.mkdir(exist_ok=True)
+    def run(file, arguments, environment):
         log = tmp_path / f'{len(running)}.log'
         given = {
-            'ARGUMENTS': [str(program), str(folder), *map(str, arguments)],
-            'ENVIRONMENT': environment,
-            'LOG': str(log),
-        }
-        process = forked.Process(target=runpy.run_path, args=(str(program), given, '__main__'))
+            'ARGUMENTS': list(map(str, arguments)), 'ENVIRONMENT': environment, 'LOG': str(log)
+        }  # fmt: skip
+        process = forked.Process(target=runpy.run_path, args=(str(file), given, '__main__'))
         process.start()
         running.append(Started(process, log))
         return running[-1]
@@ -166,6 +179,17 @@ def start(program, forked, tmp_path):
         if child.process.is_alive():
             child.process.terminate()
             child.process.join(40)
+
+
+@pytest.fixture
+def start(program, fork):
+    """Starts the program with arguments: alone, or with the environment of torchrun."""
+
+    def run(folder, *arguments, **environment):
+        folder.mkdir(exist_ok=True)
+        return fork(program, [program, folder, *arguments], environment)
+
+    return run
 
 
 def start_two(start, folder, *arguments):
@@ -182,18 +206,12 @@ def finished(*children):
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does(program, start, tmp_path):
-    torchrun = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2']
+def test_two_processes_learn_what_one_does(program, fork, start, tmp_path):
+    (tmp_path / 'torchrun.py').write_text(TORCHRUN)
     (tmp_path / 'two').mkdir()
-    done = subprocess.run(
-        [sys.executable, *torchrun, str(program), str(tmp_path / 'two'), '12', '0'],
-        env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    out = done.stdout
+    command = ['torchrun', '--standalone', '--nproc-per-node=2', program, tmp_path / 'two', 12, 0]
+    environment = {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+    out = '\n'.join(fork(tmp_path / 'torchrun.py', command, environment).finish())
     start(tmp_path / 'one', 12, 0).finish()
     assert '0 ended at 12' in out and '1 ended at 12' in out
     assert out.count('0 step') == 3 and '1 step' not in out  # one process validates

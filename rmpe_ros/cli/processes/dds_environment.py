@@ -13,11 +13,11 @@ import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from rmpe_ros.cli.processes.abandoned_segments import SHARED_MEMORY
 from rmpe_ros.core.share_folders import share_folders
 
 # Domain ids whose ports lie below the ports that Linux gives away by itself (from 32768 on).
 _DOMAIN_IDS = range(1, 101)
-_SHARED_MEMORY = Path('/dev/shm')
 _SEGMENT_BYTES = 32 * 1024 * 1024
 
 
@@ -79,6 +79,6 @@ def shared_memory_profile(environment: Mapping[str, str]) -> Path | None:
 def has_shared_memory(processes: int) -> bool:
     """Whether /dev/shm has room for a segment of each process (a container has 64 MB at first)."""
     try:
-        return shutil.disk_usage(_SHARED_MEMORY).free > (processes + 1) * _SEGMENT_BYTES
+        return shutil.disk_usage(SHARED_MEMORY).free > (processes + 1) * _SEGMENT_BYTES
     except OSError:
         return False

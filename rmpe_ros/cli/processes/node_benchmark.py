@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ PEOPLE = 20
 _WARM_UP = 5
 _START_TIMEOUT = 120.0
 _ANSWER_TIMEOUT = 2.0
+_END_TIMEOUT = 15.0
 
 
 def measure_ros(*, size: tuple[int, int], repeat: int, models: dict[str, str]) -> dict[str, Any]:
@@ -90,11 +92,12 @@ def measure_transport(size: tuple[int, int], repeat: int, models: dict[str, str]
     rclpy.init(args=[])
     node = rclpy.create_node('benchmark')
     try:
-        plain = _ask_plain_node(node, size, repeat)
+        # First, since it may not start for want of a model.
         with tempfile.TemporaryDirectory() as folder:
             log = Path(folder) / 'pose_node.log'
             with NodeProcess('pose_node', log, environment=os.environ, parameters=models) as child:
                 times, lost = _ask(node, child, size, repeat)
+        plain = _ask_plain_node(node, size, repeat)
     finally:
         node.destroy_node()
         rclpy.try_shutdown()
@@ -158,15 +161,21 @@ def _ask_plain_node(node: Node, size: tuple[int, int], repeat: int) -> list[floa
                 if spin_until(lambda: latencies, _ANSWER_TIMEOUT) and turn >= 0:
                     times.append(latencies[-1])
         finally:
-            child.kill()
+            # Killed, it would leave its shared memory behind.
+            child.terminate()
+            try:
+                child.wait(_END_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                child.kill()
             node.destroy_subscription(answers)
             node.destroy_publisher(camera)
     return times
 
 
 def _run_plain_node() -> None:
-    """Answer each image with the milliseconds since its stamp, until killed."""
+    """Answer each image with the milliseconds since its stamp, until SIGTERM comes."""
     import rclpy
+    from rclpy.executors import ExternalShutdownException
     from rclpy.qos import qos_profile_sensor_data
     from rclpy.time import Time
     from sensor_msgs.msg import Image
@@ -181,7 +190,8 @@ def _run_plain_node() -> None:
         answers.publish(Float32(data=age.nanoseconds / 1e6))
 
     node.create_subscription(Image, 'plain/image_raw', on_image, qos_profile_sensor_data)
-    rclpy.spin(node)
+    with suppress(ExternalShutdownException):
+        rclpy.spin(node)
 
 
 def _ask(
@@ -275,6 +285,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.plain_node:
         _run_plain_node()
+        return 0
     try:
         report = measure_transport(tuple(options.size), options.repeat, options.models)
     except (ImportError, ValueError, OSError) as error:

@@ -60,6 +60,13 @@ class ManagedNode(Guarded, LifecycleNode):
         if self.state != 'finalized':
             self.trigger_shutdown()
 
+    def destroy_node(self) -> None:
+        """As `Node.destroy_node`, and at once: rclpy leaves the state machine, and with it the
+        node's part of DDS and its shared memory, to the end of Python, which `run_node` may skip.
+        """
+        self._state_machine.destroy_when_not_in_use()
+        super().destroy_node()
+
     def on_configure(self, state: Any) -> TransitionCallbackReturn:
         return self._do('configure', self.configure, super().on_configure, state, 'inactive')
 
