@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`rmpe fit-score`: what makes a person's score a probability, fitted and put into a pose model."""
+"""`rmpe fit-score`: what people's scores go by, fitted and put into a pose model."""
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,11 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         'fit-score',
         help='fit the score of people to labelled pictures, and put it into a pose model',
-        description='Runs the pipeline on labelled pictures, fits the probability that a pose is '
-        "a person's and right (OKS 0.5) to the scores of box and joints, takes the lowest "
-        'threshold at which 87 % of the boxes are on people, and writes the pose model with both '
-        'in its metadata. Only pictures in which everybody is labelled count; pictures without '
-        'people among them teach what a ghost is.',
+        description='Runs the pipeline on labelled pictures, fits the probabilities that a box is '
+        'on a person and that its joints are right (OKS 0.5) to the scores of box and joints, '
+        'takes the lowest threshold at which 87 % of the boxes are on people, and writes the pose '
+        'model with all of it in its metadata. Only pictures in which everybody is labelled count; '
+        'pictures without people among them teach what a ghost is.',
     )
     add_label_options(parser)
     parser.add_argument(
@@ -55,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
     with open_pipeline(args) as pipeline:
         prepare_pipeline(pipeline, args)
         pipeline.min_score = 0.0
+        if pipeline.pose_nms is not None:  # scores are told before poses are merged
+            pipeline.pose_nms = replace(pipeline.pose_nms, merge=False)
         found = run_models(args, labels, paths, pipeline)
     poses = judge_poses(labels, found)
     score = fit_person_score(poses)

@@ -85,7 +85,7 @@ def fit_person_score(poses: ScoredPoses) -> PersonScore:
     told = ~poses.untold
     right = _fit(poses.features[told], poses.right[told])
     person = _fit(poses.features, poses.boxed)
-    for threshold in np.arange(0.05, 0.951, 0.01).round(2).tolist():
+    for threshold in np.arange(0.05, 0.951, 0.002).round(3).tolist():
         score = PersonScore(right, threshold, person)
         if measure_quality(score, poses).precision >= WANTED_PRECISION:
             break

@@ -93,7 +93,7 @@ def test_the_fit_is_calibrated_and_its_threshold_precise(exact: int) -> None:
     assert np.abs(score.person(features) - truth**0.5).mean() < 0.03
     quality = measure_quality(score, poses)
     assert quality.precision >= 0.87 and quality.threshold == score.threshold
-    less = replace(score, threshold=score.threshold - 0.03)
+    less = replace(score, threshold=score.threshold - 0.01)
     assert measure_quality(less, poses).precision < 0.87
     kept = score.person(features) >= score.threshold
     assert quality.recall == pytest.approx((boxed & kept).sum() / 2500)
