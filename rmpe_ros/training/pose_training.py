@@ -72,7 +72,7 @@ POSE_MODELS: Mapping[str, PoseModel] = {
         zoom=0.8,
     ),
     'standard': PoseModel(
-        (256, 192), lambda: LiteHrnetSppe(BODY19.num_keypoints), LiteHrnetLocalisation
+        (256, 192), lambda: LiteHrnetSppe(BODY19.num_keypoints), LiteHrnetLocalisation, growth=0.2
     ),
     'base': PoseModel((256, 192), lambda: HourglassSppe(BODY19.num_keypoints, stacks=2)),
     'paper': PoseModel(
