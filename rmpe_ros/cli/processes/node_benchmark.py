@@ -190,8 +190,12 @@ def _run_plain_node() -> None:
         answers.publish(Float32(data=age.nanoseconds / 1e6))
 
     node.create_subscription(Image, 'plain/image_raw', on_image, qos_profile_sensor_data)
-    with suppress(ExternalShutdownException):
-        rclpy.spin(node)
+    try:
+        with suppress(ExternalShutdownException):
+            rclpy.spin(node)
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
 
 
 def _ask(
