@@ -13,7 +13,12 @@ from numpy.typing import NDArray
 
 from rmpe_ros.core.given_boxes import check_boxes
 from rmpe_ros.core.limits import DETECT_EVERY
-from rmpe_ros.core.pose_nms import PoseNmsParameters, merge_poses, suppress_poses
+from rmpe_ros.core.pose_nms import (
+    DEFAULT_POSE_NMS,
+    PoseNmsParameters,
+    merge_poses,
+    suppress_poses,
+)
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.seldom_detection import SeldomDetection
 from rmpe_ros.core.skeletons import Skeleton
@@ -28,8 +33,6 @@ GivenBoxes = tuple[NDArray[np.floating], NDArray[np.floating] | None]
 """Boxes (N, 4) and their scores (N,), see `PosePipeline.__call__`."""
 STAGES = ('detect', 'crop', 'estimate', 'nms')
 DEFAULT_MIN_SCORE = 0.1
-# With the mean of the poses of a person: 1.6 points of AP, for nothing (`docs/evaluation.md`).
-DEFAULT_POSE_NMS = PoseNmsParameters(merge=True)
 
 
 class PosePipeline:

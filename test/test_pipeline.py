@@ -15,12 +15,12 @@ import pytest
 from rmpe_ros import PosePipeline
 from rmpe_ros.core.oks import expected_similarity
 from rmpe_ros.core.person_score import Logistic, PersonScore
+from rmpe_ros.core.pose_nms import DEFAULT_POSE_NMS
 from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.detector import PersonDetector
 from rmpe_ros.engines import EngineError, open_engine
 from rmpe_ros.estimator import PoseEstimator
 from rmpe_ros.models import ModelError
-from rmpe_ros.pipeline import DEFAULT_POSE_NMS
 
 BOXES = np.array([[50, 60, 100, 210], [400, 250, 500, 450]], float)
 

@@ -90,11 +90,11 @@ class _Ablation:
         import torch
 
         from rmpe_ros import __version__
+        from rmpe_ros.core.pose_nms import DEFAULT_POSE_NMS
         from rmpe_ros.evaluation.ablation import KeptResults, choose_rows
         from rmpe_ros.evaluation.fingerprints import hash_file, hash_files, hash_pictures
         from rmpe_ros.evaluation.labels.label_files import label_files
         from rmpe_ros.models import DEFAULT_DETECTOR, find_model
-        from rmpe_ros.pipeline import DEFAULT_POSE_NMS
         from rmpe_ros.training.data_config import read_data_config
 
         if args.steps is None and args.minutes is None:

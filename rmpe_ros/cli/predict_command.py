@@ -147,7 +147,8 @@ def add_pipeline_options(parser: argparse.ArgumentParser, *, most: int | None = 
 
 def open_pipeline(args: argparse.Namespace) -> 'PosePipeline':
     """The pipeline that the options of `add_pipeline_options` ask for."""
-    from rmpe_ros.pipeline import DEFAULT_POSE_NMS, PosePipeline
+    from rmpe_ros.core.pose_nms import DEFAULT_POSE_NMS
+    from rmpe_ros.pipeline import PosePipeline
 
     return PosePipeline(
         args.detector,

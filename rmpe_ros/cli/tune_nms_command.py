@@ -97,12 +97,12 @@ def add_parser(subparsers: Any) -> None:
 @says_errors('tune-nms', extra='evaluate')
 def run(args: argparse.Namespace) -> int:
     """Run the subcommand: 0, or 2 for wrong usage and files that cannot be used."""
+    from rmpe_ros.core.pose_nms import DEFAULT_POSE_NMS
     from rmpe_ros.evaluation.labels import LabelsError
     from rmpe_ros.evaluation.report import align
     from rmpe_ros.evaluation.tune_nms import BOX_IOUS, compare, plot_planes
     from rmpe_ros.io.files import write_file
     from rmpe_ros.io.pose_nms_file import save_pose_nms
-    from rmpe_ros.pipeline import DEFAULT_POSE_NMS
 
     if args.images is None:
         raise LabelsError('--images DIR is needed: the folder of the labelled pictures')

@@ -87,6 +87,11 @@ class PoseNmsParameters:
         return replace(self, variant=variant)
 
 
+DEFAULT_POSE_NMS = PoseNmsParameters(merge=True)
+"""Of pipelines and nodes: the mean of a person's poses has more AP, for nothing
+(`docs/evaluation.md`).
+"""
+
 RELEASED_MPII = PoseNmsParameters(0.01, 2.08, 2.08, 22.48, num_keypoints=16, variant='released')
 """Constants of the paper's own evaluation code, for scores of heat maps of MPII's 16 joints."""
 

@@ -13,11 +13,10 @@ pytest.importorskip('matplotlib')
 
 from rmpe_ros.cli.main import main
 from rmpe_ros.core.boxes import crop_transforms, grow_boxes, map_points
-from rmpe_ros.core.pose_nms import PoseNmsParameters
+from rmpe_ros.core.pose_nms import DEFAULT_POSE_NMS, PoseNmsParameters
 from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.evaluation.tune_nms import GRIDS
 from rmpe_ros.io.pose_nms_file import load_pose_nms
-from rmpe_ros.pipeline import DEFAULT_POSE_NMS
 
 # The bright rectangles of the fixture two_people.
 BOXES = np.array([[50, 60, 100, 210], [400, 250, 500, 450]], float)

@@ -3,7 +3,7 @@
 
 from pathlib import Path
 
-from rmpe_ros.cli.processes.abandoned_segments import SHARED_MEMORY
+from rmpe_ros.cli.processes.abandoned_segments import segment_locks
 
 
 def segments_of(pid: int) -> list[Path]:
@@ -16,8 +16,8 @@ def segments_of(pid: int) -> list[Path]:
             held.add(int(file.rpartition(':')[2]))
     return [
         lock.with_name(lock.name.removesuffix('_el'))
-        for lock in SHARED_MEMORY.glob('fast*_el')
-        if 'port' not in lock.name and _inode(lock) in held
+        for lock in segment_locks()
+        if _inode(lock) in held
     ]
 
 

@@ -18,6 +18,11 @@ _LOCK_FILE = re.compile(r'fast(dds|rtps)_[0-9a-z]{16}_el')
 _YOUNG = 2.0
 
 
+def segment_locks(folder: Path = SHARED_MEMORY) -> list[Path]:
+    """The lock file of each segment there is: its name and `_el`."""
+    return [file for file in sorted(folder.iterdir()) if _LOCK_FILE.fullmatch(file.name)]
+
+
 def abandoned_segments(folder: Path = SHARED_MEMORY) -> list[Path]:
     """The segments that no living process holds; each has a lock file of its name and `_el`.
 
@@ -28,9 +33,7 @@ def abandoned_segments(folder: Path = SHARED_MEMORY) -> list[Path]:
     import fcntl
 
     found = []
-    for lock in sorted(folder.iterdir()):
-        if not _LOCK_FILE.fullmatch(lock.name):
-            continue
+    for lock in segment_locks(folder):
         try:
             if time.time() < lock.stat().st_mtime + _YOUNG:
                 continue

@@ -13,12 +13,12 @@ from typing import Literal
 from rmpe_ros.core.limits import DETECT_EVERY, MAX_PEOPLE
 from rmpe_ros.core.people.people_tracker import PeopleParameters
 from rmpe_ros.core.people.sights import SightParameters
+from rmpe_ros.core.pose_nms import DEFAULT_POSE_NMS
 from rmpe_ros.core.tracking import TrackingParameters
 from rmpe_ros.engines import BACKENDS
 from rmpe_ros.io.image_decoding import MAX_MEGAPIXELS
 from rmpe_ros.models import DEFAULT_DETECTOR, DEFAULT_POSE, LARGEST_SIDE
 from rmpe_ros.nodes.settings.parameters import Parameter, live, parameter, table_of
-from rmpe_ros.pipeline import DEFAULT_POSE_NMS
 
 _NMS = DEFAULT_POSE_NMS
 _TRACKING = TrackingParameters()
