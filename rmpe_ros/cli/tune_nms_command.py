@@ -27,7 +27,11 @@ if TYPE_CHECKING:
     from rmpe_ros.core.pose_nms import PoseNmsParameters
     from rmpe_ros.evaluation.candidates import Candidates, PoseNmsScenes
     from rmpe_ros.evaluation.labels import Labels
-    from rmpe_ros.evaluation.tune_nms import Tuning
+    from rmpe_ros.evaluation.tune_nms import Goal, Tuning
+
+
+# Poses too many a person that the shipped parameters were allowed.
+MOST_DUPLICATES = 0.1
 
 
 def add_parser(subparsers: Any) -> None:
@@ -38,7 +42,7 @@ def add_parser(subparsers: Any) -> None:
         description='Finds sigma1, sigma2, lambda and eta of pose NMS that give the highest OKS AP '
         'on labelled pictures, as the paper does: two at a time on a grid, the other two fixed, in '
         'turn until nothing is gained. Poses are computed once, with redundant boxes, and kept. '
-        'Starts from the shipped parameters, or those of --pose-nms.',
+        'Starts from the shipped parameters, or those of --pose-nms, and merges as they do.',
     )
     add_label_options(parser)
     parser.add_argument(
@@ -57,9 +61,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         '--box-nms',
         type=float,
-        default=0.8,
         metavar='IOU',
-        help='box NMS before pose NMS while tuning (default: %(default)s)',
+        help="box NMS before pose NMS while tuning (default: the detector's own)",
     )
     add_score_threshold(parser)
     parser.add_argument(
@@ -71,9 +74,10 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         '--most-duplicates',
         type=float,
+        default=MOST_DUPLICATES,
         metavar='D',
-        help='leave at most so many poses too many a person, on average, of those with score 0.1 '
-        'and more (default: AP alone, as in the paper, which hardly minds duplicates)',
+        help='leave at most so many poses too many a person, on average, of those that --min-score '
+        'shows (default: %(default)s; inf: AP alone, as in the paper, which hardly minds them)',
     )
     parser.add_argument(
         '--compare',
@@ -98,9 +102,10 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the subcommand: 0, or 2 for wrong usage and files that cannot be used."""
     from rmpe_ros.core.pose_nms import DEFAULT_POSE_NMS
+    from rmpe_ros.evaluation.candidates import PoseNmsScenes
     from rmpe_ros.evaluation.labels import LabelsError
     from rmpe_ros.evaluation.report import align
-    from rmpe_ros.evaluation.tune_nms import BOX_IOUS, compare, plot_planes
+    from rmpe_ros.evaluation.tune_nms import Goal, compare, edges, plot_planes
     from rmpe_ros.io.files import write_file
     from rmpe_ros.io.pose_nms_file import save_pose_nms
 
@@ -114,16 +119,19 @@ def run(args: argparse.Namespace) -> int:
     parameters = args.pose_nms or DEFAULT_POSE_NMS
     if args.variant:
         parameters = parameters.with_variant(args.variant)
-    candidates, provenance = _find_candidates(args, labels, max(*BOX_IOUS, args.box_nms))
+    candidates, provenance = _find_candidates(args, labels)
     print(
         f'{len(candidates)} poses of {candidates.people} labelled people in '
         f'{len(labels.images)} pictures'
     )
+    shown_score = provenance['shown_score']
     if not args.no_tuning:
-        tuning, seconds, held_out = _tune(args, candidates, parameters)
+        scenes = PoseNmsScenes(
+            candidates, candidates.after_box_nms(provenance['box_nms']), parameters.variant
+        )
+        tuning, seconds, held_out = _tune(scenes, parameters, Goal(_limit(args), shown_score))
         parameters = tuning.parameters
-        scenes = _scenes(args, candidates, parameters)
-        before, after = (_numbers(scenes, each) for each in (tuning.start, parameters))
+        before, after = (_numbers(scenes, each, shown_score) for each in (tuning.start, parameters))
         print(
             f'AP {before["ap"]:.4f} → {after["ap"]:.4f}, duplicates {before["duplicates"]:.3f} → '
             f'{after["duplicates"]:.3f} a person, in {seconds:.0f} s'
@@ -131,8 +139,10 @@ def run(args: argparse.Namespace) -> int:
         if math.isfinite(held_out):
             print(f'AP {held_out:.4f} on pictures not tuned on (2 folds)')
         print(_describe(parameters))
+        for edge in edges(parameters):
+            tell(edge, 'tune-nms')
         provenance |= {
-            'most_duplicates': args.most_duplicates,
+            'most_duplicates': _limit(args),
             'ap_before': before['ap'],
             'ap_after': after['ap'],
             'duplicates_before': before['duplicates'],
@@ -146,19 +156,17 @@ def run(args: argparse.Namespace) -> int:
         if args.html:
             write_file(args.html, _page(before, after, held_out, parameters, plot_planes(tuning)))
     if args.compare:
-        print(align(compare(candidates, parameters)))
+        print(align(compare(candidates, parameters, shown_score=shown_score)))
     return 0
 
 
 def _tune(
-    args: argparse.Namespace, candidates: 'Candidates', start: 'PoseNmsParameters'
+    scenes: 'PoseNmsScenes', start: 'PoseNmsParameters', goal: 'Goal'
 ) -> 'tuple[Tuning, float, float]':
-    from rmpe_ros.evaluation.tune_nms import Goal, cross_validate, tune
+    from rmpe_ros.evaluation.tune_nms import cross_validate, tune
     from rmpe_ros.io.progress import Progress
 
     began = perf_counter()
-    goal = Goal(args.most_duplicates)
-    scenes = _scenes(args, candidates, start)
     with Progress(None, 'plane') as progress:
 
         def report(note: str) -> None:
@@ -166,25 +174,22 @@ def _tune(
             progress.advance(note)
 
         tuning = tune(scenes, start, goal, report)
-    held_out = cross_validate(candidates, scenes.among, start, goal)
+    held_out = cross_validate(scenes.candidates, scenes.among, start, goal)
     return tuning, perf_counter() - began, held_out
 
 
-def _scenes(
-    args: argparse.Namespace, candidates: 'Candidates', parameters: 'PoseNmsParameters'
-) -> 'PoseNmsScenes':
-    from rmpe_ros.evaluation.candidates import PoseNmsScenes
-
-    return PoseNmsScenes(candidates, candidates.after_box_nms(args.box_nms), parameters.variant)
+def _limit(args: argparse.Namespace) -> float | None:
+    most: float = args.most_duplicates
+    return most if math.isfinite(most) else None
 
 
-def _numbers(scenes: 'PoseNmsScenes', parameters: 'PoseNmsParameters') -> dict[str, float]:
-    from rmpe_ros.evaluation.tune_nms import SHOWN_SCORE
-
-    kept = scenes.keep(parameters)
+def _numbers(
+    scenes: 'PoseNmsScenes', parameters: 'PoseNmsParameters', shown_score: float
+) -> dict[str, float]:
+    kept, representative = scenes.leave(parameters)
     return {
-        'ap': round(scenes.candidates.average_precision(kept), 6),
-        'duplicates': round(scenes.candidates.duplicates(kept, SHOWN_SCORE), 4),
+        'ap': round(scenes.candidates.average_precision(kept, representative), 6),
+        'duplicates': round(scenes.candidates.duplicates(kept, shown_score), 4),
     }
 
 
@@ -236,9 +241,11 @@ def _open_labels(args: argparse.Namespace) -> 'Labels':
 
 
 def _find_candidates(
-    args: argparse.Namespace, labels: 'Labels', box_nms: float
+    args: argparse.Namespace, labels: 'Labels'
 ) -> 'tuple[Candidates, dict[str, Any]]':
-    """Poses of all boxes, from the file of an earlier run where that fits; and their provenance."""
+    """Poses of all boxes, those that --compare needs besides where it is wanted, from the file of
+    an earlier run where that fits; and their provenance.
+    """
     from rmpe_ros import __version__
     from rmpe_ros.evaluation.candidates import (
         Candidates,
@@ -248,6 +255,7 @@ def _find_candidates(
     )
     from rmpe_ros.evaluation.fingerprints import hash_pictures
     from rmpe_ros.evaluation.labels import LabelsError, find_images
+    from rmpe_ros.evaluation.tune_nms import BOX_IOUS
 
     file = _candidates_file(args)
     if file is not None and file.exists() and not holds_candidates(file):
@@ -257,10 +265,12 @@ def _find_candidates(
         )
     paths = find_images(labels, args.images)
     with open_pipeline(args) as pipeline:
+        shown_score, pipeline.min_score = pipeline.min_score, 0.0
         pipeline.pose_nms = None
-        pipeline.min_score = 0.0
         pipeline.detector.score_threshold = args.score_threshold
-        pipeline.detector.nms_iou = box_nms
+        box_nms = pipeline.detector.nms_iou if args.box_nms is None else args.box_nms
+        loosest = max(*BOX_IOUS, box_nms) if args.compare else box_nms
+        pipeline.detector.nms_iou = loosest
         models = describe_models(args, pipeline)
         provenance: dict[str, Any] = {
             'command': shlex.join(['rmpe', *sys.argv[1:]]),
@@ -271,8 +281,9 @@ def _find_candidates(
             'pictures': len(labels.images),
             'people': int(labels.counted.sum()),
             'incomplete': args.incomplete,
-            'box_nms': args.box_nms,
+            'box_nms': box_nms,
             'score_threshold': args.score_threshold,
+            'shown_score': shown_score,
         }
         made_with = {
             'version': __version__,
@@ -282,7 +293,7 @@ def _find_candidates(
             **{part: model['sha256'] for part, model in models.items()},
             'annotations': provenance['annotations_sha256'],
             'pictures': [image.id for image in labels.images],
-            'box_nms': box_nms,
+            'box_nms': loosest,
             'score_threshold': args.score_threshold,
             'detector_size': args.detector_size,
             'max_people': args.max_people,

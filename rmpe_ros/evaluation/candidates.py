@@ -20,13 +20,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rmpe_ros.core.boxes import box_iou, box_nms
-from rmpe_ros.core.pose_nms import PoseNmsParameters, oks_nms
+from rmpe_ros.core.pose_nms import PoseNmsParameters, merge_poses, oks_nms
 from rmpe_ros.core.skeletons import COCO17
 from rmpe_ros.evaluation.coco import SubsetPrecision, coco_api
 from rmpe_ros.evaluation.found_people import FoundPeople
 from rmpe_ros.evaluation.labels import Labels
 
 Mask = NDArray[np.bool_]
+Indices = NDArray[np.intp]
+# Of M candidates those that are left, and (M,) the one that each is merged into; None: no merging.
+Left = tuple[Mask, Indices | None]
 
 LEAST_OVERLAP = 0.2
 _SAME_PERSON = 0.3
@@ -87,7 +90,15 @@ class Candidates:
         entries = []
         for image, people in self.found().items():
             entries += people.to_coco_results(image)
-        return SubsetPrecision(coco_api(self.labels.to_coco()), entries)
+        return SubsetPrecision(coco_api(self.labels.to_coco()), entries, self._merge)
+
+    def _merge(self, members: Indices) -> list[float]:
+        """COCO's numbers of the first of the candidates `members`, merged with the others."""
+        arrays = self.keypoints[members], self.keypoint_scores[members], self.boxes[members]
+        first = np.zeros(1, np.intp)
+        points, scores = merge_poses(*arrays, first, np.zeros(len(members), np.intp))
+        triples = np.concatenate([points[0], scores[0][:, None]], axis=1)
+        return list(triples[: COCO17.num_keypoints].ravel().tolist())
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -134,15 +145,20 @@ class Candidates:
             kept[index[chosen]] = True
         return kept
 
-    def average_precision(self, kept: Mask) -> float:
-        """OKS AP of the candidates in `kept`; NaN without anybody to find."""
+    def average_precision(self, kept: Mask, representative: Indices | None = None) -> float:
+        """OKS AP of the candidates in `kept`, merged with those that they represent where that is
+        told; NaN without anybody to find.
+        """
         if self.people == 0:
             return float('nan')
         counted = kept & self.counts
+        if representative is None:
+            representative = np.where(kept, np.arange(len(self)), -1)
         # Over wide stretches parameters change nothing: the same poses have the same AP.
-        key = hashlib.blake2b(counted.tobytes(), digest_size=16).digest()
+        held = counted.tobytes() + representative.tobytes()
+        key = hashlib.blake2b(held, digest_size=16).digest()
         if key not in self._known:
-            self._known[key] = self._precision(counted)
+            self._known[key] = self._precision(counted, representative)
         return self._known[key]
 
     def duplicates(self, kept: Mask, min_score: float) -> float:
@@ -182,8 +198,8 @@ class PoseNmsScenes:
         self._k_sim = lru_cache(64)(self._compute_k_sim)
         self._h_sim = lru_cache(64)(self._compute_h_sim)
 
-    def keep(self, parameters: PoseNmsParameters) -> Mask:
-        """(M,) candidates that pose NMS with these parameters leaves."""
+    def leave(self, parameters: PoseNmsParameters) -> Left:
+        """What pose NMS with these parameters leaves."""
         if parameters.variant != self.variant:
             raise ValueError(f'these scenes are for the variant {self.variant!r}')
         similarity = self._k_sim(parameters.sigma1) + np.float32(parameters.lambda_) * self._h_sim(
@@ -191,14 +207,17 @@ class PoseNmsScenes:
         )
         redundant = similarity > parameters.eta_for(self.joints)
         alive = self.among.copy()
+        representative = np.where(alive, np.arange(len(alive)), -1)
         for start, end in zip(self.blocks[:-1], self.blocks[1:], strict=True):
             pairs = start + np.flatnonzero(redundant[start:end])
-            alive[self.other[pairs[alive[self.reference[pairs]]]]] = False
-        return alive
+            pairs = pairs[alive[self.reference[pairs]] & alive[self.other[pairs]]]
+            alive[self.other[pairs]] = False
+            representative[self.other[pairs]] = self.reference[pairs]
+        return alive, representative if parameters.merge else None
 
     def average_precision(self, parameters: PoseNmsParameters) -> float:
         """OKS AP after pose NMS with these parameters."""
-        return self.candidates.average_precision(self.keep(parameters))
+        return self.candidates.average_precision(*self.leave(parameters))
 
     def _compute_k_sim(self, sigma1: float) -> NDArray[np.float32]:
         scores = self.candidates.keypoint_scores.astype(np.float32)

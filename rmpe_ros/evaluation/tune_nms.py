@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rmpe_ros.core.pose_nms import RELEASED_COCO, RELEASED_MPII, PoseNmsParameters
-from rmpe_ros.evaluation.candidates import Candidates, Mask, PoseNmsScenes
+from rmpe_ros.evaluation.candidates import Candidates, Left, Mask, PoseNmsScenes
 
 GRIDS: Mapping[str, NDArray[np.float64]] = {
     'sigma1': np.geomspace(0.02, 2.0, 13),
@@ -31,8 +31,6 @@ PLANES = (('lambda_', 'eta'), ('sigma1', 'sigma2'), ('sigma2', 'eta'))
 # Differences of AP below this are no gain: a single pose that moves changes more.
 _TOLERANCE = 1e-4
 _MOST_ROUNDS = 6
-# Poses below it are not looked at where duplicates are counted.
-SHOWN_SCORE = 0.1
 BOX_IOUS = (0.6, 0.7, 0.8, 0.9)
 _OKS_THRESHOLDS = (0.2, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 
@@ -41,18 +39,20 @@ _OKS_THRESHOLDS = (0.2, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.
 class Goal:
     """What is maximised: AP, less what duplicates exceed their limit by.
 
-    most_duplicates: poses too many a person, None for no limit (the paper's goal).
+    most_duplicates: poses too many a person, None for no limit (the paper's goal). shown_score:
+    duplicates below it are nobody's trouble.
     """
 
     most_duplicates: float | None = None
+    shown_score: float = 0.0
 
     def __call__(self, scenes: PoseNmsScenes, parameters: PoseNmsParameters) -> float:
         """The value of parameters, at most their AP."""
-        kept = scenes.keep(parameters)
-        ap = scenes.candidates.average_precision(kept)
+        left = scenes.leave(parameters)
+        ap = scenes.candidates.average_precision(*left)
         if self.most_duplicates is None:
             return ap
-        duplicates = scenes.candidates.duplicates(kept, SHOWN_SCORE)
+        duplicates = scenes.candidates.duplicates(left[0], self.shown_score)
         return ap - max(0.0, duplicates - self.most_duplicates)
 
 
@@ -96,6 +96,21 @@ def tune(
     tunings = [_alternate(scenes, each, goal, progress) for each in starts]
     best = max(tunings, key=lambda tuning: tuning.value)
     return replace(best, start=start, value_start=tunings[0].value_start)
+
+
+def edges(parameters: PoseNmsParameters) -> list[str]:
+    """Sentences about parameters at the end of their grid, beyond which nobody has looked."""
+    found = []
+    for name, grid in GRIDS.items():
+        value = getattr(parameters, name)
+        # Nothing lies below a lambda of 0.
+        if grid[0] < value < grid[-1] or value == 0:
+            continue
+        found.append(
+            f'{name.rstrip("_")} {value:g} is at the edge of what was tried, {grid[0]:g} to '
+            f'{grid[-1]:g}: a better one may lie beyond it'
+        )
+    return found
 
 
 def _alternate(
@@ -165,25 +180,27 @@ def compare(
     candidates: Candidates,
     tuned: PoseNmsParameters,
     ious: Sequence[float] = BOX_IOUS,
+    *,
+    shown_score: float = 0.0,
 ) -> list[list[str]]:
     """A table of AP and duplicates: ways of pose NMS (rows) over box NMS at several IoUs (columns).
 
-    Duplicates are poses too many a person, of those with SHOWN_SCORE.
+    Duplicates are poses too many a person, of those with shown_score and more.
     """
     boxes = [candidates.after_box_nms(iou) for iou in ious]
 
-    def parametric(parameters: PoseNmsParameters) -> list[Mask]:
+    def parametric(parameters: PoseNmsParameters) -> list[Left]:
         variant = parameters.variant
-        return [PoseNmsScenes(candidates, mask, variant).keep(parameters) for mask in boxes]
+        return [PoseNmsScenes(candidates, mask, variant).leave(parameters) for mask in boxes]
 
-    def ap(masks: Sequence[Mask]) -> list[float]:
-        return [candidates.average_precision(mask) for mask in masks]
+    def ap(ways: Sequence[Left]) -> list[float]:
+        return [candidates.average_precision(*left) for left in ways]
 
-    def duplicates(masks: Sequence[Mask]) -> list[float]:
-        return [candidates.duplicates(mask, SHOWN_SCORE) for mask in masks]
+    def duplicates(ways: Sequence[Left]) -> list[float]:
+        return [candidates.duplicates(kept, shown_score) for kept, _ in ways]
 
-    oks = {
-        threshold: [candidates.after_oks_nms(mask, threshold) for mask in boxes]
+    oks: dict[float, list[Left]] = {
+        threshold: [(candidates.after_oks_nms(mask, threshold), None) for mask in boxes]
         for threshold in _OKS_THRESHOLDS
     }
     ours = parametric(tuned)
@@ -192,19 +209,21 @@ def compare(
     limit = np.mean(duplicates(ours))
     like = [t for t in oks if np.mean(duplicates(oks[t])) <= limit] or [min(oks)]
     alike = max(like, key=lambda threshold: np.mean(ap(oks[threshold])))
-    rows = [
-        ('box NMS only', boxes),
+    rows: list[tuple[str, list[Left]]] = [
+        ('box NMS only', [(mask, None) for mask in boxes]),
         ('OKS NMS at 0.9', oks[0.9]),
         (f'OKS NMS at {best} (best AP)', oks[best]),
         (f'OKS NMS at {alike} (as few duplicates)', oks[alike]),
         ('released constants, MPII', parametric(RELEASED_MPII)),
         ('released constants, COCO', parametric(RELEASED_COCO)),
-        ('these', ours),
     ]
+    if tuned.merge:
+        rows.append(('these, without merging', parametric(replace(tuned, merge=False))))
+    rows.append(('these', ours))
     table = [['AP / duplicates after box NMS at', *(f'{iou:g}' for iou in ious)]]
     table.append(['poses before pose NMS', *(str(int(mask.sum())) for mask in boxes)])
-    for name, masks in rows:
-        numbers = zip(ap(masks), duplicates(masks), strict=True)
+    for name, ways in rows:
+        numbers = zip(ap(ways), duplicates(ways), strict=True)
         table.append([name, *(f'{value:.4f} / {extra:.2f}' for value, extra in numbers)])
     return table
 

@@ -155,18 +155,23 @@ def test_tuned_parameters_are_written_kept_and_used(
     capsys: pytest.CaptureFixture,
 ) -> None:
     few = {name: values[::4] for name, values in GRIDS.items()}
+    few['eta'] = np.array([21.0, 30.0, 60.0])
     monkeypatch.setattr('rmpe_ros.evaluation.tune_nms.GRIDS', few)
     out, plot = tmp_path / 'nms.json', tmp_path / 'planes.png'
     command = ['tune-nms', *labelled, '--out', str(out)]
     assert main([*command, '--plot', str(plot), '--compare']) == 0
     assert cv2.imread(str(plot)) is not None
-    shown = capsys.readouterr().out
+    shown, told = capsys.readouterr()
     assert 'AP / duplicates after box NMS at' in shown and 'box NMS only' in shown
     written = json.loads(out.read_text())
+    assert written['provenance']['most_duplicates'] == 0.1
+    # All is found from the start on, so the shipped eta stays, where the grid begins.
+    assert 'eta 21 is at the edge of what was tried, 21 to ' in told
+    assert told.count('at the edge') == 1
     assert written['provenance']['models']['pose']['name'] == 'middle'
     assert written['provenance']['ap_after'] >= written['provenance']['ap_before']
     assert isinstance(load_pose_nms(out), PoseNmsParameters)
-    assert main(command) == 0
+    assert main([*command, '--compare']) == 0
     assert 'poses are those kept in' in capsys.readouterr().out
     assert main(['evaluate', *labelled, '--pose-nms', str(out)]) == 0
 

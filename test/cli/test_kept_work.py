@@ -121,7 +121,7 @@ def test_whatever_makes_other_poses_computes_them_anew(
 
     def are_kept(*options: object) -> bool:
         args = arguments(*command, *options)
-        _find_candidates(args, _open_labels(args), args.box_nms or 0.8)
+        _find_candidates(args, _open_labels(args))
         return 'poses are those kept' in capsys.readouterr().out
 
     assert not are_kept()
@@ -131,6 +131,7 @@ def test_whatever_makes_other_poses_computes_them_anew(
         ['--score-threshold', 0.5],
         ['--max-people', 1],
         ['--box-nms', 0.5],
+        ['--compare'],
         ['--detector', folder / 'other.onnx'],
         ['--annotations', folder / 'other.json'],
         ['--backend', 'onnxruntime'],

@@ -10,7 +10,14 @@ import pytest
 pytest.importorskip('pycocotools')
 
 from rmpe_ros.cli.main import main
-from rmpe_ros.core.pose_nms import RELEASED_COCO, PoseNmsParameters, parametric_pose_nms
+from rmpe_ros.core.pose_nms import (
+    DEFAULT_POSE_NMS,
+    RELEASED_COCO,
+    PoseNmsParameters,
+    merge_poses,
+    parametric_pose_nms,
+    suppress_poses,
+)
 from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.evaluation.candidates import (
     Candidates,
@@ -22,7 +29,15 @@ from rmpe_ros.evaluation.candidates import (
 from rmpe_ros.evaluation.coco import coco_api, evaluate_keypoints
 from rmpe_ros.evaluation.found_people import FoundPeople
 from rmpe_ros.evaluation.labels import LabelledImage, Labels
-from rmpe_ros.evaluation.tune_nms import GRIDS, Goal, compare, cross_validate, pick_cell, tune
+from rmpe_ros.evaluation.tune_nms import (
+    GRIDS,
+    Goal,
+    compare,
+    cross_validate,
+    edges,
+    pick_cell,
+    tune,
+)
 
 JOINTS = BODY19.num_keypoints
 
@@ -126,9 +141,36 @@ def test_nms_is_that_of_the_pipeline(variant: str) -> None:
                     )
                 ]
             ] = True
-        np.testing.assert_array_equal(fast.keep(parameters), expected)
+        kept, representative = fast.leave(parameters)
+        np.testing.assert_array_equal(kept, expected)
+        assert representative is None
         seen.add(int(expected.sum()))
     assert len(seen) > 5
+
+
+@pytest.mark.parametrize('complete', [True, False])
+def test_ap_is_that_of_merged_poses(complete: bool) -> None:
+    labels, found = scenes(13, complete=complete)
+    candidates = Candidates(labels, found)
+    fast = PoseNmsScenes(candidates, np.ones(len(candidates), bool))
+    truth = coco_api(labels.to_coco())
+    seen = set()
+    for eta in (3.0, 6.0, 12.0, 21.0):
+        parameters = PoseNmsParameters(eta=eta, merge=True)
+        results = []
+        for picture, (image, poses) in enumerate(candidates.found().items()):
+            arrays = poses.keypoints, poses.keypoint_scores, poses.boxes
+            kept, representative = suppress_poses(*arrays, poses.scores, parameters)
+            keypoints, scores = merge_poses(*arrays, kept, representative)
+            counted = candidates.counts[candidates.starts[picture] + kept]
+            merged = FoundPeople(keypoints, scores, poses.boxes[kept], poses.scores[kept])
+            results += merged[np.flatnonzero(counted)].to_coco_results(image)
+        expected = evaluate_keypoints(truth, results)['AP']
+        assert fast.average_precision(parameters) == pytest.approx(expected, abs=1e-12)
+        alone = fast.average_precision(PoseNmsParameters(eta=eta, merge=False))
+        assert abs(alone - expected) > 1e-4
+        seen.add(round(expected, 6))
+    assert len(seen) > 2
 
 
 @pytest.fixture
@@ -162,10 +204,10 @@ def test_a_limit_on_duplicates_is_kept_to() -> None:
     start = PoseNmsParameters(0.3, 2.65, 1.0, 80.0)
 
     def duplicates(parameters: PoseNmsParameters) -> float:
-        return candidates.duplicates(fast.keep(parameters), 0.1)
+        return candidates.duplicates(fast.leave(parameters)[0], 0.1)
 
     free = tune(fast, start)
-    limited = tune(fast, start, Goal(most_duplicates=0.02))
+    limited = tune(fast, start, Goal(most_duplicates=0.02, shown_score=0.1))
     assert duplicates(start) > duplicates(free.parameters) > 0.03
     assert duplicates(limited.parameters) <= 0.021
     assert limited.value <= free.value
@@ -210,6 +252,20 @@ def test_of_equal_cells_the_middle_is_picked() -> None:
     assert pick_cell(ap) == (0, 0)
 
 
+def test_parameters_at_the_end_of_their_grid_are_told() -> None:
+    assert not edges(DEFAULT_POSE_NMS)
+    for parameters, name in (
+        (PoseNmsParameters(sigma1=2.0), 'sigma1 2 '),
+        (PoseNmsParameters(sigma2=0.3), 'sigma2 0.3 '),
+        (PoseNmsParameters(lambda_=7.0), 'lambda 7 '),
+        (PoseNmsParameters(eta=1.0), 'eta 1 '),
+    ):
+        (told,) = edges(parameters)
+        assert told.startswith(name)
+    # A lambda of 0 is an end in itself.
+    assert not edges(PoseNmsParameters(lambda_=0))
+
+
 def test_table_has_all_ways_of_nms() -> None:
     candidates = Candidates(*scenes(2, 15))
     table = compare(candidates, RELEASED_COCO, [0.5, 0.9])
@@ -220,6 +276,9 @@ def test_table_has_all_ways_of_nms() -> None:
     # "These" were the released ones here, in their own form.
     assert table[-1][1:] == table[-2][1:]
     assert int(table[1][1]) < int(table[1][2]) <= len(candidates)
+    merging = compare(candidates, DEFAULT_POSE_NMS, [0.5, 0.9])
+    assert [row[0] for row in merging[-2:]] == ['these, without merging', 'these']
+    assert merging[-1][1:] != merging[-2][1:]
 
 
 def test_candidates_are_kept_for_what_they_were_made_with(tmp_path: Path) -> None:
