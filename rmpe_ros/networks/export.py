@@ -30,8 +30,10 @@ from rmpe_ros.engines.parity import example_inputs, point_differences
 from rmpe_ros.io.files import write_file
 from rmpe_ros.networks.backbones.lite_hrnet import LiteHrnetSppe
 from rmpe_ros.networks.backbones.unshuffled import UnshuffledSppe
+from rmpe_ros.networks.localisation import ZoomLocalisation
 from rmpe_ros.networks.person_detector import QUERIES, DetectorGraph, DetectorNetwork
-from rmpe_ros.networks.sstn_sppe import SstnSppe, normalise_crops
+from rmpe_ros.networks.sstn_sppe import SstnSppe
+from rmpe_ros.networks.zooming import ZoomingSstn
 
 OPSET = 17
 FORMAT = '1'
@@ -80,7 +82,7 @@ class PoseGraph(nn.Module):
         self.slope, self.offset = calibration
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
-        points, mass, theta = self.network.predict(normalise_crops(crops))
+        points, mass, theta = self.network.predict_bytes(crops)
         mass = mass.clamp(1e-4, 1 - 1e-4)
         score = torch.sigmoid(self.slope * torch.log(mass / (1 - mass)) + self.offset)
         return torch.cat([points, score.unsqueeze(2)], dim=2), theta
@@ -91,6 +93,8 @@ def in_fewer_operations(network: SstnSppe) -> SstnSppe:
     sppe = network.sppe
     if isinstance(sppe, LiteHrnetSppe):
         sppe = UnshuffledSppe(sppe)
+    if isinstance(network.localisation, ZoomLocalisation):
+        return ZoomingSstn(network, sppe).eval()
     rewritten = SstnSppe(sppe, network.sppe_size, sstn=False, growth=network.sppe_growth)
     rewritten.localisation, rewritten.zoom = network.localisation, network.zoom
     return rewritten.eval()

@@ -52,8 +52,12 @@ class ZoomLocalisation(nn.Module):
         nn.init.zeros_(self.offset.bias)
 
     def forward(self, image: Tensor) -> Tensor:
+        return self.of_shrunk(F.avg_pool2d(image, SHRINK))
+
+    def of_shrunk(self, image: Tensor) -> Tensor:
+        """Of (N, 3, H / SHRINK, W / SHRINK)."""
         # Flattened, not averaged: where things are is what this network is about.
-        hidden = self.hidden(self.features(F.avg_pool2d(image, SHRINK)).flatten(1))
+        hidden = self.hidden(self.features(image).flatten(1))
         with full_precision(hidden):
             offset = self.offset(hidden.float())
             bounds = offset.new_tensor([math.log(MOST_ZOOM), MOST_SHIFT, MOST_SHIFT])

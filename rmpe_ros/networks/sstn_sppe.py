@@ -109,6 +109,10 @@ class SstnSppe(nn.Module):
         points = map_points(points, output.theta, self.sppe_size, self.size)
         return points, mass, output.theta
 
+    def predict_bytes(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`predict` of crops as they are cut, uint8 (N, h, w, 3)."""
+        return self.predict(normalise_crops(crops))
+
     def as_centred(self, points: Tensor) -> Tensor:
         """Points (N, K, 2) in the crop of a person's true box, as pixels of what the SPPE sees
         when the STN does well.
@@ -149,7 +153,12 @@ def normalise_crops(crops: Tensor) -> Tensor:
     """uint8 (N, h, w, 3) → float32 (N, 3, h, w) in [-1, 1]. Cast before the transpose: TensorRT
     wants it so.
     """
-    return crops.float().permute(0, 3, 1, 2) / 127.5 - 1.0
+    return as_unit(crops.float().permute(0, 3, 1, 2))
+
+
+def as_unit(pixels: Tensor) -> Tensor:
+    """0 to 255 → -1 to 1."""
+    return pixels / 127.5 - 1.0
 
 
 def zoomed(theta: Tensor, zoom: float) -> Tensor:
