@@ -21,7 +21,7 @@ COMMAND_GROUPS = {
     'Recorded bags': ('report', 'replay', 'evaluate-bag', 'bag-from-images'),
     'Measure': ('evaluate', 'benchmark', 'evaluate-people'),
     'Other models': ('import', 'compile', 'tune-nms', 'fit-score', 'fit-covariance'),
-    'Train your own': ('train', 'export', 'fit-pgpg', 'ablate'),
+    'Train your own': ('train', 'mix-weights', 'export', 'fit-pgpg', 'ablate'),
 }
 
 

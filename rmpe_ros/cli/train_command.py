@@ -8,7 +8,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rmpe_ros.cli.argument_types import natural_number, positive_number
+from rmpe_ros.cli.argument_types import natural_number, positive_number, share
 from rmpe_ros.cli.errors import fail, fail_without
 from rmpe_ros.cli.training_options import (
     add_data_options,
@@ -57,6 +57,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     network = parser.add_argument_group('network')
     add_network_options(network)
+    network.add_argument(
+        '--box-growth',
+        type=share,
+        metavar='S',
+        help='by how much boxes are widened in what the SPPE sees of them, 0 to 1 (default: the '
+        "model's)",
+    )
     network.add_argument(
         '--teacher',
         type=Path,
@@ -169,6 +176,7 @@ def _train(args: argparse.Namespace, processes: Processes, device: torch.device)
             teacher=args.teacher,
             validation_people=args.validation_people,
             frozen_blocks=args.frozen_blocks,
+            growth=args.box_growth,
             device=device,
             validate=processes.main,
         )
@@ -245,6 +253,7 @@ def _settings(args: argparse.Namespace, data: str, processes: int) -> dict[str, 
     files = ('parallel', 'init', 'teacher', 'pretrained')
     return {
         **{name: getattr(args, name) for name in names},
+        'growth': args.box_growth,
         'model': args.model if args.stage != 'detector' else None,
         **{name: _file_name(getattr(args, name)) for name in files},
         'pgpg': hashlib.sha256(args.pgpg.read_bytes()).hexdigest()[:8] if args.pgpg else None,

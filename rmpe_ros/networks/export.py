@@ -30,7 +30,6 @@ from rmpe_ros.engines.parity import example_inputs, point_differences
 from rmpe_ros.io.files import write_file
 from rmpe_ros.networks.backbones.lite_hrnet import LiteHrnetSppe
 from rmpe_ros.networks.backbones.unshuffled import UnshuffledSppe
-from rmpe_ros.networks.localisation import LiteHrnetLocalisation, UnshuffledLocalisation
 from rmpe_ros.networks.person_detector import QUERIES, DetectorGraph, DetectorNetwork
 from rmpe_ros.networks.sstn_sppe import SstnSppe, normalise_crops
 
@@ -89,13 +88,11 @@ class PoseGraph(nn.Module):
 
 def in_fewer_operations(network: SstnSppe) -> SstnSppe:
     """The same network, with what a run-time is slow at rewritten where that is known."""
-    sppe, localisation = network.sppe, network.localisation
+    sppe = network.sppe
     if isinstance(sppe, LiteHrnetSppe):
         sppe = UnshuffledSppe(sppe)
-    if isinstance(localisation, LiteHrnetLocalisation):
-        localisation = UnshuffledLocalisation(localisation)
     rewritten = SstnSppe(sppe, network.sppe_size, sstn=False, growth=network.sppe_growth)
-    rewritten.localisation, rewritten.zoom = localisation, network.zoom
+    rewritten.localisation, rewritten.zoom = network.localisation, network.zoom
     return rewritten.eval()
 
 

@@ -45,7 +45,7 @@ class SstnSppe(nn.Module):
     sppe: any network (N, 3, H, W) → list of heatmaps: logits, or Gaussians of height 1 where it
     says so by an attribute `gaussian`. size: (h, w) of what it sees. sstn: without it this is a
     plain SPPE, the paper's ablation: the crop is what the SPPE sees. localisation: makes the STN's
-    network for an SPPE of that size. growth: by how much a person's box is grown in what the SPPE
+    network for crops of a size. growth: by how much a person's box is grown in what the SPPE
     sees of it. zoom: the share of a crop's sides that an STN shows to the SPPE when it finds the
     box right, so that it can find the way back where it is not: crops are 1 / zoom as large.
     Theta maps what the SPPE sees to the crop.
@@ -70,7 +70,7 @@ class SstnSppe(nn.Module):
         if self.zoom != 1 and not self.gaussian:
             # Probabilities do not tell of how many pixels they are, as covariances need to know.
             raise ValueError(f'zoom {zoom}: only for networks whose maps are Gaussians')
-        self.localisation = localisation(size) if sstn else None
+        self.localisation = localisation(self.size) if sstn else None
         self.parallel: ParallelSppe | None = None
 
     @property

@@ -45,6 +45,12 @@ class Augmentation:
 
 
 NO_AUGMENTATION = Augmentation(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+# For a network that is to find the person's box: what a crop shows is what has to be told, a box of
+# half a person could not be.
+SAME_FRAME = Augmentation(rotation_probability=0, upside_down=0, scale=0, half_body=0)
+# Spreads of edges, in sides of the box, and how often each is drawn: mostly detectors are nearly
+# right, and a network that has seen that leaves such boxes alone.
+SPREADS = {0.03: 0.25, 0.08: 0.35, 0.15: 0.4}
 
 # Cameras cut people off below most often. Sides of the box: left, top, right, bottom.
 CUT_SIDES = (0.15, 0.1, 0.15, 0.6)
@@ -123,6 +129,12 @@ def jitter_box(box: np.ndarray, rng: np.random.Generator, *, spread: float = 0.1
         if box_iou(box[None], moved[None])[0, 0] > 0.5:
             return moved
     return box
+
+
+def misplaced_box(person: LabelledPerson, rng: np.random.Generator) -> np.ndarray:
+    """A person's box, off by one of SPREADS."""
+    spread = float(rng.choice(list(SPREADS), p=list(SPREADS.values())))
+    return jitter_box(person.box, rng, spread=spread)
 
 
 def half_body_box(person: LabelledPerson, rng: np.random.Generator) -> np.ndarray | None:

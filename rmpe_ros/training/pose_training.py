@@ -29,7 +29,7 @@ from rmpe_ros.evaluation.pck import correct_keypoints, mean_pck, torso_lengths
 from rmpe_ros.networks.backbones.hourglass import HourglassSppe
 from rmpe_ros.networks.backbones.lite_hrnet import LiteHrnetSppe
 from rmpe_ros.networks.export import fit_score_calibration
-from rmpe_ros.networks.localisation import LiteHrnetLocalisation
+from rmpe_ros.networks.localisation import ZoomLocalisation
 from rmpe_ros.networks.sstn_sppe import BOX_GROWTH, SstnSppe, normalise_crops
 from rmpe_ros.networks.stn import LocalisationNetwork, ResNetLocalisation
 from rmpe_ros.training.augment import Augmentation, jitter_box, make_crop
@@ -67,12 +67,16 @@ POSE_MODELS: Mapping[str, PoseModel] = {
     'lite': PoseModel(
         (192, 128),
         lambda: LiteHrnetSppe(BODY19.num_keypoints),
-        LiteHrnetLocalisation,
+        ZoomLocalisation,
         growth=0.15,  # its crops are small: what they hold beside the person costs pixels
         zoom=0.8,
     ),
     'standard': PoseModel(
-        (256, 192), lambda: LiteHrnetSppe(BODY19.num_keypoints), LiteHrnetLocalisation, growth=0.2
+        (256, 192),
+        lambda: LiteHrnetSppe(BODY19.num_keypoints),
+        ZoomLocalisation,
+        growth=0.2,
+        zoom=0.8,
     ),
     'base': PoseModel((256, 192), lambda: HourglassSppe(BODY19.num_keypoints, stacks=2)),
     'paper': PoseModel(
@@ -86,8 +90,7 @@ POSE_MODELS: Mapping[str, PoseModel] = {
 
 def build_pose_network(name: str, *, sstn: bool, pretrained: Path | None = None) -> SstnSppe:
     """A network of POSE_MODELS by name; a Lite-HRNet starts from PP-TinyPose where its ONNX file is
-    given, its localisation network too. Raises ValueError when there is no such model or the file
-    does not fit it.
+    given. Raises ValueError when there is no such model or the file does not fit it.
     """
     if name not in POSE_MODELS:
         raise ValueError(f'no pose model {name!r}: there are {", ".join(POSE_MODELS)}')
@@ -112,8 +115,6 @@ def build_pose_network(name: str, *, sstn: bool, pretrained: Path | None = None)
     from rmpe_ros.importing.tinypose import load_tinypose
 
     load_tinypose(sppe, pretrained)
-    if isinstance(network.localisation, LiteHrnetLocalisation):
-        network.localisation.start_from(sppe.encoder)
     return network
 
 
@@ -169,10 +170,11 @@ class PoseExamples:
         *,
         growth: float = BOX_GROWTH,
         propose: Callable[[LabelledPerson, np.random.Generator], np.ndarray] | None = None,
+        augmentation: Augmentation | None = None,
     ):
         self.people, self.size, self.growth = people, size, growth
         self.cumulative = np.cumsum(mixing_probabilities([p.source for p in people], weights))
-        self.augmentation = Augmentation()
+        self.augmentation = augmentation or Augmentation()
         self.propose = propose or (lambda person, rng: jitter_box(person.box, rng))
         self.cache = ImageCache()
 

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from rmpe_ros.core.skeletons import COCO17
 from rmpe_ros.networks.backbones.lite_hrnet import LiteHrnetSppe
-from rmpe_ros.networks.localisation import LiteHrnetLocalisation
 from rmpe_ros.networks.person_detector import DetectorNetwork, load_rtmdet
 from rmpe_ros.networks.sstn_sppe import SstnSppe
+from rmpe_ros.training.augment import SAME_FRAME, misplaced_box
 from rmpe_ros.training.batches import ExampleBatches
 from rmpe_ros.training.checkpoints import read_checkpoint
 from rmpe_ros.training.data_config import DataConfig
@@ -73,6 +73,7 @@ def build_stage(
     teacher: Path | None = None,
     validation_people: int | None = None,
     frozen_blocks: int = 0,
+    growth: float | None = None,
     device: str | torch.device = 'cpu',
     validate: bool = True,
 ) -> Stage:
@@ -81,11 +82,13 @@ def build_stage(
     pretrained: the ONNX file that the weights start from, PP-TinyPose's for the pose stages,
     RTMDet's for the detector. init: checkpoint of an earlier stage, whose averaged weights the
     network starts from instead. propose: which boxes the pose stages see (a person, a random
-    generator → a box), jittered true ones by default. parallel: train the sstn stage with the
+    generator → a box), jittered true ones by default, of the localisation stage jittered as little
+    or as much as boxes ever are. parallel: train the sstn stage with the
     parallel SPPE; a path is the checkpoint of the network that it is to be, by default the SPPE's
     own start. teacher: ONNX file of PP-TinyPose, whose heatmaps the sppe stage keeps to.
     validation_people: validate the pose stages on so many people of each source at most.
-    frozen_blocks: how many of the encoder's first blocks stay as they are. device: that will train.
+    frozen_blocks: how many of the encoder's first blocks stay as they are. growth: of boxes in what
+    the SPPE sees, the model's own when None. device: that will train.
     validate: with validation data.
     Raises ValueError when a name is unknown or `init` is of another network.
     """
@@ -99,9 +102,10 @@ def build_stage(
     if stage == 'detector':
         return _detector_stage(data, pretrained, init, frozen_blocks, device, validate)
     network = build_pose_network(model, sstn=stage != 'sppe', pretrained=pretrained)
+    if growth is not None:
+        network.sppe_growth = growth
     if init:
         load_checkpoint(network, init, may_lack='localisation.')
-        start_localisation(network, init)
     if frozen_blocks:
         freeze_encoder(network, frozen_blocks)
     losses = {'sppe': sppe_loss, 'localisation': localisation_loss, 'sstn': sstn_loss}
@@ -111,8 +115,14 @@ def build_stage(
     if stage == 'sstn' and parallel:
         network.attach_parallel(load_sppe(parallel) if isinstance(parallel, Path) else None)
     people = data.people()
+    alone = stage == 'localisation'
     examples = PoseExamples(
-        people, data.people_mix, network.size, growth=network.growth, propose=propose
+        people,
+        data.people_mix,
+        network.size,
+        growth=network.growth,
+        propose=propose or (misplaced_box if alone else None),
+        augmentation=SAME_FRAME if alone else None,
     )
     batches = ExampleBatches(examples, workers=_workers(device))
     if pretrained and not init and isinstance(network.sppe, LiteHrnetSppe):
@@ -203,16 +213,6 @@ def fingerprint(
         for array in arrays:
             digest.update(np.ascontiguousarray(array).tobytes())
     return f'{len(examples)} examples, {digest.hexdigest()[:8]}'
-
-
-def start_localisation(network: SstnSppe, checkpoint: Path) -> None:
-    """Give an STN that `checkpoint` does not hold the features of the SPPE, if it can use them."""
-    localisation, sppe = network.localisation, network.sppe
-    known = any(name.startswith('localisation.') for name in read_checkpoint(checkpoint)['ema'])
-    if known or not isinstance(sppe, LiteHrnetSppe):
-        return
-    if isinstance(localisation, LiteHrnetLocalisation):
-        localisation.start_from(sppe.encoder)
 
 
 def open_pose_network(model: str, checkpoint: Path) -> SstnSppe:

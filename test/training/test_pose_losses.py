@@ -9,7 +9,7 @@ torch = pytest.importorskip('torch')
 from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.networks.backbones.lite_hrnet import LiteHrnetSppe
 from rmpe_ros.networks.decode import decode_gaussians
-from rmpe_ros.networks.localisation import LiteHrnetLocalisation
+from rmpe_ros.networks.localisation import ZoomLocalisation
 from rmpe_ros.networks.sstn_sppe import SstnSppe, detransform_gaussians
 from rmpe_ros.networks.stn import invert_affine, map_points
 from rmpe_ros.networks.targets import gaussian_maps, squared_error
@@ -150,7 +150,7 @@ def test_localisation_learns_by_regression():
     theta[0, 0, 2], theta[1, 1, 2] = 0.1, -0.1
     theta[:, 0, 0] = theta[:, 1, 1] = torch.tensor([1.1, 0.9])
     sppe = LiteHrnetSppe(BODY19.num_keypoints, width=8)
-    network = SstnSppe(sppe, SIZE, localisation=lambda size: LiteHrnetLocalisation(size, width=4))
+    network = SstnSppe(sppe, SIZE, localisation=ZoomLocalisation)
     batch = batch_of(scattered_joints(), theta)
     optimizer = torch.optim.Adam(network.localisation.parameters(), 1e-2)
     first = localisation_loss(network, batch)['loss'].item()

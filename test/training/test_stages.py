@@ -18,6 +18,7 @@ from rmpe_ros.cli.main import main
 from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.engines import open_engine
 from rmpe_ros.estimator import PoseEstimator
+from rmpe_ros.training.augment import SAME_FRAME, SPREADS, Augmentation
 from rmpe_ros.training.data_config import read_data_config
 from rmpe_ros.training.datasets import LabelledPerson
 from rmpe_ros.training.pose_training import POSE_MODELS, PoseModel, build_pose_network
@@ -214,3 +215,25 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     torch.save({'ema': torch.nn.Linear(2, 3).state_dict()}, tmp_path / 'other.pt')
     with pytest.raises(ValueError, match=r'other\.pt is not a checkpoint'):
         load_checkpoint(torch.nn.Linear(3, 3), tmp_path / 'other.pt')
+
+
+def test_the_localisation_learns_from_boxes_that_are_off_a_little_or_a_lot(data):
+    config = read_data_config(data / 'data.yaml')
+    batches = build_stage('localisation', config, model='small', validate=False).batches
+    theta = batches.batch(0, 0, range(80))['theta'].numpy()
+    shift = np.abs(theta[:, :, 2]).max(axis=1)
+    # Of the spreads, the least moves a box by 0.03 of its side, the largest by 0.15.
+    assert (shift < min(SPREADS)).mean() > 0.1
+    assert (shift > max(SPREADS) / 2).mean() > 0.1
+    # Half of a person, turned or zoomed, would say nothing of where a box should be.
+    assert batches.draw.augmentation == SAME_FRAME
+    others = build_stage('sstn', config, model='small', validate=False).batches
+    assert others.draw.augmentation == Augmentation()
+
+
+def test_boxes_grow_as_the_model_has_it_or_as_told(data):
+    config = read_data_config(data / 'data.yaml')
+    own = build_stage('sppe', config, model='small', validate=False)
+    told = build_stage('sppe', config, model='small', growth=0.1, validate=False)
+    assert (own.network.growth, own.batches.draw.growth) == (0.3, 0.3)
+    assert (told.network.growth, told.batches.draw.growth) == (0.1, 0.1)

@@ -18,7 +18,6 @@ from rmpe_ros.networks.backbones.lite_hrnet import (
     ShuffleUnit,
     shuffle,
 )
-from rmpe_ros.networks.localisation import LiteHrnetLocalisation
 
 TINYPOSE = Path(__file__).parents[4] / 'shared/pretrained/tinypose_256x192.onnx'
 
@@ -136,24 +135,3 @@ def test_the_published_network_gives_the_same_heatmaps(size):
         maps = network(crops)[0].numpy()
     assert np.abs(expected).max() > 0.02
     assert np.abs(maps - expected).max() < 1e-4
-
-
-def test_localisation_starts_at_the_identity_and_stays_invertible():
-    network = LiteHrnetLocalisation((64, 32), width=8)
-    crops = torch.rand(3, 3, 64, 32) * 2 - 1
-    assert torch.equal(network(crops), torch.eye(2, 3).expand(3, 2, 3))
-    wild = LiteHrnetLocalisation.bounded(torch.tensor([[-99.0, 99.0, -99.0], [99.0, 0.0, 0.0]]))
-    determinants = torch.linalg.det(wild[:, :, :2])
-    assert determinants.min() == pytest.approx(1 / 1.7**2, rel=1e-3)
-    assert wild[:, :, 2].abs().max() <= 0.6
-
-
-def test_localisation_starts_from_a_pose_network():
-    torch.manual_seed(0)
-    sppe = LiteHrnetSppe(19, width=8)
-    network = LiteHrnetLocalisation((64, 32), width=8)
-    network.start_from(sppe.encoder)
-    crops = torch.rand(1, 3, 64, 32)
-    assert torch.equal(network.encoder.stem(crops), sppe.encoder.stem(crops))
-    last, own = sppe.encoder.stages[1].state_dict(), network.encoder.stages[1].state_dict()
-    assert all(torch.equal(last[name], own[name]) for name in last)
