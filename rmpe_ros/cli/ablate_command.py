@@ -36,8 +36,9 @@ def add_parser(subparsers: Any) -> None:
         description='Trains the pose network in the ways that the rows need, evaluates each row on '
         "labelled pictures, and prints the table beside the paper's numbers. What is done is kept "
         'in --out: the same command on the same files goes on where it was stopped, and says so. '
-        'Each stage of each network is a run of so many --steps or --minutes; --init, of a trained '
-        'sppe, takes the place of the first stage. '
+        'Each stage of each network is a run of so many --steps or --minutes: sppe, localisation '
+        'for the rows with an SSTN, and the one that the rows differ in. --init, of a trained '
+        'sppe, takes the place of the first, --init-stn that of the second. '
         f'Needs {how_to_install("train")}.',
     )
     add_data_options(parser)
@@ -47,6 +48,12 @@ def add_parser(subparsers: Any) -> None:
         '--rows', nargs='+', metavar='ROW', help='only some, such as no-sstn jitter (see the docs)'
     )
     add_network_options(parser)
+    parser.add_argument(
+        '--init-stn',
+        type=Path,
+        metavar='FILE',
+        help='checkpoint.pt of a localisation or sstn stage: rows with an SSTN start from it',
+    )
     add_schedule_options(parser)
     parser.add_argument('--device', default='cpu', help='cpu or cuda (default: %(default)s)')
     parser.add_argument(
@@ -70,9 +77,15 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument('--box-nms', type=float, default=0.8, metavar='IOU', help='of the detector')
     add_score_threshold(parser)
     parser.add_argument('--html', type=Path, metavar='FILE', help='write a page with the table')
+    parser.add_argument(
+        '--plot',
+        type=Path,
+        metavar='FILE',
+        help="draw what each row loses, beside the paper's (.png, .svg, .pdf)",
+    )
     add_pipeline_options(parser, most=MOST_PEOPLE)
-    reads(parser, '--data', '--pretrained', '--init', '--pgpg')
-    writes(parser, '--html')
+    reads(parser, '--data', '--pretrained', '--init', '--init-stn', '--pgpg')
+    writes(parser, '--html', '--plot')
     derives(parser, targets=lambda args: [Target(args.out / 'results.json', '--out')])
     parser.set_defaults(run=run)
 
@@ -99,6 +112,8 @@ class _Ablation:
 
         if args.steps is None and args.minutes is None:
             raise ValueError('give --steps or --minutes: how long each network trains')
+        if args.plot is not None:
+            import matplotlib  # noqa: F401  missing? better known before the work than after
         if args.threads:
             torch.set_num_threads(args.threads)
         self.args = args
@@ -115,7 +130,7 @@ class _Ablation:
             'data': self.data.fingerprint(),
             **{
                 name: hash_file(getattr(args, name)) if getattr(args, name) else None
-                for name in ('pretrained', 'init')
+                for name in ('pretrained', 'init', 'init_stn')
             },
         }  # fmt: skip
         self.detection = {
@@ -138,6 +153,7 @@ class _Ablation:
 
     def run(self) -> int:
         from rmpe_ros.evaluation.ablation import ablation_table
+        from rmpe_ros.evaluation.ablation_plot import draw_ablation
         from rmpe_ros.evaluation.report import align
         from rmpe_ros.io.files import write_file
 
@@ -161,6 +177,8 @@ class _Ablation:
             print(f'- {note}')
         table = ablation_table(self.rows, self.kept.scores)
         print(align(table))
+        if self.args.plot:
+            draw_ablation(self.rows, self.kept.scores, self.args.plot)
         if self.args.html:
             write_file(self.args.html, _page(table, self.notes))
         return 0
@@ -171,15 +189,25 @@ class _Ablation:
         if model.is_file():
             self._tell(f'the network {row.training}', model)
             return model
-        first = self.args.init or self._stage('sppe', f'sppe-{row.proposals}-first', row, None)
-        if first is None:
+        start = self._start(row)
+        if start is None:
             return None
         stage = 'sppe' if row.network == 'sppe' else 'sstn'
-        checkpoint = self._stage(stage, row.training, row, first)
+        checkpoint = self._stage(stage, row.training, row, start)
         if checkpoint is None:
             return None
         self._export(checkpoint, model)
         return model
+
+    def _start(self, row: 'Row') -> Path | None:
+        """The checkpoint that the row's last stage starts from; None when training was stopped."""
+        if row.network != 'sppe' and self.args.init_stn:
+            return Path(self.args.init_stn)
+        first = self.args.init or self._stage('sppe', f'sppe-{row.proposals}-first', row, None)
+        if first is None or row.network == 'sppe':
+            return first
+        # An STN does not find its way from the identity by the parallel SPPE's loss alone.
+        return self._stage('localisation', f'localisation-{row.proposals}', row, first)
 
     def _name(self, training: str, row: 'Row') -> str:
         """Of the folder of one training run: equal only where its network would be."""

@@ -44,14 +44,14 @@ _BLOCK_ELEMENTS = 20_000
 class PoseNmsParameters:
     """The four numbers of the paper, chosen there for the highest AP; it prints no values.
 
-    Ours are those of `config/pose_nms.json`, which `rmpe tune-nms --most-duplicates 0.1` found.
-    sigma1: how sure joints must be to count in K_sim: a pair with scores 0.3 counts 0.08, with 0.6
-        it counts 0.29, with 0.9 it counts 0.51 (at 1.0).
+    Ours are those of `config/pose_nms.json`, of the highest AP of both shipped pose networks.
+    sigma1: how sure joints must be to count in K_sim: a pair with scores 0.1 counts 0.10, with 0.3
+        it counts 0.58, with 0.6 it counts 0.93 (at 0.3).
     sigma2: squared distance (in units of a tenth of the box) at which a joint's H_sim falls to 1/e.
     lambda_: weight of H_sim.
     eta: poses more similar than this are eliminated. d is a soft count of agreeing joints (each up
-        to 1 + lambda). At the defaults 13 of 19 joints with scores 0.6 must coincide, or all of
-        them be shifted by less than an eighth of the box's longer side.
+        to 1 + lambda). At the defaults 12 of 19 joints with scores 0.6 must coincide, or all of
+        them be shifted by less than a twentieth of the box's longer side.
     num_keypoints: the number of joints that eta is meant for; for K joints it is scaled by
         K / num_keypoints.
     variant: 'paper' or 'released', see the top of this file.
@@ -60,10 +60,10 @@ class PoseNmsParameters:
     Raises ValueError when a number is out of range.
     """
 
-    sigma1: float = 1.0
-    sigma2: float = 8.294
-    lambda_: float = 1.35
-    eta: float = 21.0
+    sigma1: float = 0.3
+    sigma2: float = 5.5
+    lambda_: float = 1.7
+    eta: float = 31.0
     num_keypoints: int = 19
     variant: Literal['paper', 'released'] = 'paper'
     merge: bool = False

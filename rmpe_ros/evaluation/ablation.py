@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rmpe_ros.core.boxes import box_iou, box_nms, boxes_with_area
 from rmpe_ros.core.json_text import parse_json
-from rmpe_ros.core.pose_nms import PoseNmsParameters, oks_nms, parametric_pose_nms
+from rmpe_ros.core.pose_nms import PoseNmsParameters, merge_poses, oks_nms, suppress_poses
 from rmpe_ros.evaluation.candidates import LEAST_OVERLAP
 from rmpe_ros.evaluation.evaluate import Evaluation, evaluate
 from rmpe_ros.evaluation.found_people import FoundPeople, find_people
@@ -146,19 +146,26 @@ def estimate(
 def suppress(
     found: Mapping[int, FoundPeople], nms: Nms, parameters: PoseNmsParameters, labels: Labels
 ) -> dict[int, FoundPeople]:
-    """What a way of NMS leaves of the poses in each picture."""
+    """What a way of NMS leaves of the poses in each picture; pose NMS merges where the parameters
+    say so, as in the pipeline.
+    """
 
-    def kept(each: FoundPeople) -> NDArray[np.intp]:
+    def left(each: FoundPeople) -> FoundPeople:
         if nms == 'none':
-            return np.arange(len(each.scores))
+            return each
         if nms == 'box':
-            return box_nms(each.boxes, each.box_scores, STRICT_BOX_IOU)
-        arrays = each.keypoints, each.keypoint_scores, each.boxes, each.scores
+            return each[box_nms(each.boxes, each.box_scores, STRICT_BOX_IOU)]
+        arrays = each.keypoints, each.keypoint_scores, each.boxes
         if nms == 'oks':
-            return oks_nms(*arrays, labels.skeleton.sigmas, threshold=_OKS_THRESHOLD)
-        return parametric_pose_nms(*arrays, parameters)
+            sigmas = labels.skeleton.sigmas
+            return each[oks_nms(*arrays, each.scores, sigmas, threshold=_OKS_THRESHOLD)]
+        kept, representative = suppress_poses(*arrays, each.scores, parameters)
+        if not parameters.merge:
+            return each[kept]
+        keypoints, scores = merge_poses(*arrays, kept, representative)
+        return replace(each[kept], keypoints=keypoints, keypoint_scores=scores)
 
-    return {image: each[kept(each)] for image, each in found.items()}
+    return {image: left(each) for image, each in found.items()}
 
 
 def evaluate_rows(

@@ -155,7 +155,7 @@ def test_tuned_parameters_are_written_kept_and_used(
     capsys: pytest.CaptureFixture,
 ) -> None:
     few = {name: values[::4] for name, values in GRIDS.items()}
-    few['eta'] = np.array([21.0, 30.0, 60.0])
+    few['eta'] = np.array([31.0, 40.0, 60.0])
     monkeypatch.setattr('rmpe_ros.evaluation.tune_nms.GRIDS', few)
     out, plot = tmp_path / 'nms.json', tmp_path / 'planes.png'
     command = ['tune-nms', *labelled, '--out', str(out)]
@@ -166,7 +166,7 @@ def test_tuned_parameters_are_written_kept_and_used(
     written = json.loads(out.read_text())
     assert written['provenance']['most_duplicates'] == 0.1
     # All is found from the start on, so the shipped eta stays, where the grid begins.
-    assert 'eta 21 is at the edge of what was tried, 21 to ' in told
+    assert 'eta 31 is at the edge of what was tried, 31 to ' in told
     assert told.count('at the edge') == 1
     assert written['provenance']['models']['pose']['name'] == 'middle'
     assert written['provenance']['ap_after'] >= written['provenance']['ap_before']

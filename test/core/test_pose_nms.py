@@ -221,8 +221,9 @@ def test_every_pose_knows_who_represents_it() -> None:
 
 
 def test_unsure_joints_count_little() -> None:
-    assert math.tanh(0.3 / PAPER.sigma1) ** 2 == pytest.approx(0.08, abs=0.01)
-    assert math.tanh(0.9 / PAPER.sigma1) ** 2 == pytest.approx(0.51, abs=0.01)
+    assert math.tanh(0.1 / PAPER.sigma1) ** 2 == pytest.approx(0.10, abs=0.01)
+    assert math.tanh(0.3 / PAPER.sigma1) ** 2 == pytest.approx(0.58, abs=0.01)
+    assert math.tanh(0.6 / PAPER.sigma1) ** 2 == pytest.approx(0.93, abs=0.01)
 
 
 def test_what_the_defaults_call_the_same_person() -> None:
@@ -234,11 +235,11 @@ def test_what_the_defaults_call_the_same_person() -> None:
         arrays = np.stack([pose, other]), scores, np.stack([box, box]), np.array([0.9, 0.8])
         return len(parametric_pose_nms(*arrays, PAPER))
 
-    assert kept(pose + np.array([0.12 * 160, 0])) == 1
-    assert kept(pose + np.array([0.13 * 160, 0])) == 2
+    assert kept(pose + np.array([0.047 * 160, 0])) == 1
+    assert kept(pose + np.array([0.05 * 160, 0])) == 2
     far = pose + 1e4
-    assert kept(np.concatenate([pose[:13], far[13:]])) == 1
-    assert kept(np.concatenate([pose[:12], far[12:]])) == 2
+    assert kept(np.concatenate([pose[:12], far[12:]])) == 1
+    assert kept(np.concatenate([pose[:11], far[11:]])) == 2
 
 
 def test_eta_grows_with_the_joints() -> None:

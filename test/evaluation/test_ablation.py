@@ -73,6 +73,24 @@ def test_ways_of_nms() -> None:
     assert left('pose') == [0.5, 0.8]
 
 
+def test_pose_nms_merges_where_the_parameters_say_so() -> None:
+    body = np.stack([np.arange(19) * 5.0, np.arange(19) * 10.0], axis=1)
+    found = {
+        1: FoundPeople(
+            np.stack([body, body + 2]),
+            np.full((2, 19), 0.8),
+            np.array([[0, 0, 90, 180], [2, 2, 92, 182]], float),
+            np.array([0.8, 0.7]),
+        )
+    }
+    kept = suppress(found, 'pose', PoseNmsParameters(), no_labels())[1]
+    np.testing.assert_array_equal(kept.keypoints, [body])
+    merged = suppress(found, 'pose', PoseNmsParameters(merge=True), no_labels())[1]
+    assert merged.scores.tolist() == [0.8]
+    # Between both, nearer to the better one.
+    assert (merged.keypoints > body + 0.5).all() and (merged.keypoints < body + 1).all()
+
+
 def test_noise_moves_boxes_by_their_sides(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((8, 8, 3), np.uint8))
     labels = no_labels((LabelledImage(3, 'a.png', 'all'),))
@@ -210,8 +228,13 @@ def test_two_rows_from_pictures_to_the_table(
             }
         )
     )
-    assert main([*command, '--pgpg', str(file)]) == 0
+    plot = tmp_path / 'ablation.png'
+    assert main([*command, '--pgpg', str(file), '--plot', str(plot)]) == 0
+    picture = cv2.imread(str(plot))
+    assert picture is not None and picture.std() > 5
     shown = capsys.readouterr().out
+    # The transformer learns by regression before the parallel SPPE looks after it.
+    assert len(list((tmp_path / 'out').glob('localisation-pgpg-*/checkpoint.pt'))) == 1
     assert 'plain two-step' in shown and 'paper mAP' in shown
     kept = json.loads((tmp_path / 'out' / 'results.json').read_text())
     assert set(kept['scores']) == {'full', 'two-step', 'true-boxes'}
@@ -233,6 +256,9 @@ def test_two_rows_from_pictures_to_the_table(
     (checkpoint,) = (tmp_path / 'out').glob('sppe-pgpg-first-*/checkpoint.pt')
     copy = tmp_path / 'init.pt'
     copy.write_bytes(checkpoint.read_bytes())
+    (checkpoint,) = (tmp_path / 'out').glob('localisation-pgpg-*/checkpoint.pt')
+    stn = tmp_path / 'stn.pt'
+    stn.write_bytes(checkpoint.read_bytes())
 
     def change_a_picture() -> None:
         cv2.imwrite(str(tmp_path / '0.png'), np.full((240, 320, 3), 90, np.uint8))
@@ -247,6 +273,7 @@ def test_two_rows_from_pictures_to_the_table(
     for options, change in (
         (['--steps', '2'], None),
         (['--init', str(copy)], None),
+        (['--init', str(copy), '--init-stn', str(stn)], None),
         ([], change_a_picture),
         ([], change_the_mixture),
         ([], change_pgpg),
