@@ -110,9 +110,10 @@ def _by_number(
 ) -> Array:
     """(T, N) logarithm of how much the numbers of the image tracker speak for each pair."""
     unseen = (people.stamp - people.last_seen)[:, None]
-    ages = (unseen / np.where(crowded, _FORGOTTEN_CROWDED, _FORGOTTEN)) ** _STEEP
+    ages = (unseen / (_FORGOTTEN, _FORGOTTEN_CROWDED)) ** _STEEP
     renamed = _RENAMED + (1 - _RENAMED) * ages / (1 + ages)
     renamed = np.where(people.image_ids[:, None] >= 0, renamed, 1.0)
+    renamed = np.where(crowded, renamed[:, 1:], renamed[:, :1])
     numbered = sights.image_ids >= 0
     taken = (people.image_ids[:, None] == sights.image_ids).any(axis=0) & numbered
     mixed_up = renamed * np.where(crowded, _MIXED_UP, _MIXED_UP_ALONE)

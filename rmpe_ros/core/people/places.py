@@ -40,6 +40,8 @@ _HEAD_DEPTH_SD = 0.05
 # the velocity is then so many m/s another one, as far as there was time, which takes so many
 # seconds; and the head is carried elsewhere by so many metres.
 _UNWATCHED, _TURNS, _TURN, _TURNING, _SWING = 0.1, 0.2, 1.0, 0.4, 0.07
+# Squared distances in standard deviations beyond which a sight is of nobody's height.
+_NEAR = 60.0
 # What an image says of identity is that image's own: the share of the variances that is.
 _OWN = 2 / ALIKE
 
@@ -112,7 +114,7 @@ def _places(
     floor = np.full(along.shape, np.log(_STRAY * _STRAY_DENSITY))
     floor[:, :, 0] = _of_others(sights, expected, everybody)
     with_depth = measured[:, 0]
-    there, elsewhere = _by_height(people, sights, expected)
+    there, elsewhere = _by_height(people, sights, expected, off_ray < _NEAR)
     along[:, :, 0] += np.where(with_depth, there, 0)
     floor[:, :, 0] += np.where(with_depth, elsewhere, 0)
     hidden = with_depth & (floor[:, :, 0] > along[:, :, 0])
@@ -126,23 +128,30 @@ def _places(
     return Places(likelihood, off_ray, best, hidden, np.zeros(hidden.shape, bool))
 
 
-def _by_height(people: People, sights: Sights, expected: Expected) -> tuple[Array, Array]:
-    """(T, N) logarithms of how much the heights of the boxes speak for each pair: if the sight is
-    where its distance was measured, and if it is where the person is expected.
+def _by_height(
+    people: People, sights: Sights, expected: Expected, near: NDArray[np.bool_]
+) -> tuple[Array, Array]:
+    """(T, N) logarithms of how much the heights of the boxes speak for each pair that is `near`: if
+    the sight is where its distance was measured, and if it is where the person is expected.
     """
-    values, variances = sights.measured_heights
-    unseen = people.stamp - people.last_seen
-    logs = expected.log_depths[:, 2] - people.states[:, 8]
+    tracks, seen = np.nonzero(near)
     row = expected.depth_jacobian[:, 0, :3]
-    own = ((row[:, None] @ people.covariances[:, :3, :3])[:, 0] * row).sum(axis=1)
-    here = sights.apparent_heights + logs[:, None]
-    own = np.broadcast_to(own[:, None], here.shape)
-    elsewhere = alike(people.statures, here, own, unseen)
+    own = ((row[:, None] @ people.covariances[:, :3, :3])[:, 0] * row).sum(axis=1)[tracks]
+    logs = expected.log_depths[:, 2] - people.states[:, 8]
+    here = sights.apparent_heights[seen] + logs[tracks]
+    values, variances = (each[seen] for each in sights.measured_heights)
     measured = np.isfinite(variances)
     weight = np.where(measured, own / (own + np.where(measured, variances, 1.0)), 0.0)
     both = np.where(measured, here + weight * (values - here), here)
-    spread = (1 - weight) * own
-    return alike(people.statures, both, spread, unseen), elsewhere
+    twice = np.concatenate([tracks, tracks])
+    speaks = np.zeros((2, *near.shape))
+    speaks[:, tracks, seen] = alike(
+        people.statures[twice],
+        np.concatenate([both, here]),
+        np.concatenate([(1 - weight) * own, own]),
+        people.stamp - people.last_seen[twice],
+    ).reshape(2, -1)
+    return speaks[0], speaks[1]
 
 
 def _of_others(sights: Sights, expected: Expected, everybody: Expected) -> Array:

@@ -79,13 +79,15 @@ def apparent_heights(body: BodyRays) -> Array:
 
 
 def alike(people: Statures, values: Array, variances: Array, unseen: Array) -> Array:
-    """(T, N) logarithm of how much likelier heights (T, N) are these people's than anybody's."""
-    known = np.isfinite(variances) & np.isfinite(values) & np.isfinite(people.variances)[:, None]
+    """(P,) logarithm of how much likelier it is that these people, who were not seen for `unseen`
+    seconds, have heights `values` with `variances` than that anybody has; 0 where unknown.
+    """
+    known = np.isfinite(variances + values + people.variances)
     values = np.where(known, values, 0.0)
     own = np.where(known, variances, 1.0) + _BOX**2
     later = 1 - np.exp(-((unseen / _BENDING) ** 2))
-    bent = (_OTHERWISE[0] + _OTHERWISE[1] * later)[:, None]
-    mine = _density(values - people.values[:, None], own + people.variances[:, None], bent)
+    bent = _OTHERWISE[0] + _OTHERWISE[1] * later
+    mine = _density(values - people.values, own + people.variances, bent)
     anybody = _density(values - _MEAN, own + _SPREAD**2, _OTHERS)
     return np.where(known, _OWN * np.log(mine / anybody), 0.0)
 

@@ -10,8 +10,6 @@ from rmpe_ros.core.people.statures import Statures, alike, apparent_heights
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.skeletons import BODY19
 
-MOMENT = np.full(2, 1 / 15)
-
 
 def heights(boxes, ankle=300.0):
     """Apparent heights of boxes in an image of 640 x 480 pixels, 500 of which are a slope of 1."""
@@ -51,20 +49,21 @@ def test_a_height_is_learnt_and_a_strange_one_changes_it_little():
     assert person.later(100).variances > person.variances
 
 
+def speaks(person, seen, unseen=1 / 15, spread=0.01):
+    """For a person of so many metres, a box of so many."""
+    people = Statures(np.log([person]), np.full(1, 0.01**2))
+    return alike(people, np.log([seen]), np.full(1, spread**2), np.full(1, unseen))[0]
+
+
 def test_heights_speak_for_who_has_them():
-    people = Statures(np.log([1.55, 1.75]), np.full(2, 0.01**2))
-    seen, sure = np.log([[1.55, 1.75]] * 2), np.full((2, 2), 0.01**2)
-    speaks = alike(people, seen, sure, MOMENT)
-    assert speaks[0, 0] > 0 > speaks[0, 1] and speaks[1, 1] > 0 > speaks[1, 0]
+    assert speaks(1.55, 1.55) > 0.5 and speaks(1.75, 1.75) > 0.5
+    assert speaks(1.55, 1.75) < -1 and speaks(1.75, 1.55) < -1
     # Who was away for long may sit now.
-    sitting = np.log(np.full((2, 2), 1.2))
-    assert (
-        alike(people, sitting, sure, np.full(2, 4.0)) > alike(people, sitting, sure, MOMENT)
-    ).all()
+    assert speaks(1.6, 1.2) < speaks(1.6, 1.2, unseen=4.0) - 1
 
 
 def test_what_is_not_known_speaks_for_nobody():
-    people = Statures(np.log([1.6, 1.6]), np.array([0.01**2, np.inf]))
-    seen = np.array([[np.nan, np.log(1.6)], [np.log(1.6), np.log(1.6)]])
-    spread = np.array([[1.0, np.inf], [0.01, 0.01]])
-    assert (alike(people, seen, spread, MOMENT) == 0).all()
+    assert speaks(1.6, np.nan) == 0
+    assert speaks(1.6, 1.6, spread=np.inf) == 0
+    nobody = Statures.unknown(1)
+    assert alike(nobody, nobody.values, np.full(1, 0.01), np.zeros(1)) == 0
