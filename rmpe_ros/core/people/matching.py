@@ -74,8 +74,14 @@ def compare(people: People, sights: Sights, camera: CameraPose, up: Array) -> Ch
     places = compare_places(people, sights, expected, of_heads, up)
     same = (people.image_ids[:, None] == sights.image_ids) & (sights.image_ids >= 0)
     ahead = expected.ahead[:, None]
-    possible = (places.off_ray < _RAY_GATE) & ahead
-    crowded = ((places.off_ray < _CROWD_GATE) & ahead).sum(axis=0) > 1
+    with_depth = np.isfinite(sights.log_depth_variances[:, 0]) | np.isfinite(
+        sights.heads.depth_variances
+    )
+    near = places.off_ray < _CROWD_GATE
+    # Joints may stray farther where the depth is hers.
+    hers = with_depth & ~places.hidden
+    possible = (near | (places.off_ray < _RAY_GATE) & hers) & ahead
+    crowded = (near & ahead).sum(axis=0) > 1
     # Without the number, place alone must tell; errors of the detector are anywhere, too.
     lost = people.lost[:, None]
     known = sights.known & (places.off_ray < _STRANGE_GATE)
@@ -85,9 +91,6 @@ def compare(people: People, sights: Sights, camera: CameraPose, up: Array) -> Ch
     unlike = np.abs(people.scores[:, None] - sights.scores) * _SCORE_WEIGHT
     gain = places.likelihood - np.log(_NEW_DENSITY) + _by_number(people, sights, same, crowded)
     gain -= np.where(same, 0, unlike)
-    with_depth = np.isfinite(sights.log_depth_variances[:, 0]) | np.isfinite(
-        sights.heads.depth_variances
-    )
     shared = shared_boxes(people, sights) & ~with_depth
     gain = np.where(shared, _SHARED_GAIN, gain)
     possible |= shared

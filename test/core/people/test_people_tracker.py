@@ -355,7 +355,7 @@ def test_who_is_seen_all_the_time_is_not_somebody_who_is_lost_beside_her():
     """Her joints stray once to where the other one may be."""
     tracker, view, rng = PeopleTracker(), camera(), np.random.default_rng(6)
     for index in range(60):
-        frame = [(0, 4.0, 0.12 if index in (44, 48) else 0.0)]
+        frame = [(0, 4.0, 0.15 if index in (44, 48) else 0.0)]
         frame += [(1, 4.3, 0.35)] if index < 30 else []
         seen = sights(frame, view, rng=rng, tall=np.array([1.6, 1.65])[: len(frame)])
         people = tracker.update(seen, index / RATE, view, MAP)
