@@ -31,7 +31,7 @@ _CLEARLY = 0.15
 # Neighbours in a depth image err alike: of n joints, the mean is better by so much and root n.
 _SHARED = 0.75
 # Errors of joints are in part those of the image before: so many images are one.
-_ALIKE = 1.0
+_ALIKE = 2.0
 # How well it is known where a camera looks from one image to the next, radians.
 _AIM = 0.002
 _UNKNOWN = 1e6

@@ -83,7 +83,8 @@ class MotionModel:
     walking: m²/s³, spectral density of the acceleration along the ground; rising: of that along
     `up`. bias_sd: standard deviation of the lasting error by method, metres for depth and parts of
     the distance for the others; bias_time: seconds after which 63 % of it is another one.
-    stopping: seconds in which somebody out of sight is expected to lose 63 % of the velocity.
+    slowing: seconds in which people are expected to lose 63 % of a velocity: they go their ways at
+    random, not on and on; stopping: the same of who is out of sight.
     head_sd: metres, how far the head is from where it is expected; head_time: seconds after which
     63 % of that is something else: who bends, leans or turns.
     """
@@ -92,6 +93,7 @@ class MotionModel:
     rising: float = 0.01
     bias_sd: tuple[float, float, float] = (0.03, 0.06, 0.1)
     bias_time: tuple[float, float, float] = (2.0, 4.0, 6.0)
+    slowing: float = 3.5
     stopping: float = 2.0
     head_sd: float = 0.05
     head_time: float = 6.0
@@ -131,10 +133,11 @@ def predict(
     """
     along = model.walking * (np.eye(3) - np.outer(up, up)) + model.rising * np.outer(up, up)
     lasting = np.exp(-seconds / model.lasting_time)
-    slowed = np.exp(-seconds / model.stopping)
-    way = np.where(lost, model.stopping * (1 - slowed), seconds)[:, None]
+    slowing = np.where(lost, model.stopping, model.slowing)[:, None]
+    slowed = np.exp(-seconds / slowing)
+    way = slowing * (1 - slowed)
     keep = np.ones(states.shape)
-    keep[:, 3:6] = np.where(lost, slowed, 1.0)[:, None]
+    keep[:, 3:6] = slowed
     keep[:, 6:] = lasting
     moved = states.copy()
     moved[:, :3] += way * states[:, 3:6]

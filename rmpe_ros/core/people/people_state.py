@@ -17,6 +17,7 @@ from rmpe_ros.core.people.people_filter import (
     first_states,
 )
 from rmpe_ros.core.people.sights import LEVEL
+from rmpe_ros.core.people.statures import Statures
 from rmpe_ros.core.people.yaw import unknown_yaws
 
 TENTATIVE, TRACKED, OCCLUDED = range(3)
@@ -69,7 +70,8 @@ class People:
     infinite where unknown. first_seen, last_seen: (N,) seconds, stamps. sights: (N,) how often
     seen. image_ids: (N,), boxes: (N, 4) and scores: (N,) of the last sight. methods: (N,) index in
     METHODS of what the distance was last measured by, -1 for nothing. strays: (N,) clear sights in
-    a row at another distance. stamp: seconds.
+    a row at another distance. heights: (N,) logarithms of metres, of the boxes; height_variances:
+    (N,), infinite where unknown. stamp: seconds.
     """
 
     stamp: float
@@ -86,6 +88,8 @@ class People:
     scores: NDArray[np.float32]
     methods: NDArray[np.int64]
     strays: NDArray[np.int64]
+    heights: Array
+    height_variances: Array
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -102,6 +106,11 @@ class People:
     def velocities(self) -> Array:
         """(N, 3) m/s."""
         return self.states[:, 3:6]
+
+    @property
+    def statures(self) -> Statures:
+        """How tall the boxes of each are."""
+        return Statures(self.heights, self.height_variances)
 
     @property
     def lost(self) -> NDArray[np.bool_]:
@@ -123,7 +132,8 @@ class People:
         image_ids, (yaws, variances) = np.zeros(0, np.int32), unknown_yaws(0)
         return People(
             stamp, whole, states, covariances, yaws, variances, times, times, whole,
-            image_ids, boxes, scores, methods=whole, strays=whole,
+            image_ids, boxes, scores, methods=whole, strays=whole, heights=times,
+            height_variances=times,
         )  # fmt: skip
 
 

@@ -29,13 +29,13 @@ from rmpe_ros.core.people.people_filter import (
     update,
 )
 from rmpe_ros.core.people.people_state import ARRAYS, CONFIRMED, Axes, People, joined
+from rmpe_ros.core.people.places import with_turns
 from rmpe_ros.core.people.sights import Sights
+from rmpe_ros.core.people.statures import Statures
 from rmpe_ros.core.people.yaw import YawFilter, unknown_yaws
 
 # Seconds after which a tentative person who is not seen again is forgotten.
 _TENTATIVE_TIME = 0.5
-# How often somebody who seems to be back is another one, or an error of the detector.
-_DOUBT = 0.15
 # After so many clear sights in a row at another distance, it is the person's place that was wrong.
 _WRONG_PLACE, _CLEAR = 5, 0.65
 # Standard deviation of the logarithm of the first distance of somebody of whom little is seen.
@@ -155,6 +155,11 @@ class PeopleTracker:
         if hidden.any():
             mine = mine.without_depth(hidden)
         foreseen = chances.expected[tracks], chances.of_heads[tracks]
+        turned = tracks[chances.turned[tracks, seen]]
+        if len(turned):
+            covariances = people.covariances.copy()
+            covariances[turned] = with_turns(people[turned], axes.up)
+            people = replace(people, covariances=covariances)
         people = self._measure(people, tracks, mine, camera, axes, stray=stray, foreseen=foreseen)
         if not new.any():
             return people
@@ -183,7 +188,12 @@ class PeopleTracker:
         )
         variances = self._yaw.predict(people.yaw_variances, interval)
         return replace(
-            people, stamp=stamp, states=states, covariances=covariances, yaw_variances=variances
+            people,
+            stamp=stamp,
+            states=states,
+            covariances=covariances,
+            yaw_variances=variances,
+            height_variances=people.statures.later(interval).variances,
         )
 
     def _measure(
@@ -219,17 +229,7 @@ class PeopleTracker:
             heads=sights.heads,
             foreseen=None if wrong.any() else foreseen,
         )
-        # Who comes back may be somebody else, or nobody: until the next sight, both may be true.
-        doubtful = people.lost[tracks] & ~wrong
-        doubt = np.where(doubtful, _DOUBT, 0.0)[:, None]
-        apart = found - states
-        changed['states'][tracks] = found - doubt * apart
-        doubt = doubt[:, :, None]
-        changed['covariances'][tracks] = (
-            (1 - doubt) * spread
-            + doubt * covariances
-            + doubt * (1 - doubt) * apart[:, :, None] * apart[:, None]
-        )
+        changed['states'][tracks], changed['covariances'][tracks] = found, spread
         changed['yaws'][tracks], changed['yaw_variances'][tracks] = self._yaw.update(
             people.yaws[tracks],
             people.yaw_variances[tracks],
@@ -244,6 +244,11 @@ class PeopleTracker:
             axes.yaw(walking),
             np.linalg.norm(walking, axis=1),
             np.minimum(seconds, 0.2),
+        )
+        statures = people.statures[tracks].updated(*sights.measured_heights)
+        changed['heights'][tracks], changed['height_variances'][tracks] = (
+            statures.values,
+            statures.variances,
         )
         # A number that is somebody's now is nobody else's any more.
         given_away = _among(people.image_ids, sights.image_ids)
@@ -285,6 +290,7 @@ class PeopleTracker:
             log_depth_variances=sights.log_depth_variances + unsure[:, None],
             heads=replace(heads, depth_variances=head_variances),
         )
+        unknown = Statures.unknown(count)
         new = People(
             people.stamp,
             numbers,
@@ -296,6 +302,8 @@ class PeopleTracker:
             np.zeros(count, np.int64),
             **_appearance(sights),
             strays=np.zeros(count, np.int64),
+            heights=unknown.values,
+            height_variances=unknown.variances,
         )
         new = self._measure(
             new, np.arange(count), sights, camera, axes, stray=np.zeros(count, bool)

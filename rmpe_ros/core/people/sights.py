@@ -21,6 +21,7 @@ from rmpe_ros.core.people.distances import Ground, by_depth, by_ground, by_size,
 from rmpe_ros.core.people.facing import facing_direction
 from rmpe_ros.core.people.heads import Heads, find_heads
 from rmpe_ros.core.people.people_filter import HEAD_ABOVE, METHODS, Array
+from rmpe_ros.core.people.statures import apparent_heights
 from rmpe_ros.core.poses import Poses
 
 __all__ = ['LEVEL', 'Ground', 'SightParameters', 'Sights', 'observe']
@@ -38,6 +39,8 @@ _AIM = 0.005
 _WITH_DEPTH = ('best', 'depth')
 # A trunk that seems to be farther than this from its head is somebody else's, or a table; metres.
 _REACH = 0.45
+# The same, of who stands.
+_HEAD_OFF = 0.06
 # How far a head may be before or behind the trunk, standard deviation, metres.
 _LEANING = 0.12
 
@@ -65,6 +68,7 @@ class Sights:
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     heads: Heads
+    apparent_heights: Array
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -84,6 +88,21 @@ class Sights:
     def best(self) -> NDArray[np.intp]:
         """(N,) the method with the surest distance."""
         return np.argmin(self.log_depth_variances, axis=1)
+
+    @cached_property
+    def measured_heights(self) -> tuple[Array, Array]:
+        """(N,) logarithms of metres, of boxes at the distances that were measured, and variances,
+        infinite without depth and ground.
+        """
+        by_head = np.isfinite(self.heads.depth_variances)
+        logs, variances = self.log_depths[:, :2].copy(), self.log_depth_variances[:, :2].copy()
+        depths = np.where(by_head, self.heads.depths, 1.0)
+        logs[by_head, 0] = np.log(depths[by_head])
+        variances[:, 0] = np.where(by_head, _HEAD_OFF**2 / depths**2, variances[:, 0])
+        each, best = np.arange(len(self)), np.argmin(variances, axis=1)
+        cut = np.isnan(self.apparent_heights)
+        values = np.where(cut, 0.0, self.apparent_heights) + logs[each, best]
+        return values, np.where(cut, np.inf, variances[each, best])
 
     @property
     def known(self) -> NDArray[np.bool_]:
@@ -149,6 +168,7 @@ def observe(
         poses.boxes,
         poses.scores,
         heads,
+        apparent_heights(body),
     )
 
 

@@ -59,18 +59,17 @@ def test_derivatives_are_those_of_differences():
     assert not expect(states - 20 * np.eye(1, 12), view).ahead.any()
 
 
-def test_prediction_moves_people_and_those_out_of_sight_come_to_rest():
+def test_prediction_moves_people_who_come_to_rest_and_sooner_out_of_sight():
     states, covariances = first_states(2, MODEL, 1.0)
     states[:, 3] = 1.0
     moved, grown = predict(states, covariances, 0.5, MODEL, UP, lost=np.array([False, True]))
-    assert moved[0, 0] == pytest.approx(0.5)
-    assert 0.3 < moved[1, 0] < 0.5
-    assert moved[1, 3] < moved[0, 3] == 1.0
+    assert 0.3 < moved[1, 0] < moved[0, 0] < 0.5
+    assert moved[1, 3] < moved[0, 3] == pytest.approx(np.exp(-0.5 / MODEL.slowing))
     assert (np.linalg.eigvalsh(grown) > 0).all()
     far = states
     for _ in range(100):
         far, covariances = predict(far, covariances, 0.5, MODEL, UP, lost=np.array([False, True]))
-    assert far[1, 0] == pytest.approx(MODEL.stopping, rel=1e-3)
+    assert far[:, 0] == pytest.approx([MODEL.slowing, MODEL.stopping], rel=1e-3)
     # Errors that last have a spread that does not grow.
     assert covariances[0, 8, 8] == pytest.approx(MODEL.bias_sd[2] ** 2)
 
@@ -149,8 +148,9 @@ def test_the_stated_spread_is_that_of_the_errors(method):
     for step in range(25):
         if step:
             kick = np.einsum('ij,njk->nik', root, rng.normal(size=(count, 2, 3))) * density
-            place = place + speed * interval + kick[:, 0]
-            speed = speed + kick[:, 1]
+            slowed = np.exp(-interval / MODEL.slowing)
+            place = place + MODEL.slowing * (1 - slowed) * speed + kick[:, 0]
+            speed = slowed * speed + kick[:, 1]
             bias = keep * bias + rng.normal(size=bias.shape) * MODEL.bias_sd * np.sqrt(1 - keep**2)
             states, covariances = predict(
                 states, covariances, interval, MODEL, UP, lost=np.zeros(count, bool)

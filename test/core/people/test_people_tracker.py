@@ -23,8 +23,11 @@ def camera(place=(0.0, 0.0), yaw=0.0):
     return CameraPose(turn @ level, np.array([*place, 1.2]))
 
 
-def sights(people, view, *, rng=None, depth_sd=0.02):
-    """What a depth camera sees of people (image id, x, y): all of each, faced by nobody."""
+def sights(people, view, *, rng=None, depth_sd=0.02, tall=None):
+    """What a depth camera sees of people (image id, x, y): all of each, faced by nobody.
+
+    tall: of their boxes, metres; unknown if it is None.
+    """
     count = len(people)
     points = view.to_camera(np.array([(x, y, 1.1) for _, x, y in people], float).reshape(-1, 3))
     rays = points[:, :2] / points[:, 2:]
@@ -48,6 +51,7 @@ def sights(people, view, *, rng=None, depth_sd=0.02):
         np.concatenate([corner - 20, corner + 20], axis=1).astype(np.float32),
         np.full(count, 0.8, np.float32),
         Heads.unseen(count),
+        np.full(count, np.nan) if tall is None else np.log(tall) - np.log(points[:, 2]),
     )
 
 
@@ -310,17 +314,53 @@ def test_an_error_of_the_detector_is_not_who_is_hidden():
     assert people.phases[0] == OCCLUDED
 
 
-def test_one_sight_after_an_occlusion_may_be_an_error_of_the_detector():
+def test_who_comes_back_elsewhere_is_there():
     hidden = walk(2, (4, 0), (0, 0)) + [[]] * round(3 * RATE)
     people = run([*hidden, [(7, 5.2, 0)]])[-1]
     assert people.ids.tolist() == [0] and people.last_seen[0] == people.stamp
-    off = people.positions[0] - (4, 0, 1.1)
-    assert np.linalg.norm(off) > 0.5, 'the sight counts'
-    assert off @ np.linalg.solve(people.covariances[0, :3, :3], off) / 3 < 2, 'and is doubted'
-    # Seen again, she is there as surely as if she had never been away.
     surely = run([*hidden, *walk(0.4, (5.2, 0), (0, 0), number=7)])[-1]
     assert surely.positions[0] == pytest.approx([5.2, 0, 1.1], abs=0.1)
     assert np.sqrt(np.trace(surely.covariances[0, :3, :3])) < 0.15
+
+
+def test_who_turns_out_of_sight_keeps_her_number():
+    """She walks behind somebody, and comes out where she went in: 0.8 m from where she would be."""
+    tracker = PeopleTracker()
+    frames = walk(2, (4, -2), (0, 1.1)) + [[]] * round(0.75 * RATE)
+    expected = run(frames, tracker)[-1].positions[0, 1]
+    back = walk(0.5, (4, expected - 0.8), (0, -0.9), number=7)
+    people = run(back, tracker, start=len(frames) / RATE)[-1]
+    assert people.ids.tolist() == [0]
+    assert people.velocities[0, 1] == pytest.approx(-0.9, abs=0.25)
+
+
+def test_of_two_who_come_back_each_keeps_her_number_by_height():
+    """Each comes out where the other one would, with new numbers of the image tracker."""
+    tracker, view, rng = PeopleTracker(), camera(), np.random.default_rng(5)
+    for index in range(90):
+        y = -1.5 + 0.8 * min(index, 30) / RATE + 0.1 * (index > 52)
+        frame, tall = [(0, 4.0, y), (1, 4.4, y + 0.1)], np.array([1.5, 1.75])
+        if 30 <= index < 52:
+            frame, tall = [], np.zeros(0)
+        elif index >= 52:
+            frame, tall = [(2, 4.4, y + 0.1), (3, 4.0, y)], tall
+        spread = np.exp(rng.normal(0, 0.03, len(tall)))
+        seen = sights(frame, view, rng=rng, tall=tall * spread)
+        people = tracker.update(seen, index / RATE, view, MAP)
+    places = dict(zip(people.ids.tolist(), people.positions[:, 0].tolist(), strict=True))
+    assert places == {0: pytest.approx(4.4, abs=0.15), 1: pytest.approx(4.0, abs=0.15)}
+
+
+def test_who_is_seen_all_the_time_is_not_somebody_who_is_lost_beside_her():
+    """Her joints stray once to where the other one may be."""
+    tracker, view, rng = PeopleTracker(), camera(), np.random.default_rng(6)
+    for index in range(60):
+        frame = [(0, 4.0, 0.15 if index in (44, 48) else 0.0)]
+        frame += [(1, 4.3, 0.35)] if index < 30 else []
+        seen = sights(frame, view, rng=rng, tall=np.array([1.6, 1.65])[: len(frame)])
+        people = tracker.update(seen, index / RATE, view, MAP)
+        now = people.last_seen == people.stamp
+        assert people.image_ids[now].tolist() == people.ids[now].tolist()
 
 
 def test_one_strange_sight_is_not_somebody_else():

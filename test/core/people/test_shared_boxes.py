@@ -28,7 +28,7 @@ def people(*boxes, seen=1.0, z=10.0):
     return People(
         1.1, np.arange(count), states, 0 * covariances, zeros, zeros, zeros, zeros + seen, whole,
         np.arange(count, dtype=np.int32), np.array(boxes, np.float32),
-        np.ones(count, np.float32), 0 * whole, 0 * whole,
+        np.ones(count, np.float32), 0 * whole, 0 * whole, zeros, zeros + np.inf,
     )  # fmt: skip
 
 
@@ -50,6 +50,7 @@ def sights(*found, method=2, sd=0.2):
         boxes,
         np.ones(count, np.float32),
         Heads.unseen(count),
+        np.full(count, np.nan),
     )
 
 
@@ -105,7 +106,7 @@ def test_a_sight_aside_counts_less_than_a_normal_distribution_has_it():
 
     A quarter of the variance is this image's own: a standard deviation is a slope of 0.003.
     """
-    somebody = people(LEFT)
+    somebody = people(LEFT, seen=1.1)  # this moment: she has had no time to turn
     ahead = replace(sights((0, LEFT)), rays=np.zeros((1, 2)))
     aside = replace(ahead, rays=np.array([[0.012, 0.0]]))
     straight, off = (

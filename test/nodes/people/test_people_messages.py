@@ -48,6 +48,8 @@ def people(count=3, yaw=0.5):
         scores=np.float32([0.9, 0.8, 0.3])[:count],
         methods=np.array([0, 1, -1])[:count],
         strays=np.zeros(count, np.int64),
+        heights=np.zeros(count),
+        height_variances=np.full(count, np.inf),
     )
 
 

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How likely a sight is where a person is: on her line of sight, at her distance, as tall as she.
+
+Two answers are added for who was not seen for a moment: that she went on as before, and that she
+turned, stopped or set out meanwhile. And two for each depth: that it is hers, and that it is of
+something that hides her.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rmpe_ros.core.people.people_filter import Array, Expected, ExpectedHeads, squared_distances
+from rmpe_ros.core.people.sights import ALIKE, Sights
+from rmpe_ros.core.people.statures import alike
+
+if TYPE_CHECKING:
+    from rmpe_ros.core.people.people_state import People
+
+# Joints go astray more often than a normal distribution has it: degrees of freedom of Student's.
+_TAIL = 8.0
+# How often a distance by ground or size has nothing to do with the person, and the density that it
+# then has, anywhere within a factor of e².
+_STRAY, _STRAY_DENSITY = 0.003, 0.5
+# How often the depth is that of something nearer: of a head, where all of the person is seen and
+# where nothing is (it grows with the cube of what is not seen), and of a trunk without a head.
+_WRONG_HEAD, _WRONG = (0.0003, 0.75), 0.4
+# So often that is somebody who is known to be there: within so many metres, and with an arm's reach
+# in metres to each side. The density of other depths (of their logarithms): nearer, and behind her.
+_SOMEBODY, _LAYER, _REACH = 0.8, 0.3, 0.7
+_SOMETHING, _SOMETHING_BEHIND = 0.1, 0.02
+# How far a head that was never measured may be from where it is expected is in the filter; the
+# depth of somebody's head besides, metres.
+_HEAD_DEPTH_SD = 0.05
+# Who was not seen for so many seconds may have turned, stopped or set out with this probability:
+# the velocity is then so many m/s another one, as far as there was time, which takes so many
+# seconds; and the head is carried elsewhere by so many metres.
+_UNWATCHED, _TURNS, _TURN, _TURNING, _SWING = 0.1, 0.2, 1.0, 0.4, 0.07
+# Squared distances in standard deviations beyond which a sight is of nobody's height.
+_NEAR = 60.0
+# What an image says of identity is that image's own: the share of the variances that is.
+_OWN = 2 / ALIKE
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """(T, N): logarithm of the likelihood, squared distances in standard deviations across the line
+    of sight and along it, whether the depth is of what hides the person, and whether she turned.
+    """
+
+    likelihood: Array
+    off_ray: Array
+    off_depth: Array
+    hidden: NDArray[np.bool_]
+    turned: NDArray[np.bool_]
+
+
+def compare_places(
+    people: People, sights: Sights, expected: Expected, of_heads: ExpectedHeads, up: Array
+) -> Places:
+    """Each of people with each sight. expected, of_heads: what the camera should measure."""
+    places = _places(people, sights, expected, of_heads, expected)
+    away = np.flatnonzero(people.stamp - people.last_seen > _UNWATCHED)
+    if not len(away):
+        return places
+    wide = replace(people[away], covariances=with_turns(people[away], up))
+    others = _places(wide, sights, expected[away], of_heads[away], expected)
+    went_on = places.likelihood[away] + np.log(1 - _TURNS)
+    elsewhere = others.likelihood + np.log(_TURNS)
+    turned = elsewhere > went_on
+    places.likelihood[away] = np.logaddexp(went_on, elsewhere)
+    places.off_ray[away] = np.where(turned, others.off_ray, places.off_ray[away])
+    places.off_depth[away] = np.where(turned, others.off_depth, places.off_depth[away])
+    places.hidden[away] = np.where(turned, others.hidden, places.hidden[away])
+    places.turned[away] = turned
+    return places
+
+
+def with_turns(people: People, up: Array) -> Array:
+    """Covariances (T, 12, 12) of people who turned, stopped or set out after they were last seen.
+
+    The velocity changed at any time since; the head swings round with the trunk.
+    """
+    unseen = (people.stamp - people.last_seen)[:, None, None]
+    level = np.eye(3) - np.outer(up, up)
+    change = (_TURN * (1 - np.exp(-unseen / _TURNING))) ** 2 * level
+    covariances = people.covariances.copy()
+    covariances[:, :3, :3] += change * unseen**2 / 3
+    covariances[:, :3, 3:6] += change * unseen / 2
+    covariances[:, 3:6, :3] += change * unseen / 2
+    covariances[:, 3:6, 3:6] += change
+    covariances[:, 9:12, 9:12] += _SWING**2 * level
+    return covariances
+
+
+def _places(
+    people: People,
+    sights: Sights,
+    expected: Expected,
+    of_heads: ExpectedHeads,
+    everybody: Expected,
+) -> Places:
+    """everybody: what to expect of all people, where `people` are but some of them."""
+    off_ray, determinant = _off_ray(people, sights, expected, of_heads)
+    variances, off, spread_along = _off_distance(people, sights, expected, of_heads)
+    measured = np.isfinite(variances)
+    surest = np.argmin(variances, axis=1)
+    best = off[:, np.arange(len(sights)), surest]
+    along = -0.5 * (off + np.log(2 * np.pi * spread_along))
+    floor = np.full(along.shape, np.log(_STRAY * _STRAY_DENSITY))
+    floor[:, :, 0] = _of_others(sights, expected, everybody)
+    with_depth = measured[:, 0]
+    there, elsewhere = _by_height(people, sights, expected, off_ray < _NEAR)
+    along[:, :, 0] += np.where(with_depth, there, 0)
+    floor[:, :, 0] += np.where(with_depth, elsewhere, 0)
+    hidden = with_depth & (floor[:, :, 0] > along[:, :, 0])
+    along = np.maximum(along, floor)
+    along = np.where(measured, along, 0).sum(axis=2)
+    along += np.where(with_depth, 0, there)
+    # Of several distances, each would count against somebody new as well.
+    along += np.log(2.0) * np.maximum(measured.sum(axis=1) - 1, 0)
+    across = -(_TAIL / 2 + 1) * np.log1p(off_ray / _TAIL) - 0.5 * np.log(determinant)
+    likelihood = along + across - np.log(2 * np.pi)
+    return Places(likelihood, off_ray, best, hidden, np.zeros(hidden.shape, bool))
+
+
+def _by_height(
+    people: People, sights: Sights, expected: Expected, near: NDArray[np.bool_]
+) -> tuple[Array, Array]:
+    """(T, N) logarithms of how much the heights of the boxes speak for each pair that is `near`: if
+    the sight is where its distance was measured, and if it is where the person is expected.
+    """
+    tracks, seen = np.nonzero(near)
+    row = expected.depth_jacobian[:, 0, :3]
+    own = ((row[:, None] @ people.covariances[:, :3, :3])[:, 0] * row).sum(axis=1)[tracks]
+    logs = expected.log_depths[:, 2] - people.states[:, 8]
+    here = sights.apparent_heights[seen] + logs[tracks]
+    values, variances = (each[seen] for each in sights.measured_heights)
+    measured = np.isfinite(variances)
+    weight = np.where(measured, own / (own + np.where(measured, variances, 1.0)), 0.0)
+    both = np.where(measured, here + weight * (values - here), here)
+    twice = np.concatenate([tracks, tracks])
+    speaks = np.zeros((2, *near.shape))
+    speaks[:, tracks, seen] = alike(
+        people.statures[twice],
+        np.concatenate([both, here]),
+        np.concatenate([(1 - weight) * own, own]),
+        people.stamp - people.last_seen[twice],
+    ).reshape(2, -1)
+    return speaks[0], speaks[1]
+
+
+def _of_others(sights: Sights, expected: Expected, everybody: Expected) -> Array:
+    """(T, N) logarithm of how likely the depth is measured as it is, if it is not the person's."""
+    by_head = np.isfinite(sights.heads.depth_variances)
+    depth = np.where(by_head, sights.heads.depths, np.exp(sights.log_depths[:, 0]))
+    share = np.where(by_head, _WRONG_HEAD[0] + _WRONG_HEAD[1] * (1 - sights.clarity) ** 3, _WRONG)
+
+    def there(people: Expected) -> NDArray[np.bool_]:
+        z = np.exp(people.log_depths[:, :1])
+        beside = np.abs(people.rays[:, None, 0] - sights.rays[:, 0]) * z < _REACH
+        return np.asarray(people.ahead[:, None] & beside & (np.abs(z - depth) < _LAYER))
+
+    z = np.exp(expected.log_depths[:, :1])
+    other_there = there(everybody).sum(axis=0) > there(expected)
+    density = np.where(other_there, _SOMEBODY * depth / (2 * _LAYER), _SOMETHING)
+    nearer = depth < z - _LAYER
+    return np.log(share * np.where(nearer, density, _SOMETHING_BEHIND))
+
+
+def _off_ray(
+    people: People, sights: Sights, expected: Expected, of_heads: ExpectedHeads
+) -> tuple[Array, Array]:
+    """Squared distances in standard deviations (T, N), and determinants of the covariances (T, N).
+
+    Of the heads where they are seen: they are found best, and their height is everybody's own.
+    """
+    heads = sights.heads
+    by_head = heads.covariances[:, 0, 0] < sights.ray_covariances[:, 0, 0]
+    row = np.concatenate([expected.ray_jacobian, of_heads.jacobian[:, :2]], axis=1)
+    spread = row @ people.covariances @ row.transpose(0, 2, 1)
+    error = np.where(
+        by_head[:, None],
+        heads.rays - of_heads.rays[:, None],
+        sights.rays - expected.rays[:, None],
+    )
+    total = np.where(
+        by_head[:, None, None],
+        spread[:, None, 2:, 2:] + heads.covariances,
+        spread[:, None, :2, :2] + sights.ray_covariances * _OWN,
+    )
+    determinant = total[..., 0, 0] * total[..., 1, 1] - total[..., 0, 1] ** 2
+    return squared_distances(error, total), determinant
+
+
+def _off_distance(
+    people: People, sights: Sights, expected: Expected, of_heads: ExpectedHeads
+) -> tuple[Array, Array, Array]:
+    """Variances of what was measured (N, 3), by method, the head's depth where it is known; squared
+    distances in standard deviations (T, N, 3), and variances of these (T, N, 3).
+    """
+    heads = sights.heads
+    by_head = np.isfinite(heads.depth_variances)
+    z = np.maximum(of_heads.points[:, 2], 0.1)
+    row = np.concatenate(
+        [expected.depth_jacobian, of_heads.jacobian[:, 2:] / z[:, None, None]], axis=1
+    )
+    own = ((row @ people.covariances) * row).sum(axis=2)
+    depths = np.where(by_head, heads.depths, 1.0)
+    told = (np.where(by_head, heads.depth_variances, 0) + _HEAD_DEPTH_SD**2) / depths**2
+    variances = sights.log_depth_variances * (_OWN, 1, 1)
+    variances[:, 0] = np.where(by_head, told, variances[:, 0])
+    error = sights.log_depths - expected.log_depths[:, None]
+    error[:, :, 0] = np.where(by_head, np.log(depths) - np.log(z)[:, None], error[:, :, 0])
+    total = own[:, None, :3] + np.minimum(variances, 1e6)
+    total[:, :, 0] += by_head * (own[:, 3] - own[:, 0])[:, None]
+    return variances, error**2 / total, total

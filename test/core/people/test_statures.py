@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How tall people's boxes are, and whom that tells apart."""
+
+import numpy as np
+import pytest
+
+from rmpe_ros.core.camera import PinholeCamera
+from rmpe_ros.core.people.body_rays import BodyRays, SightParameters
+from rmpe_ros.core.people.statures import Statures, alike, apparent_heights
+from rmpe_ros.core.poses import Poses
+from rmpe_ros.core.skeletons import BODY19
+
+
+def heights(boxes, ankle=300.0):
+    """Apparent heights of boxes in an image of 640 x 480 pixels, 500 of which are a slope of 1."""
+    count = len(boxes)
+    keypoints = np.full((count, 19, 2), ankle)
+    ones = np.ones((count, 19))
+    poses = Poses(BODY19, keypoints, ones, np.array(boxes, float).reshape(count, 4), ones[:, 0])
+    camera = PinholeCamera(500.0, 500.0, 320.0, 240.0)
+    return apparent_heights(BodyRays(poses, camera, (480, 640), SightParameters()))
+
+
+def test_a_box_is_as_tall_as_its_slopes_are_apart():
+    assert np.exp(heights([[300, 100, 400, 400], [0, 50, 99, 150]])) == pytest.approx([0.6, 0.2])
+    assert len(heights([])) == 0
+
+
+@pytest.mark.parametrize('box', [[300, 0, 400, 400], [300, 100, 400, 479]])
+def test_of_a_box_at_the_end_of_the_image_nothing_is_known(box):
+    assert np.isnan(heights([box])).all()
+
+
+def test_who_has_the_feet_outside_has_the_box_cut():
+    assert np.isnan(heights([[300, 100, 400, 400]], ankle=478.0)).all()
+
+
+def test_a_height_is_learnt_and_a_strange_one_changes_it_little():
+    rng = np.random.default_rng(0)
+    person = Statures.unknown(1)
+    for _ in range(60):
+        person = person.updated(np.log(1.8) + rng.normal(0, 0.04, 1), np.full(1, 0.02**2))
+    assert person.values[0] == pytest.approx(np.log(1.8), abs=0.03)
+    assert person.variances[0] < 0.03**2
+    sitting = person.updated(np.log([1.3]), np.full(1, 0.02**2))
+    assert sitting.values[0] == pytest.approx(person.values[0], abs=0.005)
+    nothing = person.updated(np.zeros(1), np.full(1, np.inf))
+    assert nothing.values == person.values and nothing.variances == person.variances
+    assert person.later(100).variances > person.variances
+
+
+def speaks(person, seen, unseen=1 / 15, spread=0.01):
+    """For a person of so many metres, a box of so many."""
+    people = Statures(np.log([person]), np.full(1, 0.01**2))
+    return alike(people, np.log([seen]), np.full(1, spread**2), np.full(1, unseen))[0]
+
+
+def test_heights_speak_for_who_has_them():
+    assert speaks(1.55, 1.55) > 0.5 and speaks(1.75, 1.75) > 0.5
+    assert speaks(1.55, 1.75) < -1 and speaks(1.75, 1.55) < -1
+    # Who was away for long may sit now.
+    assert speaks(1.6, 1.2) < speaks(1.6, 1.2, unseen=4.0) - 1
+
+
+def test_what_is_not_known_speaks_for_nobody():
+    assert speaks(1.6, np.nan) == 0
+    assert speaks(1.6, 1.6, spread=np.inf) == 0
+    nobody = Statures.unknown(1)
+    assert alike(nobody, nobody.values, np.full(1, 0.01), np.zeros(1)) == 0
