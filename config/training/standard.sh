@@ -11,9 +11,7 @@ rmpe train sppe --model standard --data "$recipe" --data-root "$data" --out "$ou
 rmpe train sppe --model standard --data "$recipe" --data-root "$data" --out "$out/further" --init "$out/sppe/best.pt" \
     --frozen-blocks 2 --batch 16 --steps 755 --warmup 60 --learning-rate 5e-4 --encoder-factor 0.7
 rmpe mix-weights "$out/sppe/best.pt=0.2" "$out/further/best.pt=0.35" --pretrained "$tinypose=0.45" --out "$out/mixed.pt"
-rmpe train localisation --model standard --data "$recipe" --data-root "$data" --out "$out/stn" --init "$out/mixed.pt" \
-    --batch 64 --steps 2200 --warmup 100 --learning-rate 2e-3 --validation-people 60
-rmpe export pose "$out/stn/checkpoint.pt" "$out/unscored.onnx" --model standard --name standard --model-version 0.4.0 \
+rmpe export pose "$out/mixed.pt" "$out/unscored.onnx" --model standard --name standard --model-version 0.4.0 \
     --data "$recipe" --data-root "$data"
 rmpe fit-covariance --pose "$out/unscored.onnx" --annotations "$data/val.json" --images "$data/images" --out "$out/spread.onnx"
 rmpe fit-score --pose "$out/spread.onnx" --annotations "$data/val.json" --images "$data/images" --out "$out/standard.onnx"
