@@ -28,8 +28,6 @@ def test_shapes_and_strides():
     assert [b.shape[1:] for b in branches] == [(8, 24, 16), (16, 12, 8), (32, 6, 4), (64, 3, 2)]
     (maps,) = LiteHrnetSppe(19, width=8)(torch.zeros(2, 3, 96, 64))
     assert maps.shape == (2, 19, 24, 16)
-    fewer = LiteHrnet(8, stages=2)(torch.zeros(1, 3, 48, 32))
-    assert [b.shape[1:] for b in fewer] == [(8, 12, 8), (16, 6, 4), (32, 3, 2)]
 
 
 def test_the_published_width_has_the_published_number_of_weights():
