@@ -145,6 +145,22 @@ def parametric_pose_nms(
     return suppress_poses(keypoints, keypoint_scores, boxes, scores, params)[0]
 
 
+def keep_distinct_poses(
+    keypoints: Floats,
+    keypoint_scores: Floats,
+    boxes: Floats,
+    scores: Floats,
+    params: PoseNmsParameters,
+) -> tuple[Indices, NDArray[np.float64], NDArray[np.float64]]:
+    """As `parametric_pose_nms`; also returns the M kept poses, (M, K, 2) and scores (M, K), merged
+    with those that they eliminated where the parameters say so.
+    """
+    kept, representative = suppress_poses(keypoints, keypoint_scores, boxes, scores, params)
+    if not params.merge:
+        representative = np.arange(len(scores))
+    return kept, *merge_poses(keypoints, keypoint_scores, boxes, kept, representative)
+
+
 def suppress_poses(
     keypoints: Floats,
     keypoint_scores: Floats,

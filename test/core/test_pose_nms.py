@@ -11,6 +11,7 @@ from rmpe_ros.core.pose_nms import (
     RELEASED_COCO,
     RELEASED_MPII,
     PoseNmsParameters,
+    keep_distinct_poses,
     merge_poses,
     oks_nms,
     parametric_pose_nms,
@@ -331,6 +332,24 @@ def test_merge_of_identical_poses_changes_nothing() -> None:
     merged, scores = merge_poses(keypoints, keypoint_scores, scene[2], kept, representative)
     np.testing.assert_allclose(merged, keypoints[kept])
     np.testing.assert_allclose(scores, 0.5)
+
+
+def test_poses_are_kept_as_they_are_or_merged_as_the_parameters_say() -> None:
+    scene = random_scene(np.random.default_rng(0))
+    kept, representative = suppress_poses(*scene, PAPER)
+    assert 1 < len(kept) < len(scene[3])
+
+    same, keypoints, scores = keep_distinct_poses(*scene, PAPER)
+    np.testing.assert_array_equal(same, kept)
+    np.testing.assert_array_equal(keypoints, scene[0][kept])
+    np.testing.assert_array_equal(scores, scene[1][kept])
+
+    same, keypoints, scores = keep_distinct_poses(*scene, replace(PAPER, merge=True))
+    np.testing.assert_array_equal(same, kept)
+    merged, merged_scores = merge_poses(*scene[:3], kept, representative)
+    np.testing.assert_array_equal(keypoints, merged)
+    np.testing.assert_array_equal(scores, merged_scores)
+    assert np.abs(keypoints - scene[0][kept]).max() > 0.1
 
 
 def test_oks_nms() -> None:
