@@ -235,11 +235,11 @@ class _Ablation:
             stage,
             self.data,
             model=args.model,
-            pretrained=args.pretrained,
+            pretrained=None if init else args.pretrained,
             init=init,
             propose=self._propose(row),
             parallel=row.network == 'sstn',
-            frozen_blocks=args.frozen_blocks,
+            frozen_blocks=0 if stage == 'localisation' else args.frozen_blocks,
             device=args.device,
             validate=False,
         )
