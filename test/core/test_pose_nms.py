@@ -65,6 +65,26 @@ def literal_nms(scene: Scene, params: PoseNmsParameters) -> list[int]:
     return kept
 
 
+def literal_merge(
+    scene: Scene, kept: np.ndarray, representative: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The weighted means that `merge_poses` describes, one joint after the other."""
+    keypoints, scores, boxes, _ = scene
+    merged, merged_scores = keypoints[kept].copy(), scores[kept].copy()
+    for row, reference in enumerate(kept):
+        members = [i for i in range(len(boxes)) if representative[i] == reference]
+        radius = max(boxes[reference, 2:] - boxes[reference, :2]) / 20
+        for n in range(keypoints.shape[1]):
+            weights = []
+            for i in members:
+                distance = math.dist(keypoints[i, n], keypoints[reference, n])
+                weights.append(scores[i, n] * math.exp(-((distance / radius) ** 2)))
+            if sum(weights) > 0:
+                merged[row, n] = np.average(keypoints[members, n], axis=0, weights=weights)
+                merged_scores[row, n] = np.average(scores[members, n], weights=weights)
+    return merged, merged_scores
+
+
 def random_scene(random: np.random.Generator, joints: int = 19) -> Scene:
     """People in a picture with several noisy poses each, some of them overlapping."""
     people, copies = random.integers(1, 6), random.integers(1, 5)
@@ -322,6 +342,19 @@ def test_merge_weighs_by_score_and_nearness() -> None:
     np.testing.assert_allclose(merged[0, :3], [[3 * share, 4 * share], [0, 0], [0, 0]], atol=1e-9)
     np.testing.assert_allclose(merged[0, 3], 0)
     np.testing.assert_allclose(scores[0], [0.6 * (1 - share) + 0.3 * share, 0.5, 0, 0.7])
+
+
+def test_merge_equals_the_literal_reference() -> None:
+    random = np.random.default_rng(9)
+    merged = 0
+    for _ in range(30):
+        scene = random_scene(random)
+        kept, representative = suppress_poses(*scene, PAPER)
+        found = merge_poses(*scene[:3], kept, representative)
+        for actual, expected in zip(found, literal_merge(scene, kept, representative), strict=True):
+            np.testing.assert_allclose(actual, expected, rtol=1e-9)
+        merged += len(scene[3]) - len(kept)
+    assert merged > 30
 
 
 def test_merge_of_identical_poses_changes_nothing() -> None:
