@@ -162,13 +162,13 @@ def test_the_duplicate_goes_and_the_far_person_stays(params: PoseNmsParameters) 
 def test_equals_the_literal_reference(params: PoseNmsParameters) -> None:
     random = np.random.default_rng(7)
     removed = kept = 0
-    for _ in range(1000):
+    for _ in range(300):
         scene = random_scene(random)
         result = parametric_pose_nms(*scene, params).tolist()
         assert result == literal_nms(scene, params)
         kept += len(result)
         removed += len(scene[3]) - len(result)
-    assert min(kept, removed) > 1000, 'the scenes must have something to decide'
+    assert min(kept, removed) > 300, 'the scenes must have something to decide'
 
 
 @VARIANTS

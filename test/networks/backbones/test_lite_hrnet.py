@@ -10,6 +10,7 @@ torch = pytest.importorskip('torch')
 onnx = pytest.importorskip('onnx')
 
 from rmpe_ros.importing.tinypose import load_tinypose
+from rmpe_ros.networks.backbones import lite_hrnet
 from rmpe_ros.networks.backbones.lite_hrnet import (
     DepthwiseConv,
     Fusion,
@@ -84,15 +85,18 @@ def test_freezing_keeps_the_first_blocks():
 
 @pytest.fixture(scope='module')
 def published(tmp_path_factory):
-    """A network like PP-TinyPose, and its ONNX file."""
+    """A network like PP-TinyPose, with fewer modules, and its ONNX file."""
     torch.manual_seed(0)
-    network = LiteHrnetSppe(17).eval()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lite_hrnet, 'MODULES', (1, 2, 1))  # as `shallow_lite`
+        network = LiteHrnetSppe(17).eval()
     path = tmp_path_factory.mktemp('published') / 'published.onnx'
     crops = torch.zeros(1, 3, 64, 64)
     torch.onnx.export(network, (crops,), str(path), dynamo=False, opset_version=17)
     return network, path
 
 
+@pytest.mark.usefixtures('shallow_lite')
 def test_weights_come_back_from_an_onnx_file(published):
     """Of 17 joints into 19: the first 17 maps are those of the file, the new ones are empty."""
     published, path = published
@@ -112,6 +116,7 @@ def test_no_onnx_file_is_told(tmp_path, content):
         load_tinypose(LiteHrnetSppe(19), tmp_path / 'x.onnx')
 
 
+@pytest.mark.usefixtures('shallow_lite')
 def test_a_network_of_another_width_is_not_taken_for_tinypose(published):
     with pytest.raises(ValueError, match=r'is not PP-TinyPose: encoder\.largest.*found'):
         load_tinypose(LiteHrnetSppe(19, width=8), published[1])

@@ -89,6 +89,7 @@ def test_a_whole_network_in_fewer_operations_finds_the_same(crops: torch.Tensor)
         torch.testing.assert_close(given, right, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.usefixtures('shallow_lite')
 def test_an_exported_graph_neither_splits_nor_shuffles(tmp_path) -> None:
     network = some_weights(SstnSppe(LiteHrnetSppe(19), SIZE, sstn=False))
     path = tmp_path / 'lite.onnx'
