@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """torchvision's SSD detectors, exported, give the boxes that torchvision's own model gives."""
 
+from importlib import import_module
 from importlib.util import find_spec
 
 import cv2
@@ -26,6 +27,8 @@ from rmpe_ros.pipeline import PosePipeline
 
 SMALL = 'ssdlite320_mobilenet_v3_large'
 LARGE = 'ssd300_vgg16'
+# VGG-16 as the SSD has it from its fourth block on, and an eighth as wide before.
+THIN_VGG = [8, 8, 'M', 16, 16, 'M', 32, 32, 32, 'M', 64, 64, 512, 'M', 64, 64, 512, 'M']
 QUERIES = 250
 
 
@@ -78,10 +81,11 @@ def small_model(small_network, tmp_path_factory):
 
 
 @pytest.fixture(params=[SMALL, pytest.param(LARGE, marks=pytest.mark.slow)])
-def network_and_model(request, tmp_path):
+def network_and_model(request, tmp_path, monkeypatch):
     """The network in PyTorch, and its ONNX model."""
     if request.param == SMALL:
         return request.getfixturevalue('small_network'), request.getfixturevalue('small_model')
+    monkeypatch.setitem(import_module('torchvision.models.vgg').cfgs, 'D', THIN_VGG)
     network = build_lively_ssd(LARGE)
     export_ssd(network, tmp_path / 'large.onnx', metadata={}, queries=QUERIES)
     return network, tmp_path / 'large.onnx'
