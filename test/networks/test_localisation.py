@@ -1,13 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """The localisation network: bounds, and what it does with boxes that are nearly right."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from rmpe_ros.networks.localisation import DEAD_ZONE, ZoomLocalisation, as_theta, without_small
-from rmpe_ros.networks.sstn_sppe import SstnSppe
+from rmpe_ros.networks.localisation import (
+    DEAD_ZONE,
+    DetectorFeatures,
+    ZoomLocalisation,
+    as_theta,
+    without_small,
+)
+from rmpe_ros.networks.person_detector import DetectorNetwork, load_rtmdet, normalise_image
+from rmpe_ros.networks.sstn_sppe import SstnSppe, normalise_crops
 
 SIZE = (96, 64)
+MODELS = Path(__file__).parents[2] / 'models'
 
 
 def told(offset: list[float], *, training: bool = False) -> torch.Tensor:
@@ -57,3 +67,26 @@ def test_it_sees_the_whole_crop_where_that_is_larger_than_what_the_sppe_sees():
     zoomed = SstnSppe(sppe, (192, 128), localisation=ZoomLocalisation, zoom=0.8)
     assert zoomed.size == (240, 160)
     assert zoomed.localisation.hidden[0].in_features == 4 * 3 * 48
+
+
+def test_what_a_detector_knows_of_a_crop_is_where_its_localisation_starts():
+    features, detector = DetectorFeatures().eval(), DetectorNetwork().eval()
+    features.load_detector(MODELS / 'detector.onnx')
+    load_rtmdet(detector, MODELS / 'detector.onnx')
+    crops = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
+
+    with torch.no_grad():
+        expected = detector.backbone(normalise_image(crops))[1]
+        unit = normalise_crops(crops)
+        given = features.backbone((unit - features.mean) / features.deviation)
+        assert features(unit).shape == (2, 24, 4, 4)
+
+    torch.testing.assert_close(given, expected, rtol=1e-3, atol=1e-3)
+    with pytest.raises(ValueError, match=r'lite\.onnx is no RTMDet'):
+        DetectorFeatures().load_detector(MODELS / 'lite.onnx')
+
+
+def test_a_localisation_of_detector_features_sees_half_of_the_pixels():
+    network = ZoomLocalisation((160, 120), DetectorFeatures(), shrink=2)
+    assert network.hidden[0].in_features == 24 * 5 * 4
+    assert torch.equal(network(torch.rand(2, 3, 160, 120)), torch.eye(2, 3).expand(2, 2, 3))
