@@ -13,12 +13,7 @@ from numpy.typing import NDArray
 
 from rmpe_ros.core.given_boxes import check_boxes
 from rmpe_ros.core.limits import DETECT_EVERY
-from rmpe_ros.core.pose_nms import (
-    DEFAULT_POSE_NMS,
-    PoseNmsParameters,
-    merge_poses,
-    suppress_poses,
-)
+from rmpe_ros.core.pose_nms import DEFAULT_POSE_NMS, PoseNmsParameters, keep_distinct_poses
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.seldom_detection import SeldomDetection
 from rmpe_ros.core.skeletons import Skeleton
@@ -226,10 +221,10 @@ class PosePipeline:
         scores = self.estimator.score(box_scores, keypoint_scores, covariances, boxes)
         kept = np.argsort(-scores, kind='stable')
         if self.pose_nms is not None:
-            arrays = keypoints, keypoint_scores, boxes
-            kept, representative = suppress_poses(*arrays, scores, self.pose_nms)
-            if self.pose_nms.merge:
-                keypoints[kept], keypoint_scores[kept] = merge_poses(*arrays, kept, representative)
+            kept, joints, joint_scores = keep_distinct_poses(
+                keypoints, keypoint_scores, boxes, scores, self.pose_nms
+            )
+            keypoints[kept], keypoint_scores[kept] = joints, joint_scores
         kept = kept[scores[kept] >= self.min_score]
         poses = Poses(
             self.skeleton,

@@ -48,9 +48,10 @@ def pytest_xdist_auto_num_workers() -> int:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """On several workers, files of tests that wait take turns with files of tests that compute, so
-    that at no time all do the same; those of the shortest tests come last. Tests of several
-    processes that talk over DDS get a second try, which pytest counts and names: one that needs it
-    has met a race, of its own or of ours.
+    that at no time all do the same; those with slow tests come first, so that in the end no worker
+    is left alone with one, and those of the shortest tests last. Tests of several processes that
+    talk over DDS get a second try, which pytest counts and names: one that needs it has met a race,
+    of its own or of ours.
     """
     folder_of = {item.path: item.path.relative_to(Path(__file__).parent).parts[0] for item in items}
     for item in items:
@@ -61,7 +62,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     waiting = [path for path, folder in folder_of.items() if folder in WAITING]
     computing = [path for path, folder in folder_of.items() if folder not in WAITING]
     computing.reverse()  # training is long
-    computing.sort(key=lambda path: folder_of[path] in SHORT)
+    slow = {item.path for item in items if item.get_closest_marker('slow')}
+    computing.sort(key=lambda path: (folder_of[path] in SHORT, path not in slow))
     turns = {path: 2 * index for index, path in enumerate(waiting)}
     turns |= {path: index for index, path in enumerate(computing)}
     items.sort(key=lambda item: turns[item.path])
@@ -338,6 +340,14 @@ def video_library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
         pytest.importorskip('av')
     else:
         monkeypatch.setitem(sys.modules, 'av', None)
+
+
+@pytest.fixture
+def shallow_lite(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lite-HRNets of half as many modules, of which two still follow each other: tracing a graph
+    takes as long as it has operations, however small they are.
+    """
+    monkeypatch.setattr('rmpe_ros.networks.backbones.lite_hrnet.MODULES', (1, 2, 1))
 
 
 @pytest.fixture(scope='session')

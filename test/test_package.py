@@ -229,8 +229,9 @@ def test_wheel_brings_library_models_and_command(tmp_path: Path):
         'print(example_photo().size > 0)'
     )
     assert run(python, '-c', code) == 'True'
-    for model in sorted((ROOT / 'models').glob('*.onnx')):
-        code = f'from rmpe_ros.models import find_model; print(find_model({model.stem!r}))'
-        found = Path(run(python, '-c', code))
+    models = sorted((ROOT / 'models').glob('*.onnx'))
+    names = [model.stem for model in models]
+    code = f'from rmpe_ros.models import find_model; print(*map(find_model, {names}), sep="\\n")'
+    for model, found in zip(models, map(Path, run(python, '-c', code).splitlines()), strict=True):
         assert found.is_relative_to(environment)
         assert found.read_bytes() == model.read_bytes()

@@ -84,8 +84,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     schedule.add_argument(
         '--encoder-factor',
         type=float,
-        default=0.25,
-        help="learning rate of the encoder against the rest's (default: %(default)s)",
+        help="learning rate of the encoder against the rest's (default: 0.25)",
     )
     schedule.add_argument(
         '--warmup',
@@ -130,7 +129,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     writes(parser, '--html')
     derives(parser, targets=lambda args: [Target(args.out / 'checkpoint.pt', '--out')])
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, model=None)  # the detector is none of the pose networks
 
 
 def run(args: argparse.Namespace) -> int:
@@ -158,7 +157,7 @@ def _train(args: argparse.Namespace, processes: Processes, device: torch.device)
 
     from rmpe_ros.training.data_config import read_data_config
     from rmpe_ros.training.pgpg import load_proposals
-    from rmpe_ros.training.schedule import Schedule
+    from rmpe_ros.training.schedule import Schedule, trains_encoder
     from rmpe_ros.training.stages import build_stage
     from rmpe_ros.training.trainer import Trainer
     from rmpe_ros.training.training_progress import TrainingProgress
@@ -172,7 +171,9 @@ def _train(args: argparse.Namespace, processes: Processes, device: torch.device)
             batch=args.batch,
             learning_rate=args.learning_rate,
             warmup_steps=args.warmup,
-            encoder_factor=args.encoder_factor,
+            encoder_factor=Schedule.encoder_factor
+            if args.encoder_factor is None
+            else args.encoder_factor,
             seed=args.seed,
         )
         torch.manual_seed(args.seed)
@@ -192,6 +193,11 @@ def _train(args: argparse.Namespace, processes: Processes, device: torch.device)
             device=device,
             validate=processes.main,
         )
+        if args.encoder_factor is not None and not trains_encoder(stage.network):
+            raise ValueError(
+                '--encoder-factor is for networks that start from a published one, and here no '
+                'encoder is trained: leave it out'
+            )
         trainer = Trainer(
             stage.network,
             stage.loss,
@@ -260,13 +266,15 @@ def _device(name: str) -> torch.device:
 
 def _settings(args: argparse.Namespace, data: str, processes: int) -> dict[str, Any]:
     """What makes this run another one than its neighbours, for the checkpoint."""
+    from rmpe_ros.training.stages import DEFAULT_MODEL
+
     names = ('stage', 'frozen_blocks', 'batch', 'learning_rate', 'seed', 'steps', 'minutes',
              'precision')  # fmt: skip
     files = ('parallel', 'init', 'teacher', 'pretrained', 'stn_pretrained')
     return {
         **{name: getattr(args, name) for name in names},
         'growth': args.box_growth,
-        'model': args.model if args.stage != 'detector' else None,
+        'model': (args.model or DEFAULT_MODEL) if args.stage != 'detector' else None,
         **{name: _file_name(getattr(args, name)) for name in files},
         'pgpg': hashlib.sha256(args.pgpg.read_bytes()).hexdigest()[:8] if args.pgpg else None,
         'data': data,

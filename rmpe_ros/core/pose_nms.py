@@ -145,6 +145,22 @@ def parametric_pose_nms(
     return suppress_poses(keypoints, keypoint_scores, boxes, scores, params)[0]
 
 
+def keep_distinct_poses(
+    keypoints: Floats,
+    keypoint_scores: Floats,
+    boxes: Floats,
+    scores: Floats,
+    params: PoseNmsParameters,
+) -> tuple[Indices, NDArray[np.float64], NDArray[np.float64]]:
+    """As `parametric_pose_nms`; also returns the M kept poses, (M, K, 2) and scores (M, K), merged
+    with those that they eliminated where the parameters say so.
+    """
+    kept, representative = suppress_poses(keypoints, keypoint_scores, boxes, scores, params)
+    if not params.merge:
+        representative = np.arange(len(scores))
+    return kept, *merge_poses(keypoints, keypoint_scores, boxes, kept, representative)
+
+
 def suppress_poses(
     keypoints: Floats,
     keypoint_scores: Floats,
@@ -196,19 +212,29 @@ def merge_poses(
     """
     merged = np.array(keypoints[kept], np.float64)
     merged_scores = np.array(keypoint_scores[kept], np.float64)
-    for row, reference in enumerate(kept):
-        members = np.flatnonzero(representative == reference)
-        if len(members) < 2:
-            continue
-        offsets = (keypoints[members] - keypoints[reference]) / (_unit(boxes[reference]) / 2)
-        confidence = np.nan_to_num(np.maximum(keypoint_scores[members], 0)).astype(np.float64)
-        weights = np.nan_to_num(confidence * np.exp(-(offsets**2).sum(axis=2)))
-        total = weights.sum(axis=0)
-        known = total > 0
-        share = weights[:, known] / total[known]
-        points = np.nan_to_num(keypoints[members][:, known])
-        merged[row, known] = (share[..., None] * points).sum(axis=0)
-        merged_scores[row, known] = (share * confidence[:, known]).sum(axis=0)
+    # The members of all groups of two and more, one group after the other.
+    by_group = np.argsort(representative, kind='stable')
+    first = np.searchsorted(representative[by_group], kept)
+    size = np.searchsorted(representative[by_group], kept, side='right') - first
+    rows = np.flatnonzero(size > 1)
+    if not len(rows):
+        return merged, merged_scores
+    first, size = first[rows], size[rows]
+    starts = np.cumsum(size) - size
+    group = np.repeat(np.arange(len(rows)), size)
+    members = by_group[np.arange(len(group)) + (first - starts)[group]]
+    reference = kept[rows][group]
+    radius = _units(boxes[reference]) / 2
+    offsets = (keypoints[members] - keypoints[reference]) / radius[:, None, None]
+    confidence = np.nan_to_num(np.maximum(keypoint_scores[members], 0)).astype(np.float64)
+    weights = np.nan_to_num(confidence * np.exp(-(offsets**2).sum(axis=2)))
+    total = np.add.reduceat(weights, starts)
+    known = total > 0
+    share = np.divide(weights, total[group], out=np.zeros_like(weights), where=known[group])
+    points = np.add.reduceat(share[..., None] * np.nan_to_num(keypoints[members]), starts)
+    merged[rows] = np.where(known[..., None], points, merged[rows])
+    scores = np.add.reduceat(share * confidence, starts)
+    merged_scores[rows] = np.where(known, scores, merged_scores[rows])
     return merged, merged_scores
 
 
@@ -310,9 +336,10 @@ def _by_confidence(scores: Floats) -> Indices:
     return np.argsort(-np.asarray(scores, np.float64), kind='stable')
 
 
-def _unit(box: Floats) -> float:
-    """1/10 of a box's longer side."""
-    return float(max(0.1 * np.nan_to_num(np.max(box[2:] - box[:2])), _LEAST_UNIT))
+def _units(boxes: Floats) -> Floats:
+    """(N,) 1/10 of each box's longer side."""
+    sides = np.nan_to_num(np.max(boxes[:, 2:] - boxes[:, :2], axis=1))
+    return np.asarray(np.maximum(0.1 * sides, _LEAST_UNIT))
 
 
 def _check_shapes(

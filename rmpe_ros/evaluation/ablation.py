@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rmpe_ros.core.boxes import box_iou, box_nms, boxes_with_area
 from rmpe_ros.core.json_text import parse_json
-from rmpe_ros.core.pose_nms import PoseNmsParameters, merge_poses, oks_nms, suppress_poses
+from rmpe_ros.core.pose_nms import PoseNmsParameters, keep_distinct_poses, oks_nms
 from rmpe_ros.evaluation.candidates import LEAST_OVERLAP
 from rmpe_ros.evaluation.evaluate import Evaluation, evaluate
 from rmpe_ros.evaluation.found_people import FoundPeople, find_people
@@ -155,14 +155,11 @@ def suppress(
             return each
         if nms == 'box':
             return each[box_nms(each.boxes, each.box_scores, STRICT_BOX_IOU)]
-        arrays = each.keypoints, each.keypoint_scores, each.boxes
+        arrays = each.keypoints, each.keypoint_scores, each.boxes, each.scores
         if nms == 'oks':
             sigmas = labels.skeleton.sigmas
-            return each[oks_nms(*arrays, each.scores, sigmas, threshold=_OKS_THRESHOLD)]
-        kept, representative = suppress_poses(*arrays, each.scores, parameters)
-        if not parameters.merge:
-            return each[kept]
-        keypoints, scores = merge_poses(*arrays, kept, representative)
+            return each[oks_nms(*arrays, sigmas, threshold=_OKS_THRESHOLD)]
+        kept, keypoints, scores = keep_distinct_poses(*arrays, parameters)
         return replace(each[kept], keypoints=keypoints, keypoint_scores=scores)
 
     return {image: left(each) for image, each in found.items()}

@@ -3,7 +3,7 @@
 
 What no parameter changes is computed once: the OKS of all poses against all truths, and the offsets
 of all pairs of poses. NMS is done for all pictures at once, hundreds of times as fast as picture by
-picture (a test compares them); the AP is pycocotools'.
+picture; AP is that of pycocotools (tests compare both).
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from rmpe_ros.core.boxes import box_iou, box_nms
 from rmpe_ros.core.pose_nms import PoseNmsParameters, merge_poses, oks_nms
 from rmpe_ros.core.skeletons import COCO17
-from rmpe_ros.evaluation.coco import SubsetPrecision, coco_api
+from rmpe_ros.evaluation.coco import coco_api
 from rmpe_ros.evaluation.found_people import FoundPeople
 from rmpe_ros.evaluation.labels import Labels
+from rmpe_ros.evaluation.subset_precision import SubsetPrecision
 
 Mask = NDArray[np.bool_]
 Indices = NDArray[np.intp]
@@ -87,18 +88,17 @@ class Candidates:
 
     @cached_property
     def _precision(self) -> SubsetPrecision:
-        entries = []
-        for image, people in self.found().items():
-            entries += people.to_coco_results(image)
-        return SubsetPrecision(coco_api(self.labels.to_coco()), entries, self._merge)
+        truth = coco_api(self.labels.to_coco())
+        images = np.repeat(self.ids, np.diff(self.starts))
+        joints = self.keypoints[:, : COCO17.num_keypoints]
+        return SubsetPrecision(truth, images, joints, self.scores, self._merge)
 
-    def _merge(self, members: Indices) -> list[float]:
-        """COCO's numbers of the first of the candidates `members`, merged with the others."""
+    def _merge(self, members: Indices, starts: Indices) -> NDArray[np.float64]:
+        """COCO's joints (R, 17, 2) of R groups of candidates, each merged into its first."""
         arrays = self.keypoints[members], self.keypoint_scores[members], self.boxes[members]
-        first = np.zeros(1, np.intp)
-        points, scores = merge_poses(*arrays, first, np.zeros(len(members), np.intp))
-        triples = np.concatenate([points[0], scores[0][:, None]], axis=1)
-        return list(triples[: COCO17.num_keypoints].ravel().tolist())
+        representative = np.repeat(starts, np.diff(starts, append=len(members)))
+        points, _ = merge_poses(*arrays, starts, representative)
+        return points[:, : COCO17.num_keypoints]
 
     def __len__(self) -> int:
         return len(self.scores)

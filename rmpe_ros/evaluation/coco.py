@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,84 +78,16 @@ def precision_curves(
     return {'0.5': precision[_AT_50], '0.75': precision[_AT_75]}
 
 
-class SubsetPrecision:
-    """OKS AP of many subsets of the same entries (M, ordered by picture, best first), of which some
-    are merged.
-
-    merge: the `keypoints` of the first of those entries (their numbers) when it is merged with the
-    others. pycocotools matches a picture again only when its subset, or who is merged, is new.
+def prepare_keypoints(truth: Any) -> tuple[Any, dict[int, list[dict[str, Any]]]]:
+    """COCO's parameters for poses, and the people that it compares in each picture, of which it
+    leaves out those with `ignore`.
     """
-
-    def __init__(
-        self,
-        truth: Any,
-        results: Sequence[Mapping[str, Any]],
-        merge: Callable[[NDArray[np.intp]], list[float]],
-    ) -> None:
-        self._merge = merge
-        self._evaluation = evaluation = _compare(truth, results, 'keypoints')
-        parameters = evaluation.params
-        # All entries have an OKS; then the limit on poses is of those in the subset.
-        parameters.maxDets, parameters.areaRng = [len(results) + 1], parameters.areaRng[:1]
-        with contextlib.redirect_stdout(io.StringIO()):
-            evaluation.evaluate()
-        parameters.maxDets = evaluation._paramsEval.maxDets = [MOST_PEOPLE]
-        self._keys = [(int(image), 1) for image in parameters.imgIds]
-        self._entries = {key: evaluation._dts[key] for key in self._keys}
-        self._similarities = dict(evaluation.ious)
-        rows: dict[int, list[int]] = {}
-        for row, result in enumerate(results):
-            rows.setdefault(result['image_id'], []).append(row)
-        self._rows = [np.array(rows.get(image, ()), np.intp) for image, _ in self._keys]
-        self._matches: dict[tuple[int, bytes, bytes], Any] = {}
-        self._merged: dict[bytes, NDArray[np.float64]] = {}
-
-    def __call__(self, chosen: NDArray[np.bool_], representative: NDArray[np.intp]) -> float:
-        """AP of the entries in the mask `chosen` (M,), each merged with all that have its number in
-        `representative` (M,).
-        """
-        evaluation = self._evaluation
-        evaluation.evalImgs = [
-            self._match(key, rows, chosen[rows], representative[rows])
-            for key, rows in zip(self._keys, self._rows, strict=True)
-        ]
-        with contextlib.redirect_stdout(io.StringIO()):
-            evaluation.accumulate()
-        return float(evaluation.eval['precision'].mean())
-
-    def _match(
-        self,
-        key: tuple[int, int],
-        rows: NDArray[np.intp],
-        chosen: NDArray[np.bool_],
-        representative: NDArray[np.intp],
-    ) -> Any:
-        known = (key[0], chosen.tobytes(), representative.tobytes())
-        if known not in self._matches:
-            evaluation, index = self._evaluation, np.flatnonzero(chosen)
-            oks = self._similarities[key]
-            if len(oks):
-                oks = oks[index]
-                for place, i in enumerate(index.tolist()):
-                    others = (representative == rows[i]) & (rows != rows[i])
-                    if others.any():
-                        oks[place] = self._of_merged(key, i, np.append(rows[i], rows[others]))
-            evaluation._dts[key] = [self._entries[key][i] for i in index]
-            evaluation.ious[key] = oks
-            area = evaluation.params.areaRng[0]
-            self._matches[known] = evaluation.evaluateImg(*key, area, MOST_PEOPLE)
-        return self._matches[known]
-
-    def _of_merged(
-        self, key: tuple[int, int], index: int, members: NDArray[np.intp]
-    ) -> NDArray[np.float64]:
-        """OKS of a picture's entry `index`, merged with the rest of `members`, with each truth."""
-        known = members.tobytes()
-        if known not in self._merged:
-            entry = {**self._entries[key][index], 'keypoints': self._merge(members)}
-            self._evaluation._dts[key] = [entry]
-            self._merged[known] = self._evaluation.computeOks(*key)[0]
-        return self._merged[known]
+    evaluation = _compare(truth, [], 'keypoints')
+    evaluation._prepare()
+    parameters = evaluation.params
+    return parameters, {
+        image: evaluation._gts[image, parameters.catIds[0]] for image in parameters.imgIds
+    }
 
 
 def _run(truth: Any, results: Sequence[Mapping[str, Any]], kind: str) -> Any:

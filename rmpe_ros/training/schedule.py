@@ -9,6 +9,9 @@ from typing import Any
 
 from torch import nn
 
+# Of a published network, by the name of the part: the pose network's, the detector's.
+ENCODERS = frozenset({'encoder', 'backbone'})
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -70,13 +73,17 @@ class Schedule:
         return warmup * (self.final_fraction + (1 - self.final_fraction) * cosine)
 
 
+def trains_encoder(network: nn.Module) -> bool:
+    """Whether `encoder_factor` changes how the network learns."""
+    return any(
+        parameter.requires_grad and not ENCODERS.isdisjoint(name.split('.'))
+        for name, parameter in network.named_parameters()
+    )
+
+
 def parameter_groups(network: nn.Module, schedule: Schedule) -> list[dict[str, Any]]:
     """Optimiser groups: the encoder slower than the rest, no weight decay on biases and scales."""
-    factors = {
-        'encoder': schedule.encoder_factor,
-        'backbone': schedule.encoder_factor,
-        'heatmaps': schedule.maps_factor,
-    }
+    factors = dict.fromkeys(ENCODERS, schedule.encoder_factor) | {'heatmaps': schedule.maps_factor}
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:

@@ -41,7 +41,21 @@ from rmpe_ros.training.pose_training import (
 
 Propose = Callable[[LabelledPerson, np.random.Generator], np.ndarray]
 
-STAGES = ('sppe', 'localisation', 'sstn', 'detector')
+POSE_STAGES = ('sppe', 'localisation', 'sstn')
+STAGES = (*POSE_STAGES, 'detector')
+# Options of `rmpe train` that say nothing to the other stages, which therefore refuse them. The
+# localisation stage trains nothing of the SPPE, whatever is frozen.
+_ONLY_FOR: Mapping[str, Sequence[str]] = {
+    '--model': POSE_STAGES,
+    '--pgpg': POSE_STAGES,
+    '--box-growth': POSE_STAGES,
+    '--validation-people': POSE_STAGES,
+    '--frozen-blocks': ('sppe', 'sstn'),
+    '--stn-pretrained': ('localisation', 'sstn'),
+    '--teacher': ('sppe',),
+    '--parallel': ('sstn',),
+}
+DEFAULT_MODEL = 'lite'
 DETECTOR_SIZE = (320, 320)
 # Of the stages with a transformer: how far validation boxes are off, in their sides.
 MOVED_BOXES = 0.1
@@ -66,7 +80,7 @@ def build_stage(
     stage: str,
     data: DataConfig,
     *,
-    model: str = 'lite',
+    model: str | None = None,
     pretrained: Path | None = None,
     stn_pretrained: Path | None = None,
     init: Path | None = None,
@@ -81,38 +95,55 @@ def build_stage(
 ) -> Stage:
     """One stage of STAGES on `data`.
 
-    pretrained: the ONNX file that the weights start from, PP-TinyPose's for the pose stages,
-    RTMDet's for the detector. stn_pretrained: the ONNX file of an RTMDet, whose backbone the
-    localisation network starts from where it has one. init: checkpoint of an earlier stage, whose
-    averaged weights the network starts from instead. propose: which boxes the pose stages see (a
-    person, a random generator → a box), jittered true ones by default, of the localisation stage
-    jittered as little or as much as boxes ever are. parallel: train the sstn stage with the
-    parallel SPPE; a path is the checkpoint of the network that it is to be, by default the SPPE's
-    own start. teacher: ONNX file of PP-TinyPose, whose heatmaps the sppe stage keeps to.
-    validation_people: validate the pose stages on so many people of each source at most.
+    model: of POSE_MODELS, lite when None. pretrained: the ONNX file that the weights start from,
+    PP-TinyPose's for the pose stages, RTMDet's for the detector. stn_pretrained: the ONNX file of
+    an RTMDet, whose backbone the localisation network starts from where it has one. init:
+    checkpoint of an earlier stage, whose averaged weights the network starts from instead. propose:
+    which boxes the pose stages see (a person, a random generator → a box), jittered true ones by
+    default, of the localisation stage jittered as little or as much as boxes ever are. parallel:
+    train the sstn stage with the parallel SPPE; a path is the checkpoint of the network that it is
+    to be, by default the SPPE's own start. teacher: ONNX file of PP-TinyPose, whose heatmaps the
+    sppe stage keeps to. validation_people: validate the pose stages on so many people of each
+    source at most.
     frozen_blocks: how many of the encoder's first blocks stay as they are. growth: of boxes in what
     the SPPE sees, the model's own when None. device: that will train.
     validate: with validation data.
-    Raises ValueError when a name is unknown or `init` is of another network.
+    Raises ValueError when a name is unknown, `init` is of another network, or something is told
+    that the stage has no use for.
     """
     if stage not in STAGES:
         raise ValueError(f'no training stage {stage!r}: there are {", ".join(STAGES)}')
-    if isinstance(parallel, Path) and stage != 'sstn':
-        raise ValueError(f'only the sstn stage has a parallel SPPE, not {stage}')
-    if teacher and stage != 'sppe':
-        raise ValueError(f'only the sppe stage has a teacher, not {stage}')
-    if stn_pretrained and stage not in ('localisation', 'sstn'):
-        raise ValueError(f'--stn-pretrained is of the localisation and sstn stages, not of {stage}')
+    told = {
+        '--model': model is not None,
+        '--pgpg': propose is not None,
+        '--box-growth': growth is not None,
+        '--validation-people': validation_people is not None,
+        '--frozen-blocks': frozen_blocks > 0,
+        '--stn-pretrained': stn_pretrained is not None,
+        '--teacher': teacher is not None,
+        '--parallel': isinstance(parallel, Path),
+    }
+    for option, stages in _ONLY_FOR.items():
+        if told[option] and stage not in stages:
+            raise ValueError(
+                f'{option} is for {" and ".join(stages)}; {stage} has no use for it: leave it out'
+            )
+    if pretrained and init:
+        raise ValueError(
+            f'all weights are in {init}, and nothing would be left of {pretrained}: give --init '
+            'or --pretrained'
+        )
     device = torch.device(device)
     if stage == 'detector':
-        return _detector_stage(data, pretrained, init, frozen_blocks, device, validate)
-    network = build_pose_network(model, sstn=stage != 'sppe', pretrained=pretrained)
+        return _detector_stage(data, pretrained, init, device, validate)
+    name = model or DEFAULT_MODEL
+    network = build_pose_network(name, sstn=stage != 'sppe', pretrained=pretrained)
     if growth is not None:
         network.sppe_growth = growth
     if init:
         load_checkpoint(network, init, may_lack='localisation.')
     if stn_pretrained:
-        start_localisation(network, model, stn_pretrained)
+        start_localisation(network, name, stn_pretrained)
     if frozen_blocks:
         freeze_encoder(network, frozen_blocks)
     losses = {'sppe': sppe_loss, 'localisation': localisation_loss, 'sstn': sstn_loss}
@@ -132,7 +163,7 @@ def build_stage(
         augmentation=SAME_FRAME if alone else None,
     )
     batches = ExampleBatches(examples, workers=_workers(device))
-    if pretrained and not init and isinstance(network.sppe, LiteHrnetSppe):
+    if pretrained and isinstance(network.sppe, LiteHrnetSppe):
         new = slice(COCO17.num_keypoints, None)
         fit_new_joints(network.sppe, (batches.batch(0, s, range(16)) for s in range(20)), new)
     validation = data.validation
@@ -163,12 +194,9 @@ def _detector_stage(
     data: DataConfig,
     pretrained: Path | None,
     init: Path | None,
-    frozen_blocks: int,
     device: torch.device,
     validate: bool,
 ) -> Stage:
-    if frozen_blocks:
-        raise ValueError('--frozen-blocks is for the pose stages: the detector learns as a whole')
     detector = DetectorNetwork()
     if pretrained:
         load_rtmdet(detector, pretrained)

@@ -281,10 +281,10 @@ def test_two_rows_from_pictures_to_the_table(
     for options, change in (
         (['--steps', '2'], None),
         (['--init', str(copy)], None),
-        (['--init', str(copy), '--init-stn', str(stn)], None),
-        ([], change_a_picture),
-        ([], change_the_mixture),
-        ([], change_pgpg),
+        (one_stage := ['--init', str(copy), '--init-stn', str(stn)], None),
+        (one_stage, change_a_picture),
+        (one_stage, change_the_mixture),
+        (one_stage, change_pgpg),
     ):
         if change:
             change()

@@ -65,6 +65,7 @@ def test_people_are_found_as_by_the_network_it_was_made_of(localisation):
         torch.testing.assert_close(given, right, rtol=1e-3, atol=2e-3)
 
 
+@pytest.mark.usefixtures('shallow_lite')
 def test_the_exported_graph_has_no_sampler(tmp_path):
     path = tmp_path / 'zoom.onnx'
     parity = export_pose(sstn(19), path, calibration=(1.0, 0.0), metadata={'rmpe.name': 'zoom'})

@@ -85,7 +85,7 @@ class Overload:
                 slow.send(few())
             self.place.spin(pause)
         at_end = fast.answered
-        self.place.spin(5)
+        self.place.settle(lambda: fast.answered)
         late = fast.answered - at_end
         figures: dict[str, Any] = {}
         for name, each in cameras.items():

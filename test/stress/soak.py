@@ -30,7 +30,8 @@ def soak(scene: Scene, minutes: float, rate: float) -> float:
                 scene.send_odd() if name == 'odd' else scene.send(name)
         scene.place.spin(max(min(due.values()) - time.monotonic(), 0))
     seconds = time.monotonic() - begin
-    scene.place.spin(5)  # the answers that are still on their way
+    # The answers that are still on their way.
+    scene.place.settle(lambda: sum(scene.answers().values()))
     return seconds
 
 

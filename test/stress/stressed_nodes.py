@@ -97,6 +97,15 @@ class Stand:
             if left <= 0:
                 return
 
+    def settle(self, count: Callable[[], int], *, quiet: float = 2.0, most: float = 5.0) -> None:
+        """Spin until `count` has stayed the same for `quiet` seconds, `most` of them at most."""
+        end, last = time.monotonic() + most, count()
+        since = time.monotonic()
+        while (now := time.monotonic()) < min(end, since + quiet):
+            self.spin(0.1)
+            if count() != last:
+                last, since = count(), now
+
     def wait_for(self, condition: Any, what: str, timeout: float = _START_TIMEOUT) -> Any:
         """Spin until `condition` gives something true, and return that."""
         deadline = time.monotonic() + timeout

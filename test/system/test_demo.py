@@ -87,12 +87,12 @@ subscribe, note = Node.create_subscription, DemoRecorder._on_image
 
 def create_subscription(self, kind, topic, *rest, **options):
     if topic == 'poses/image':
-        threading.Timer(10, subscribe, (self, kind, topic, *rest), options).start()
+        threading.Timer(5, subscribe, (self, kind, topic, *rest), options).start()
     else:
         return subscribe(self, kind, topic, *rest, **options)
 
 DemoRecorder.create_subscription = create_subscription
-DemoRecorder._on_image = lambda self, image: (time.sleep(1), note(self, image))
+DemoRecorder._on_image = lambda self, image: (time.sleep(0.5), note(self, image))
 sys.exit(main())
 """
 BUSY_VISUALIZER = """
@@ -105,7 +105,7 @@ if 'rmpe_ros.nodes.visualizer_node' in sys.orig_argv:
     subscribe = PoseTopics.subscribe
 
     def late(self, topic, callback, *, depth):
-        threading.Timer(10, subscribe, (self, topic, callback), {'depth': depth}).start()
+        threading.Timer(5, subscribe, (self, topic, callback), {'depth': depth}).start()
 
     PoseTopics.subscribe = late
 """

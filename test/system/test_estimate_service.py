@@ -78,8 +78,10 @@ def test_parameters_cameras_and_the_end_do_not_wait_for_a_burst(
 
 
 def test_more_requests_than_may_wait_are_told_so(
-    peer, start_node, clients, two_people, detector_model, tmp_path
+    peer, clients, start_node, two_people, detector_model, tmp_path
 ):
+    # `clients` before `start_node`: the node ends first, and answers to clients that are gone take
+    # it 0.1 s each.
     slow = slow_detector(detector_model, tmp_path / 'slow.onnx')
     start_node('pose_node', '-r', '__ns:=/full', detector=str(slow))
     estimate = clients(EstimatePoses, '/full/pose_node/estimate_poses')

@@ -291,7 +291,7 @@ def no_size(message):
 
 
 def a_crowd(message):
-    message.people = [copy.copy(message.people[0]) for _ in range(20_000)]
+    message.people = [copy.copy(message.people[0]) for _ in range(6_000)]
 
 
 PEOPLE = [

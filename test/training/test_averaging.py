@@ -24,7 +24,7 @@ def as_checkpoint(path, seed: int, joints: int = 19) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture
-def published(tmp_path):
+def published(tmp_path, shallow_lite):
     """A file as PP-TinyPose is published, and its network: COCO's 17 joints."""
     path, sppe = tmp_path / 'tiny.onnx', network(5, joints=17)
     torch.onnx.export(sppe, (torch.rand(1, 3, 64, 64),), str(path), dynamo=False, opset_version=17)

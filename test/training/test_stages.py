@@ -22,8 +22,10 @@ from rmpe_ros.networks.localisation import DetectorFeatures
 from rmpe_ros.training.augment import SAME_FRAME, SPREADS, Augmentation
 from rmpe_ros.training.data_config import read_data_config
 from rmpe_ros.training.datasets import LabelledPerson
+from rmpe_ros.training.pgpg import Mixture, ProposalGenerator, save_proposals
 from rmpe_ros.training.pose_training import POSE_MODELS, PoseModel, build_pose_network
-from rmpe_ros.training.stages import build_stage, fingerprint, load_checkpoint
+from rmpe_ros.training.schedule import trains_encoder
+from rmpe_ros.training.stages import STAGES, build_stage, fingerprint, load_checkpoint
 
 
 @pytest.fixture(scope='module')
@@ -129,15 +131,12 @@ def test_a_run_ends_with_a_page_that_has_what_came_before_it_was_continued(data,
         ('sppe', ['--batch', '2'], 'steps, minutes'),
         ('sppe', ['--init', 'missing.pt', *SHORT], 'missing.pt cannot be read'),
         ('sppe', ['--data-root', '/nowhere', *SHORT], '--data-root'),
-        ('sppe', ['--parallel', 'sppe.pt', *SHORT], 'only the sstn stage'),
-        ('sppe', ['--stn-pretrained', 'det.onnx', *SHORT], '--stn-pretrained is of the local'),
         (
             'localisation',
             ['--model', 'lite', '--stn-pretrained', 'det.onnx', *SHORT],
             'localisation network of lite is not a detector',
         ),
         ('sppe', ['--model', 'base', '--frozen-blocks', '1', *SHORT], 'without --frozen-blocks'),
-        ('detector', ['--frozen-blocks', '1', *SHORT], '--frozen-blocks is for the pose stages'),
         ('sppe', ['--steps', '2', '--device', 'tpu'], 'tpu'),
     ],
 )
@@ -147,6 +146,58 @@ def test_mistakes_are_explained(data, tmp_path, capsys, stage, extra, message):
     error = capsys.readouterr().err
     assert error.startswith('rmpe train: ') and message in error
     assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize(
+    ('stage', 'option', 'value'),
+    [
+        ('detector', '--model', 'lite'),
+        ('detector', '--pgpg', 'pgpg.json'),
+        ('detector', '--box-growth', '0'),
+        ('detector', '--validation-people', '9'),
+        ('detector', '--frozen-blocks', '1'),
+        ('detector', '--teacher', 'tinypose.onnx'),
+        ('detector', '--parallel', 'sppe.pt'),
+        ('localisation', '--frozen-blocks', '1'),
+        ('localisation', '--teacher', 'tinypose.onnx'),
+        ('localisation', '--parallel', 'sppe.pt'),
+        ('localisation', '--encoder-factor', '0.25'),
+        ('sstn', '--teacher', 'tinypose.onnx'),
+        ('sppe', '--parallel', 'sppe.pt'),
+        ('sppe', '--stn-pretrained', 'detector.onnx'),
+    ],
+)
+def test_options_that_a_stage_has_no_use_for_are_refused(
+    data, tmp_path, capsys, stage, option, value
+):
+    everybody = Mixture(np.ones(1), np.zeros((1, 4)), np.eye(4)[None])
+    generator = ProposalGenerator(np.zeros((1, 12, 2)), (everybody, everybody))
+    save_proposals(tmp_path / 'pgpg.json', generator, {})
+    if option == '--pgpg':
+        value = str(tmp_path / value)
+    arguments = ['train', stage, '--data', f'{data}/data.yaml', '--out', str(tmp_path / 'run')]
+    assert main([*arguments, *SHORT, option, value]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith('rmpe train: ') and option in error and 'leave it out' in error
+    assert not (tmp_path / 'run').exists()
+
+
+def test_the_encoder_has_a_rate_of_its_own_where_one_is_trained(data):
+    config = read_data_config(data / 'data.yaml')
+    trained = {
+        stage: trains_encoder(build_stage(stage, config, validate=False).network)
+        for stage in STAGES
+    }
+    assert trained == {'sppe': True, 'localisation': False, 'sstn': True, 'detector': True}
+    small = build_stage('sppe', config, model='small', validate=False)
+    assert not trains_encoder(small.network)
+
+
+def test_a_run_has_one_start(data, sppe_run, tmp_path, capsys):
+    arguments = ['train', 'sppe', '--data', f'{data}/data.yaml', '--out', str(tmp_path / 'run')]
+    starts = ['--init', str(sppe_run / 'checkpoint.pt'), '--pretrained', 'tinypose.onnx']
+    assert main([*arguments, *SHORT, *SMALL, *starts]) == 2
+    assert 'give --init or --pretrained' in capsys.readouterr().err
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')

@@ -22,7 +22,8 @@ STEM = 32
 # Modules of each stage; the first has two branches, each further one more.
 MODULES = (2, 4, 2)
 UNITS = 2
-STEM_STRIDE = 4
+# Pixels that a cell of the smallest branch spans: the stem divides by 4, each stage by 2.
+STEP = 4 * 2 ** len(MODULES)
 # The photos that the published weights have seen were normalised by ImageNet's statistics.
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
@@ -190,18 +191,16 @@ class IterativeHead(nn.Module):
 class LiteHrnet(nn.Module):
     """The branches: (N, 3, H, W) in [-1, 1] → one map each, at strides 4, 8, 16, 32, largest first.
 
-    width: channels of the largest branch; each smaller one has twice as many. stages: fewer leave
-    out the last stages, and with each the smallest branch. H and W are multiples of `step`, the
-    largest stride. Raises ValueError when they are not.
+    width: channels of the largest branch; each smaller one has twice as many. H and W are multiples
+    of 32, the largest stride. Raises ValueError when they are not.
     """
 
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, width: int = 40, *, stages: int = len(MODULES)):
+    def __init__(self, width: int = 40):
         super().__init__()
-        self.channels = tuple(width * 2**branch for branch in range(stages + 1))
-        self.step = STEM_STRIDE * 2**stages
+        self.channels = tuple(width * 2**branch for branch in range(len(MODULES) + 1))
         mean, deviation = torch.tensor(MEAN), torch.tensor(DEVIATION)
         # From [-1, 1] to ImageNet's units: (x / 2 + 1 / 2 - mean) / deviation.
         scale, shift = 0.5 / deviation, (0.5 - mean) / deviation
@@ -211,8 +210,8 @@ class LiteHrnet(nn.Module):
         self.largest = separable(STEM, width)
         inputs = (STEM, *self.channels[1:])
         self.stages = nn.ModuleList(
-            BranchStage(self.channels[: index + 2], MODULES[index], inputs[index])
-            for index in range(stages)
+            BranchStage(self.channels[: index + 2], modules, inputs[index])
+            for index, modules in enumerate(MODULES)
         )
 
     def freeze(self, blocks: int) -> None:
@@ -227,10 +226,10 @@ class LiteHrnet(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         height, width = x.shape[-2:]
-        if not torch.jit.is_tracing() and (height % self.step or width % self.step):
+        if not torch.jit.is_tracing() and (height % STEP or width % STEP):
             raise ValueError(
-                f'a Lite-HRNet halves its maps until a cell spans {self.step} pixels: crops of '
-                f'{height}×{width} do not fit, height and width must be multiples of {self.step}'
+                f'a Lite-HRNet halves its maps until a cell spans {STEP} pixels: crops of '
+                f'{height}×{width} do not fit, height and width must be multiples of {STEP}'
             )
         stem = self.stem(x * self.scale + self.shift)
         branches, smallest = [self.largest(stem)], stem

@@ -274,7 +274,6 @@ class UnshuffledLiteHrnet(nn.Module):
 
     def __init__(self, encoder: LiteHrnet):
         super().__init__()
-        self.step = encoder.step
         self.register_buffer('scale', encoder.scale.clone())
         self.register_buffer('shift', encoder.shift.clone())
         self.stem = _Stem(encoder.stem)

@@ -53,11 +53,8 @@ def test_a_refitted_filter_takes_channels_where_they_are_and_as_large_as_they_ar
     assert answer.flatten().tolist() == pytest.approx([14504 / 4])
 
 
-@pytest.mark.parametrize('stages', [1, 2, 3])
-def test_branches_are_those_of_the_network_in_another_order(
-    stages: int, crops: torch.Tensor
-) -> None:
-    encoder = some_weights(LiteHrnet(8, stages=stages))
+def test_branches_are_those_of_the_network_in_another_order(crops: torch.Tensor) -> None:
+    encoder = some_weights(LiteHrnet(8))
     unshuffled = UnshuffledLiteHrnet(encoder).eval()
 
     with torch.no_grad():
@@ -92,6 +89,7 @@ def test_a_whole_network_in_fewer_operations_finds_the_same(crops: torch.Tensor)
         torch.testing.assert_close(given, right, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.usefixtures('shallow_lite')
 def test_an_exported_graph_neither_splits_nor_shuffles(tmp_path) -> None:
     network = some_weights(SstnSppe(LiteHrnetSppe(19), SIZE, sstn=False))
     path = tmp_path / 'lite.onnx'
