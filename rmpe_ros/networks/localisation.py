@@ -25,7 +25,7 @@ from rmpe_ros.networks.person_detector import (
 )
 from rmpe_ros.networks.stn import full_precision
 
-# The strided convolutions see the mean of so many pixels along each side.
+# What they see is the mean of so many pixels along each side of the crop.
 SHRINK = 4
 CHANNELS = (16, 24, 32, 48)
 # Width of the detector's backbone, and how many channels of its features are made use of.
@@ -33,29 +33,32 @@ BACKBONE_WIDTH, BACKBONE_CHANNELS = 16, 24
 HIDDEN = 96
 # The zoom is at most this factor either way, the shift this share of half a side.
 MOST_ZOOM, MOST_SHIFT = 1.7, 0.6
-# Offsets from the identity (|log zoom| + |shift x| + |shift y|) up to this are not acted on, larger
-# ones are by so much less: where a box is nearly right, what is found of its error is noise.
-DEAD_ZONE = 0.05
 
 
 class ZoomLocalisation(nn.Module):
     """Estimates θ from the crop: (N, 3, H, W) in [-1, 1] → (N, 2, 3), exactly the identity before
     training.
 
-    size: (H, W). features: (N, 3, h, w) in [-1, 1] → (N, C, h', w'), strided convolutions when
-    None, which see the mean of `shrink` pixels along each side. Zoom and shift are bounded by tanh,
-    which keeps det θ ≥ 1 / 1.7² > 0.3.
+    size: (H, W). features: (N, 3, H / SHRINK, W / SHRINK) in [-1, 1] → (N, C, h, w), strided
+    convolutions when None. Zoom and shift are bounded by tanh, which keeps det θ ≥ 1 / 1.7² > 0.3.
+    dead_zone: offsets from the identity (|log zoom| + |shift x| + |shift y|) up to this are not
+    acted on, larger ones are by so much less: where a box is nearly right, what is found of its
+    error is noise.
     """
 
     def __init__(
-        self, size: tuple[int, int], features: nn.Module | None = None, *, shrink: int = SHRINK
+        self,
+        size: tuple[int, int],
+        features: nn.Module | None = None,
+        *,
+        dead_zone: float = 0.05,
     ):
         super().__init__()
-        self.shrink = shrink
+        self.dead_zone = dead_zone
         self.features = strided_convolutions() if features is None else features
         self.features.eval()
         with torch.no_grad():
-            shrunk = torch.zeros(1, 3, size[0] // shrink, size[1] // shrink)
+            shrunk = torch.zeros(1, 3, size[0] // SHRINK, size[1] // SHRINK)
             inputs = self.features(shrunk).numel()
         self.features.train()
         self.hidden = nn.Sequential(nn.Linear(inputs, HIDDEN), nn.ReLU(), nn.Dropout(0.1))
@@ -64,17 +67,19 @@ class ZoomLocalisation(nn.Module):
         nn.init.zeros_(self.offset.bias)
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.of_shrunk(F.avg_pool2d(image, self.shrink))
+        return self.of_shrunk(F.avg_pool2d(image, SHRINK))
 
     def of_shrunk(self, image: Tensor) -> Tensor:
-        """Of (N, 3, H / shrink, W / shrink)."""
+        """Of (N, 3, H / SHRINK, W / SHRINK)."""
         # Flattened, not averaged: where things are is what this network is about.
         hidden = self.hidden(self.features(image).flatten(1))
         with full_precision(hidden):
             offset = self.offset(hidden.float())
             bounds = offset.new_tensor([math.log(MOST_ZOOM), MOST_SHIFT, MOST_SHIFT])
             offset = bounds * torch.tanh(offset / bounds)
-            return as_theta(offset if self.training else without_small(offset))
+            if not self.training:
+                offset = without_small(offset, self.dead_zone)
+            return as_theta(offset)
 
 
 def strided_convolutions() -> nn.Sequential:
@@ -123,10 +128,10 @@ class DetectorFeatures(nn.Module):
         self.backbone.load_state_dict(nn.Sequential(whole.stem, *whole.stages[:3]).state_dict())
 
 
-def without_small(offset: Tensor) -> Tensor:
-    """(N, 3) offsets less what DEAD_ZONE says."""
+def without_small(offset: Tensor, dead_zone: float) -> Tensor:
+    """(N, 3) offsets, shorter by `dead_zone`."""
     length = offset.abs().sum(dim=1, keepdim=True)
-    return offset * ((length - DEAD_ZONE).clamp_min(0) / length.clamp_min(DEAD_ZONE))
+    return offset * ((length - dead_zone).clamp_min(0) / length.clamp_min(max(dead_zone, 1e-6)))
 
 
 def as_theta(offset: Tensor) -> Tensor:

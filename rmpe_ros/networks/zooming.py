@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rmpe_ros.networks.localisation import ZoomLocalisation
+from rmpe_ros.networks.localisation import SHRINK, ZoomLocalisation
 from rmpe_ros.networks.sstn_sppe import SstnSppe, as_unit, zoomed
 from rmpe_ros.networks.stn import map_points
 
@@ -30,7 +30,7 @@ class ZoomingSstn(SstnSppe):
     def predict_bytes(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As `SstnSppe.predict_bytes`."""
         crops = crops.float().permute(0, 3, 1, 2)
-        shrunk = as_unit(F.avg_pool2d(crops, self.localisation.shrink))
+        shrunk = as_unit(F.avg_pool2d(crops, SHRINK))
         theta = zoomed(self.localisation.of_shrunk(shrunk), self.zoom)
         height, width = self.sppe_size
         rows = resampled(crops, theta[:, 1, 1], theta[:, 1, 2], height)

@@ -21,7 +21,7 @@ SIZE = (64, 32)
 def of_detector(size: tuple[int, int]) -> ZoomLocalisation:
     features = DetectorFeatures()
     features.load_detector(Path(__file__).parents[2] / 'models' / 'detector.onnx')
-    return ZoomLocalisation(size, features, shrink=2)
+    return ZoomLocalisation(size, features)
 
 
 def sstn(joints: int = 5, localisation=ZoomLocalisation) -> SstnSppe:
