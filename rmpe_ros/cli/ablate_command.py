@@ -10,6 +10,7 @@ from rmpe_ros.cli.errors import says_errors
 from rmpe_ros.cli.evaluate_command import MOST_PEOPLE, add_label_options, open_pictures
 from rmpe_ros.cli.predict_command import add_pipeline_options, open_pipeline
 from rmpe_ros.cli.training_options import (
+    add_box_growth,
     add_data_options,
     add_network_options,
     add_schedule_options,
@@ -48,6 +49,7 @@ def add_parser(subparsers: Any) -> None:
         '--rows', nargs='+', metavar='ROW', help='only some, such as no-sstn jitter (see the docs)'
     )
     add_network_options(parser)
+    add_box_growth(parser)
     parser.add_argument(
         '--init-stn',
         type=Path,
@@ -126,7 +128,7 @@ class _Ablation:
         self.training = {
             'version': __version__,
             **_options('model', 'steps', 'minutes', 'batch', 'learning_rate', 'seed',
-                       'frozen_blocks', args=args),
+                       'frozen_blocks', 'box_growth', args=args),
             'data': self.data.fingerprint(),
             **{
                 name: hash_file(getattr(args, name)) if getattr(args, name) else None
@@ -240,6 +242,7 @@ class _Ablation:
             propose=self._propose(row),
             parallel=row.network == 'sstn',
             frozen_blocks=0 if stage == 'localisation' else args.frozen_blocks,
+            growth=args.box_growth,
             device=args.device,
             validate=False,
         )
@@ -336,7 +339,7 @@ class _Ablation:
         from rmpe_ros.training.pose_training import PoseValidation, calibrate_scores
         from rmpe_ros.training.stages import open_pose_network
 
-        network = open_pose_network(self.args.model, checkpoint)
+        network = open_pose_network(self.args.model, checkpoint, growth=self.args.box_growth)
         files = self.data.validation
         validation = PoseValidation(
             files.annotations, files.images, network.size, growth=network.growth

@@ -83,9 +83,7 @@ def run(args: argparse.Namespace) -> int:
             )
             print(f'{args.output}: person detector, {args.precision}; {parity}')
             return 0
-        network = open_pose_network(args.model, args.checkpoint)
-        if args.box_growth is not None:
-            network.sppe_growth = args.box_growth
+        network = open_pose_network(args.model, args.checkpoint, growth=args.box_growth)
         calibration = (1.0, 0.0)
         if data:
             validation = PoseValidation(

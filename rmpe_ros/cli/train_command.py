@@ -8,9 +8,10 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rmpe_ros.cli.argument_types import natural_number, positive_number, share
+from rmpe_ros.cli.argument_types import natural_number, positive_number
 from rmpe_ros.cli.errors import fail, fail_without
 from rmpe_ros.cli.training_options import (
+    add_box_growth,
     add_data_options,
     add_network_options,
     add_schedule_options,
@@ -57,12 +58,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     network = parser.add_argument_group('network')
     add_network_options(network)
+    add_box_growth(network)
     network.add_argument(
-        '--box-growth',
-        type=share,
-        metavar='S',
-        help='by how much boxes are widened in what the SPPE sees of them, 0 to 1 (default: the '
-        "model's)",
+        '--stn-pretrained',
+        type=Path,
+        metavar='FILE',
+        help='ONNX file of RTMDet-nano or an exported detector, whose backbone the localisation '
+        'network of standard starts from',
     )
     network.add_argument(
         '--teacher',
@@ -115,7 +117,16 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         'GPU and fp32 on a CPU)',
     )
     machine.add_argument('--threads', type=positive_number, help='CPU threads (default: all cores)')
-    reads(parser, '--data', '--pgpg', '--pretrained', '--init', '--parallel', '--teacher')
+    reads(
+        parser,
+        '--data',
+        '--pgpg',
+        '--pretrained',
+        '--stn-pretrained',
+        '--init',
+        '--parallel',
+        '--teacher',
+    )
     writes(parser, '--html')
     derives(parser, targets=lambda args: [Target(args.out / 'checkpoint.pt', '--out')])
     parser.set_defaults(run=run, model=None)  # the detector is none of the pose networks
@@ -171,6 +182,7 @@ def _train(args: argparse.Namespace, processes: Processes, device: torch.device)
             read_data_config(args.data, root=args.data_root),
             model=args.model,
             pretrained=args.pretrained,
+            stn_pretrained=args.stn_pretrained,
             init=args.init,
             propose=load_proposals(args.pgpg).propose if args.pgpg else None,
             parallel=args.parallel or True,
@@ -258,7 +270,7 @@ def _settings(args: argparse.Namespace, data: str, processes: int) -> dict[str, 
 
     names = ('stage', 'frozen_blocks', 'batch', 'learning_rate', 'seed', 'steps', 'minutes',
              'precision')  # fmt: skip
-    files = ('parallel', 'init', 'teacher', 'pretrained')
+    files = ('parallel', 'init', 'teacher', 'pretrained', 'stn_pretrained')
     return {
         **{name: getattr(args, name) for name in names},
         'growth': args.box_growth,

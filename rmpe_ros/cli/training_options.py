@@ -4,7 +4,7 @@
 from pathlib import Path
 from typing import Any
 
-from rmpe_ros.cli.argument_types import natural_number, positive_number
+from rmpe_ros.cli.argument_types import natural_number, positive_number, share
 
 # Each takes a parser, or a group of one.
 
@@ -45,6 +45,17 @@ def add_network_options(parser: Any) -> None:
         metavar='N',
         help='keep the first N blocks of the encoder of lite or standard as they are; 2 make '
         'training on a CPU 1.3 times as fast (default: %(default)s)',
+    )
+
+
+def add_box_growth(parser: Any) -> None:
+    """Of the pose stages."""
+    parser.add_argument(
+        '--box-growth',
+        type=share,
+        metavar='S',
+        help='by how much boxes are widened in what the SPPE sees of them, 0 to 1 (default: the '
+        "model's)",
     )
 
 

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import _thread
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,9 +21,10 @@ POLITE_SIGNALS = tuple(
 def interrupted_by_signals() -> Iterator[Callable[[], bool]]:
     """The first SIGTERM or SIGHUP raises KeyboardInterrupt; later ones let the end be finished.
 
-    Signals that are ignored, as SIGHUP is under nohup, stay so, as do handlers of others. Gives a
-    function that says whether one came: raised within a destructor or a library's callback, the
-    exception may be lost, so loops around those ask.
+    Signals that are ignored, as SIGHUP is under nohup, stay so, as do handlers of others. An
+    interruption that Python drops because it came within a destructor, Ctrl-C's too, is raised
+    again behind it. Gives a function that says whether one came: a library may swallow the
+    exception in its callback, so loops around those ask.
     """
     came = False
 
@@ -37,8 +40,19 @@ def interrupted_by_signals() -> Iterator[Callable[[], bool]]:
     ours = [number for number in POLITE_SIGNALS if signal.getsignal(number) == signal.SIG_DFL]
     for number in ours:
         signal.signal(number, handle)
+    previous = sys.unraisablehook
+
+    def raise_again(dropped: sys.UnraisableHookArgs) -> None:
+        if dropped.exc_type is KeyboardInterrupt:
+            # Now it would be raised here, and dropped again.
+            threading.Timer(0.01, _thread.interrupt_main).start()
+        else:
+            previous(dropped)
+
+    sys.unraisablehook = raise_again
     try:
         yield lambda: came
     finally:
+        sys.unraisablehook = previous
         for number in ours:
             signal.signal(number, signal.SIG_DFL)

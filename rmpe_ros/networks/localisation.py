@@ -1,52 +1,67 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A localisation network for the STN that costs a few hundredths of a pose network.
+"""Localisation networks for the STN that cost a small part of a pose network.
 
-A few strided convolutions look at the crop at a quarter of its size and say how the person's true
-box lies in it: a zoom and a shift, since crops keep their aspect and are not turned.
+They look at the crop at a fraction of its size and say how the person's true box lies in it: a zoom
+and a shift, since crops keep their aspect and are not turned. The smallest is a few strided
+convolutions; the backbone of a person detector costs more and, having learned from many more people
+what a box should hold, finds a third more of what is wrong.
 """
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rmpe_ros.networks.person_detector import (
+    DEVIATION,
+    MEAN,
+    Backbone,
+    DetectorNetwork,
+    load_rtmdet,
+)
 from rmpe_ros.networks.stn import full_precision
 
-# The convolutions see the mean of so many pixels along each side.
+# What they see is the mean of so many pixels along each side of the crop.
 SHRINK = 4
 CHANNELS = (16, 24, 32, 48)
+# Width of the detector's backbone, and how many channels of its features are made use of.
+BACKBONE_WIDTH, BACKBONE_CHANNELS = 16, 24
 HIDDEN = 96
 # The zoom is at most this factor either way, the shift this share of half a side.
 MOST_ZOOM, MOST_SHIFT = 1.7, 0.6
-# Offsets from the identity (|log zoom| + |shift x| + |shift y|) up to this are not acted on, larger
-# ones are by so much less: where a box is nearly right, what is found of its error is noise.
-DEAD_ZONE = 0.05
 
 
 class ZoomLocalisation(nn.Module):
     """Estimates θ from the crop: (N, 3, H, W) in [-1, 1] → (N, 2, 3), exactly the identity before
     training.
 
-    size: (H, W). Zoom and shift are bounded by tanh, which keeps det θ ≥ 1 / 1.7² > 0.3.
+    size: (H, W). features: (N, 3, H / SHRINK, W / SHRINK) in [-1, 1] → (N, C, h, w), strided
+    convolutions when None. Zoom and shift are bounded by tanh, which keeps det θ ≥ 1 / 1.7² > 0.3.
+    dead_zone: offsets from the identity (|log zoom| + |shift x| + |shift y|) up to this are not
+    acted on, larger ones are by so much less: where a box is nearly right, what is found of its
+    error is noise.
     """
 
-    def __init__(self, size: tuple[int, int]):
+    def __init__(
+        self,
+        size: tuple[int, int],
+        features: nn.Module | None = None,
+        *,
+        dead_zone: float = 0.05,
+    ):
         super().__init__()
-        height, width = size[0] // SHRINK, size[1] // SHRINK
-        layers: list[nn.Module] = []
-        inputs = 3
-        for outputs in CHANNELS:
-            layers += [nn.Conv2d(inputs, outputs, 3, 2, 1, bias=False), nn.BatchNorm2d(outputs)]
-            layers.append(nn.ReLU(inplace=True))
-            inputs = outputs
-            height, width = (height + 1) // 2, (width + 1) // 2
-        self.features = nn.Sequential(*layers)
-        self.hidden = nn.Sequential(
-            nn.Linear(inputs * height * width, HIDDEN), nn.ReLU(), nn.Dropout(0.1)
-        )
+        self.dead_zone = dead_zone
+        self.features = strided_convolutions() if features is None else features
+        self.features.eval()
+        with torch.no_grad():
+            shrunk = torch.zeros(1, 3, size[0] // SHRINK, size[1] // SHRINK)
+            inputs = self.features(shrunk).numel()
+        self.features.train()
+        self.hidden = nn.Sequential(nn.Linear(inputs, HIDDEN), nn.ReLU(), nn.Dropout(0.1))
         self.offset = nn.Linear(HIDDEN, 3)
         nn.init.zeros_(self.offset.weight)
         nn.init.zeros_(self.offset.bias)
@@ -62,13 +77,61 @@ class ZoomLocalisation(nn.Module):
             offset = self.offset(hidden.float())
             bounds = offset.new_tensor([math.log(MOST_ZOOM), MOST_SHIFT, MOST_SHIFT])
             offset = bounds * torch.tanh(offset / bounds)
-            return as_theta(offset if self.training else without_small(offset))
+            if not self.training:
+                offset = without_small(offset, self.dead_zone)
+            return as_theta(offset)
 
 
-def without_small(offset: Tensor) -> Tensor:
-    """(N, 3) offsets less what DEAD_ZONE says."""
+def strided_convolutions() -> nn.Sequential:
+    """(N, 3, h, w) → (N, 48, h / 16, w / 16)."""
+    layers: list[nn.Module] = []
+    inputs = 3
+    for outputs in CHANNELS:
+        layers += [nn.Conv2d(inputs, outputs, 3, 2, 1, bias=False), nn.BatchNorm2d(outputs)]
+        layers.append(nn.ReLU(inplace=True))
+        inputs = outputs
+    return nn.Sequential(*layers)
+
+
+class DetectorFeatures(nn.Module):
+    """The stages up to stride 16 of the person detector's backbone (CSPNeXt), then fewer channels:
+    (N, 3, h, w) in [-1, 1] → (N, 24, h / 16, w / 16).
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        whole = Backbone(BACKBONE_WIDTH)
+        self.backbone = nn.Sequential(whole.stem, *whole.stages[:3])
+        self.fewer = nn.Sequential(
+            nn.Conv2d(8 * BACKBONE_WIDTH, BACKBONE_CHANNELS, 1), nn.ReLU(), nn.Dropout(0.3)
+        )
+        # Of crops, which are in [-1, 1].
+        mean, deviation = (
+            torch.tensor(each).reshape(1, 3, 1, 1) / 127.5 for each in (MEAN, DEVIATION)
+        )
+        self.register_buffer('mean', mean - 1, persistent=False)
+        self.register_buffer('deviation', deviation, persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.fewer(self.backbone((image - self.mean) / self.deviation))
+
+    def load_detector(self, model: Path) -> None:
+        """Start from the backbone of an RTMDet-nano, the published ONNX file or one of `rmpe
+        export`. Raises ValueError when it is none.
+        """
+        detector = DetectorNetwork(width=BACKBONE_WIDTH)
+        load_rtmdet(detector, model)
+        whole = detector.backbone
+        self.backbone.load_state_dict(nn.Sequential(whole.stem, *whole.stages[:3]).state_dict())
+
+
+def without_small(offset: Tensor, dead_zone: float) -> Tensor:
+    """(N, 3) offsets, shorter by `dead_zone`."""
     length = offset.abs().sum(dim=1, keepdim=True)
-    return offset * ((length - DEAD_ZONE).clamp_min(0) / length.clamp_min(DEAD_ZONE))
+    return offset * ((length - dead_zone).clamp_min(0) / length.clamp_min(max(dead_zone, 1e-6)))
 
 
 def as_theta(offset: Tensor) -> Tensor:

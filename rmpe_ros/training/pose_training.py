@@ -29,7 +29,7 @@ from rmpe_ros.evaluation.pck import correct_keypoints, mean_pck, torso_lengths
 from rmpe_ros.networks.backbones.hourglass import HourglassSppe
 from rmpe_ros.networks.backbones.lite_hrnet import LiteHrnetSppe
 from rmpe_ros.networks.export import fit_score_calibration
-from rmpe_ros.networks.localisation import ZoomLocalisation
+from rmpe_ros.networks.localisation import DetectorFeatures, ZoomLocalisation
 from rmpe_ros.networks.sstn_sppe import BOX_GROWTH, SstnSppe, normalise_crops
 from rmpe_ros.networks.stn import LocalisationNetwork, ResNetLocalisation
 from rmpe_ros.training.augment import Augmentation, jitter_box, make_crop
@@ -74,7 +74,7 @@ POSE_MODELS: Mapping[str, PoseModel] = {
     'standard': PoseModel(
         (256, 192),
         lambda: LiteHrnetSppe(BODY19.num_keypoints),
-        ZoomLocalisation,
+        lambda size: ZoomLocalisation(size, DetectorFeatures(), dead_zone=0.02),
         growth=0.2,
         zoom=0.8,
     ),
@@ -137,6 +137,19 @@ def freeze_encoder(network: SstnSppe, blocks: int) -> None:
             'train this one without --frozen-blocks'
         )
     network.sppe.encoder.freeze(blocks)
+
+
+def start_localisation(network: SstnSppe, name: str, detector: Path) -> None:
+    """Start the localisation network from a detector's backbone, from its ONNX file. Raises
+    ValueError where it has none (`name` is the model's), or the file is of another detector.
+    """
+    features = getattr(network.localisation, 'features', None)
+    if not isinstance(features, DetectorFeatures):
+        raise ValueError(
+            f'the localisation network of {name} is not a detector, so it cannot start from '
+            f'{detector}; train it without --stn-pretrained'
+        )
+    features.load_detector(detector)
 
 
 def load_sppe(checkpoint: Path) -> nn.Module:

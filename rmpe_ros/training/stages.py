@@ -36,6 +36,7 @@ from rmpe_ros.training.pose_training import (
     freeze_encoder,
     load_sppe,
     load_teacher,
+    start_localisation,
 )
 
 Propose = Callable[[LabelledPerson, np.random.Generator], np.ndarray]
@@ -50,6 +51,7 @@ _ONLY_FOR: Mapping[str, Sequence[str]] = {
     '--box-growth': POSE_STAGES,
     '--validation-people': POSE_STAGES,
     '--frozen-blocks': ('sppe', 'sstn'),
+    '--stn-pretrained': ('localisation', 'sstn'),
     '--teacher': ('sppe',),
     '--parallel': ('sstn',),
 }
@@ -80,6 +82,7 @@ def build_stage(
     *,
     model: str | None = None,
     pretrained: Path | None = None,
+    stn_pretrained: Path | None = None,
     init: Path | None = None,
     propose: Propose | None = None,
     parallel: bool | Path = True,
@@ -93,13 +96,15 @@ def build_stage(
     """One stage of STAGES on `data`.
 
     model: of POSE_MODELS, lite when None. pretrained: the ONNX file that the weights start from,
-    PP-TinyPose's for the pose stages, RTMDet's for the detector. init: checkpoint of an earlier
-    stage, whose averaged weights the network starts from instead. propose: which boxes the pose
-    stages see (a person, a random generator → a box), jittered true ones by default, of the
-    localisation stage jittered as little or as much as boxes ever are. parallel: train the sstn
-    stage with the parallel SPPE; a path is the checkpoint of the network that it is to be, by
-    default the SPPE's own start. teacher: ONNX file of PP-TinyPose, whose heatmaps the sppe stage
-    keeps to. validation_people: validate the pose stages on so many people of each source at most.
+    PP-TinyPose's for the pose stages, RTMDet's for the detector. stn_pretrained: the ONNX file of
+    an RTMDet, whose backbone the localisation network starts from where it has one. init:
+    checkpoint of an earlier stage, whose averaged weights the network starts from instead. propose:
+    which boxes the pose stages see (a person, a random generator → a box), jittered true ones by
+    default, of the localisation stage jittered as little or as much as boxes ever are. parallel:
+    train the sstn stage with the parallel SPPE; a path is the checkpoint of the network that it is
+    to be, by default the SPPE's own start. teacher: ONNX file of PP-TinyPose, whose heatmaps the
+    sppe stage keeps to. validation_people: validate the pose stages on so many people of each
+    source at most.
     frozen_blocks: how many of the encoder's first blocks stay as they are. growth: of boxes in what
     the SPPE sees, the model's own when None. device: that will train.
     validate: with validation data.
@@ -114,6 +119,7 @@ def build_stage(
         '--box-growth': growth is not None,
         '--validation-people': validation_people is not None,
         '--frozen-blocks': frozen_blocks > 0,
+        '--stn-pretrained': stn_pretrained is not None,
         '--teacher': teacher is not None,
         '--parallel': isinstance(parallel, Path),
     }
@@ -136,6 +142,8 @@ def build_stage(
         network.sppe_growth = growth
     if init:
         load_checkpoint(network, init, may_lack='localisation.')
+    if stn_pretrained:
+        start_localisation(network, name, stn_pretrained)
     if frozen_blocks:
         freeze_encoder(network, frozen_blocks)
     losses = {'sppe': sppe_loss, 'localisation': localisation_loss, 'sstn': sstn_loss}
@@ -242,12 +250,15 @@ def fingerprint(
     return f'{len(examples)} examples, {digest.hexdigest()[:8]}'
 
 
-def open_pose_network(model: str, checkpoint: Path) -> SstnSppe:
+def open_pose_network(model: str, checkpoint: Path, *, growth: float | None = None) -> SstnSppe:
     """The averaged network of a run, without the parallel SPPE, which is discarded at test (RMPE
-    sec. 3.1). Raises ValueError when it is of another model.
+    sec. 3.1). growth: of boxes in what the SPPE sees, the model's own when None. Raises ValueError
+    when it is of another model.
     """
     sstn = any(name.startswith('localisation.') for name in read_checkpoint(checkpoint)['ema'])
     network = build_pose_network(model, sstn=sstn)
+    if growth is not None:
+        network.sppe_growth = growth
     load_checkpoint(network, checkpoint)
     return network.eval()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 
 pytest.importorskip('pycocotools')
@@ -207,7 +208,7 @@ def test_two_rows_from_pictures_to_the_table(
     command = [
         'ablate', '--data', str(tmp_path / 'data.yaml'), '--images', str(tmp_path),
         '--annotations', str(labels), '--out', str(tmp_path / 'out'), '--steps', '1',
-        '--batch', '2', '--model', 'small', '--threads', '1',
+        '--batch', '2', '--model', 'small', '--threads', '1', '--box-growth', '0.1',
         '--rows', 'full', 'true-boxes', 'two-step',
     ]  # fmt: skip
     # Two people are too few to learn how boxes are off.
@@ -246,6 +247,13 @@ def test_two_rows_from_pictures_to_the_table(
 
     networks = set((tmp_path / 'out').glob('*/pose.onnx'))
     assert len(networks) == 2
+    growths = {
+        prop.value
+        for file in networks
+        for prop in onnx.load(file).metadata_props
+        if prop.key == 'rmpe.box_growth'
+    }
+    assert growths == {'0.1'}
     # Only the evaluation is another one: the networks are taken, and that is said, too.
     assert main([*command, '--pgpg', str(file), '--limit', '1']) == 0
     assert capsys.readouterr().out.count('the network') == 2

@@ -3,6 +3,8 @@
 
 import os
 import signal
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -46,6 +48,37 @@ def test_one_whose_exception_is_lost_is_told() -> None:
         assert not came()
         Leaving()
         assert came()
+
+
+@pytest.mark.usefixtures('usual_signals')
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_one_within_a_destructor_is_raised_behind_it(number: signal.Signals) -> None:
+    class Leaving:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), number)
+
+    reached = []
+    with pytest.raises(KeyboardInterrupt), interrupted_by_signals():
+        Leaving()
+        for step in range(200):
+            time.sleep(0.01)
+            reached.append(step)
+    assert len(reached) < 100
+
+
+def test_what_else_a_destructor_drops_is_still_told(capsys: pytest.CaptureFixture[str]) -> None:
+    class Breaking:
+        def __del__(self) -> None:
+            raise ValueError('broken')
+
+    before, sys.unraisablehook = sys.unraisablehook, sys.__unraisablehook__
+    try:
+        with interrupted_by_signals():
+            Breaking()
+        assert sys.unraisablehook is sys.__unraisablehook__
+    finally:
+        sys.unraisablehook = before
+    assert 'ValueError: broken' in capsys.readouterr().err
 
 
 def test_what_is_ignored_stays_so() -> None:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Zooming by rows and columns is what the sampler does, and exports without it."""
 
+from pathlib import Path
+
 import onnx
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torch.nn import functional as F
 
 from rmpe_ros.networks.backbones.lite_hrnet import LiteHrnetSppe
 from rmpe_ros.networks.export import export_pose, in_fewer_operations
-from rmpe_ros.networks.localisation import ZoomLocalisation, as_theta
+from rmpe_ros.networks.localisation import DetectorFeatures, ZoomLocalisation, as_theta
 from rmpe_ros.networks.sstn_sppe import SstnSppe
 from rmpe_ros.networks.stn import transform
 from rmpe_ros.networks.zooming import resampled
@@ -16,10 +18,16 @@ from rmpe_ros.networks.zooming import resampled
 SIZE = (64, 32)
 
 
-def sstn(joints: int = 5) -> SstnSppe:
+def of_detector(size: tuple[int, int]) -> ZoomLocalisation:
+    features = DetectorFeatures()
+    features.load_detector(Path(__file__).parents[2] / 'models' / 'detector.onnx')
+    return ZoomLocalisation(size, features)
+
+
+def sstn(joints: int = 5, localisation=ZoomLocalisation) -> SstnSppe:
     torch.manual_seed(1)
     network = SstnSppe(
-        LiteHrnetSppe(joints, width=8), SIZE, localisation=ZoomLocalisation, zoom=0.8
+        LiteHrnetSppe(joints, width=8), SIZE, localisation=localisation, zoom=0.8
     ).eval()
     torch.nn.init.normal_(network.localisation.offset.weight, std=0.3)
     return network
@@ -41,8 +49,9 @@ def test_the_identity_leaves_an_image_alone():
     torch.testing.assert_close(resampled(image, one, none, 7), image, rtol=0, atol=1e-5)
 
 
-def test_people_are_found_as_by_the_network_it_was_made_of():
-    network = sstn()
+@pytest.mark.parametrize('localisation', [ZoomLocalisation, of_detector])
+def test_people_are_found_as_by_the_network_it_was_made_of(localisation):
+    network = sstn(localisation=localisation)
     coarse = torch.rand(3, 3, 8, 4, generator=torch.Generator().manual_seed(2))
     crops = (F.interpolate(coarse, network.size, mode='bilinear') * 255).to(torch.uint8)
     crops = crops.permute(0, 2, 3, 1).contiguous()

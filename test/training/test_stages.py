@@ -18,6 +18,7 @@ from rmpe_ros.cli.main import main
 from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.engines import open_engine
 from rmpe_ros.estimator import PoseEstimator
+from rmpe_ros.networks.localisation import DetectorFeatures
 from rmpe_ros.training.augment import SAME_FRAME, SPREADS, Augmentation
 from rmpe_ros.training.data_config import read_data_config
 from rmpe_ros.training.datasets import LabelledPerson
@@ -130,6 +131,11 @@ def test_a_run_ends_with_a_page_that_has_what_came_before_it_was_continued(data,
         ('sppe', ['--batch', '2'], 'steps, minutes'),
         ('sppe', ['--init', 'missing.pt', *SHORT], 'missing.pt cannot be read'),
         ('sppe', ['--data-root', '/nowhere', *SHORT], '--data-root'),
+        (
+            'localisation',
+            ['--model', 'lite', '--stn-pretrained', 'det.onnx', *SHORT],
+            'localisation network of lite is not a detector',
+        ),
         ('sppe', ['--model', 'base', '--frozen-blocks', '1', *SHORT], 'without --frozen-blocks'),
         ('sppe', ['--steps', '2', '--device', 'tpu'], 'tpu'),
     ],
@@ -158,6 +164,7 @@ def test_mistakes_are_explained(data, tmp_path, capsys, stage, extra, message):
         ('localisation', '--encoder-factor', '0.25'),
         ('sstn', '--teacher', 'tinypose.onnx'),
         ('sppe', '--parallel', 'sppe.pt'),
+        ('sppe', '--stn-pretrained', 'detector.onnx'),
     ],
 )
 def test_options_that_a_stage_has_no_use_for_are_refused(
@@ -280,6 +287,20 @@ def test_the_localisation_learns_from_boxes_that_are_off_a_little_or_a_lot(data)
     assert batches.draw.augmentation == SAME_FRAME
     others = build_stage('sstn', config, model='small', validate=False).batches
     assert others.draw.augmentation == Augmentation()
+
+
+def test_the_localisation_starts_from_a_detector(data):
+    config = read_data_config(data / 'data.yaml')
+    detector = Path(__file__).parents[2] / 'models' / 'detector.onnx'
+    stage = build_stage(
+        'localisation', config, model='standard', stn_pretrained=detector, validate=False
+    )
+    assert stage.network.localisation is not None
+    started = stage.network.localisation.features.backbone.state_dict()
+    expected = DetectorFeatures()
+    expected.load_detector(detector)
+    for name, tensor in expected.backbone.state_dict().items():
+        assert torch.equal(started[name], tensor)
 
 
 def test_boxes_grow_as_the_model_has_it_or_as_told(data):
