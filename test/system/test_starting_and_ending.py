@@ -56,8 +56,11 @@ def test_the_end_of_the_terminal_ends_it_cleanly_except_under_nohup(start_node, 
         node = start_node(name)
     finally:
         signal.signal(signal.SIGHUP, before)
+    status = Path(f'/proc/{node.pid}/status').read_text()
+    (ignored,) = re.findall(r'^SigIgn:\s+(\w+)$', status, re.MULTILINE)
+    assert int(ignored, 16) >> (signal.SIGHUP - 1) & 1
     node.signal(signal.SIGHUP)
-    assert node.wait(2) is None
+    assert node.wait(0.2) is None
     assert node.stop() == 0
 
 
