@@ -1,8 +1,8 @@
 #!/bin/sh
-# Trains and exports `standard` as models/standard.md tells: sh standard.sh DATA TINYPOSE_256x192.onnx OUT
+# Trains and exports `standard` as models/standard.md tells: sh standard.sh DATA TINYPOSE_256x192.onnx RTMDET_NANO.onnx OUT
 # DATA holds train.json, teacher.json, val.json and images. Given again, it goes on where it stopped.
 set -eu
-data=$1 tinypose=$2 out=$3
+data=$1 tinypose=$2 detector=$3 out=$4
 recipe=$(dirname "$0")/people.yaml
 mkdir -p "$out"
 rmpe train sppe --model standard --data "$recipe" --data-root "$data" --out "$out/sppe" --pretrained "$tinypose" \
@@ -10,8 +10,14 @@ rmpe train sppe --model standard --data "$recipe" --data-root "$data" --out "$ou
 # What it learns further makes it better at sports and worse at everyday people: the mean of all is best at both.
 rmpe train sppe --model standard --data "$recipe" --data-root "$data" --out "$out/further" --init "$out/sppe/best.pt" \
     --frozen-blocks 2 --batch 16 --steps 755 --warmup 60 --learning-rate 5e-4 --encoder-factor 0.7
-rmpe mix-weights "$out/sppe/best.pt=0.2" "$out/further/best.pt=0.35" --pretrained "$tinypose=0.45" --out "$out/mixed.pt"
-rmpe export pose "$out/mixed.pt" "$out/unscored.onnx" --model standard --name standard --model-version 0.4.0 \
+rmpe mix-weights "$out/sppe/best.pt=0.2" "$out/further/best.pt=0.35" --pretrained "$tinypose=0.45" \
+    --model standard --data "$recipe" --data-root "$data" --out "$out/mixed.pt"
+# The transformer starts from a detector, the shipped one or the one it was trained from.
+rmpe train localisation --model standard --data "$recipe" --data-root "$data" --out "$out/stn" --init "$out/mixed.pt" \
+    --stn-pretrained "$detector" --batch 32 --steps 1820 --warmup 100 --learning-rate 1e-3 --encoder-factor 0.2 --validation-people 40
+rmpe train localisation --model standard --data "$recipe" --data-root "$data" --out "$out/stn-further" --init "$out/stn/checkpoint.pt" \
+    --batch 32 --steps STEPS --warmup 100 --learning-rate 7e-4 --encoder-factor 0.25 --validation-people 40 --seed 5
+rmpe export pose "$out/stn-further/checkpoint.pt" "$out/unscored.onnx" --model standard --name standard --model-version 0.5.0 \
     --data "$recipe" --data-root "$data"
 rmpe fit-covariance --pose "$out/unscored.onnx" --annotations "$data/val.json" --images "$data/images" --out "$out/spread.onnx"
 rmpe fit-score --pose "$out/spread.onnx" --annotations "$data/val.json" --images "$data/images" --out "$out/standard.onnx"

@@ -3,11 +3,18 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rmpe_ros.cli.errors import says_errors
+from rmpe_ros.cli.training_options import add_box_growth
 from rmpe_ros.io.extras import how_to_install
-from rmpe_ros.io.file_guard import derives, writes
+from rmpe_ros.io.file_guard import derives, reads, writes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Of 16 crops each; the rows hardly change with more.
+_REFIT_BATCHES = 60
 
 
 def add_parser(subparsers: Any) -> None:
@@ -34,7 +41,22 @@ def add_parser(subparsers: Any) -> None:
         metavar='ONNX=SHARE',
         help="PP-TinyPose's file; joints that it lacks are those of the first checkpoint",
     )
+    refit = parser.add_argument_group(
+        'joints that PP-TinyPose lacks',
+        "Their part of it is nobody's; fitted to the mean, they are better than in any part.",
+    )
+    refit.add_argument(
+        '--data', type=Path, help='YAML file with the people to fit them to (default: left alone)'
+    )
+    refit.add_argument(
+        '--data-root',
+        type=Path,
+        help="folder that the data file's paths are relative to (default: its own)",
+    )
+    refit.add_argument('--model', default='lite', help='lite (default) or standard')
+    add_box_growth(refit)
     parser.add_argument('--out', type=Path, required=True, metavar='FILE', help='to write')
+    reads(parser, '--data')
     writes(parser, '--out')
     derives(parser, inputs=_read_files)
     parser.set_defaults(run=run)
@@ -54,8 +76,22 @@ def run(args: argparse.Namespace) -> int:
         weights.append(with_tinypose(weights[0], path))
         shares.append(share)
     mixed = mean_weights(weights, shares)
+    if args.data:
+        _refit(mixed, args)
     write_checkpoint(args.out, {'ema': mixed, 'step': 0, 'settings': states[0]['settings']})
     return 0
+
+
+def _refit(mixed: 'dict[str, Tensor]', args: argparse.Namespace) -> None:
+    from rmpe_ros.training.data_config import read_data_config
+    from rmpe_ros.training.stages import build_stage, fit_to_batches, load_weights
+
+    data = read_data_config(args.data, root=args.data_root)
+    stage = build_stage('sppe', data, model=args.model, growth=args.box_growth, validate=False)
+    of_sppe = {name: tensor for name, tensor in mixed.items() if name.startswith('sppe.')}
+    load_weights(stage.network, of_sppe, f'the mean of {args.parts[0][0]} and others')
+    fit_to_batches(stage.network, stage.batches, _REFIT_BATCHES)
+    mixed.update({name: stage.network.state_dict()[name] for name in of_sppe})
 
 
 def _read_files(args: argparse.Namespace) -> list[Path]:

@@ -163,9 +163,8 @@ def build_stage(
         augmentation=SAME_FRAME if alone else None,
     )
     batches = ExampleBatches(examples, workers=_workers(device))
-    if pretrained and isinstance(network.sppe, LiteHrnetSppe):
-        new = slice(COCO17.num_keypoints, None)
-        fit_new_joints(network.sppe, (batches.batch(0, s, range(16)) for s in range(20)), new)
+    if pretrained:
+        fit_to_batches(network, batches, 20)
     validation = data.validation
     check = (
         PoseValidation(
@@ -263,11 +262,27 @@ def open_pose_network(model: str, checkpoint: Path, *, growth: float | None = No
     return network.eval()
 
 
+def fit_to_batches(network: nn.Module, batches: ExampleBatches, count: int) -> None:
+    """Fit the joints that PP-TinyPose lacks to the first `count` batches of 16 people; of another
+    network nothing changes.
+    """
+    if isinstance(network, SstnSppe) and isinstance(network.sppe, LiteHrnetSppe):
+        new = slice(COCO17.num_keypoints, None)
+        fit_new_joints(network.sppe, (batches.batch(0, s, range(16)) for s in range(count)), new)
+
+
 def load_checkpoint(network: nn.Module, path: Path, *, may_lack: str | None = None) -> None:
     """Fill `network` with a checkpoint's averaged weights; only names that start with `may_lack`
     may be missing there, and a parallel SPPE is left out. Raises ValueError naming what differs.
     """
     state = {k: v for k, v in read_checkpoint(path)['ema'].items() if not k.startswith('parallel.')}
+    load_weights(network, state, str(path), may_lack=may_lack)
+
+
+def load_weights(
+    network: nn.Module, state: Mapping[str, Tensor], path: str, *, may_lack: str | None = None
+) -> None:
+    """`load_checkpoint` of weights by name; path: what they are called in the error."""
     own = network.state_dict()
     differing = [
         name

@@ -15,7 +15,7 @@ from rmpe_ros.io.file_guard import Target, TargetError, check_targets
 DERIVED = {
     ('predict', 'out'), ('train', 'out'), ('ablate', 'out'), ('demo', 'out'), ('compile', 'out'),
     ('tune-nms', 'candidates'), ('train', 'data_root'), ('export', 'data_root'),
-    ('ablate', 'data_root'), ('predict', 'yolo'), ('replay', 'yolo'),
+    ('ablate', 'data_root'), ('mix-weights', 'data_root'), ('predict', 'yolo'), ('replay', 'yolo'),
 }  # fmt: skip
 
 

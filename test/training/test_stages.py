@@ -20,6 +20,7 @@ from rmpe_ros.engines import open_engine
 from rmpe_ros.estimator import PoseEstimator
 from rmpe_ros.networks.localisation import DetectorFeatures
 from rmpe_ros.training.augment import SAME_FRAME, SPREADS, Augmentation
+from rmpe_ros.training.checkpoints import read_checkpoint, write_checkpoint
 from rmpe_ros.training.data_config import read_data_config
 from rmpe_ros.training.datasets import LabelledPerson
 from rmpe_ros.training.pgpg import Mixture, ProposalGenerator, save_proposals
@@ -301,6 +302,24 @@ def test_the_localisation_starts_from_a_detector(data):
     expected.load_detector(detector)
     for name, tensor in expected.backbone.state_dict().items():
         assert torch.equal(started[name], tensor)
+
+
+def test_a_mean_fits_the_joints_that_are_not_published(data, tmp_path, monkeypatch):
+    monkeypatch.setattr('rmpe_ros.cli.mix_weights_command._REFIT_BATCHES', 1)
+    network = build_pose_network('lite', sstn=False)
+    weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    state = {'ema': weights, 'step': 1, 'settings': {}}
+    write_checkpoint(tmp_path / 'one.pt', state)
+    out = tmp_path / 'mixed.pt'
+    command = ['mix-weights', f'{tmp_path}/one.pt=1', '--out', str(out)]
+
+    assert main([*command, '--data', f'{data}/data.yaml']) == 0
+
+    mixed = read_checkpoint(out)['ema']
+    changed = {name for name, tensor in mixed.items() if not torch.equal(tensor, weights[name])}
+    assert changed == {'sppe.heatmaps.weight', 'sppe.heatmaps.bias'}
+    assert torch.equal(mixed['sppe.heatmaps.weight'][:17], weights['sppe.heatmaps.weight'][:17])
+    assert not torch.equal(mixed['sppe.heatmaps.bias'][17:], weights['sppe.heatmaps.bias'][17:])
 
 
 def test_boxes_grow_as_the_model_has_it_or_as_told(data):
