@@ -101,7 +101,7 @@ def test_whatever_makes_another_ablation_starts_afresh(folder: Path) -> None:
         'pgpg': folder / 'pgpg.json', 'incomplete': None, 'detector_noise': 0.1, 'box_nms': 0.5,
         'score_threshold': 0.5, 'detector': SHIPPED_DETECTOR, 'detector_size': 320,
         'backend': 'onnxruntime', 'precision': 'fp16', 'min_score': 0.5, 'max_people': 3,
-        'pose_nms': None,
+        'pose_nms': None, 'box_growth': 0.2,
     }  # fmt: skip
     options = options_of('ablate')
     del options['pose']  # the networks are those that are trained
