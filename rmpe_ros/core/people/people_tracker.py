@@ -152,6 +152,7 @@ class PeopleTracker:
         stray = chances.stray[tracks, seen]
         mine = sights[seen]
         hidden = chances.hidden[tracks, seen]
+        hiders = np.where(hidden, mine.measured_depths, np.nan)
         if hidden.any():
             mine = mine.without_depth(hidden)
         foreseen = chances.expected[tracks], chances.of_heads[tracks]
@@ -161,6 +162,7 @@ class PeopleTracker:
             covariances[turned] = with_turns(people[turned], axes.up)
             people = replace(people, covariances=covariances)
         people = self._measure(people, tracks, mine, camera, axes, stray=stray, foreseen=foreseen)
+        people.hiders[tracks] = hiders
         if not new.any():
             return people
         for sight in np.flatnonzero(new).tolist():
@@ -304,6 +306,7 @@ class PeopleTracker:
             strays=np.zeros(count, np.int64),
             heights=unknown.values,
             height_variances=unknown.variances,
+            hiders=np.full(count, np.nan),
         )
         new = self._measure(
             new, np.arange(count), sights, camera, axes, stray=np.zeros(count, bool)

@@ -85,6 +85,14 @@ class Sights:
         return replace(self, log_depth_variances=variances, heads=heads)
 
     @cached_property
+    def measured_depths(self) -> Array:
+        """(N,) metres along the optical axis, of the heads where these were measured, else of the
+        trunks; without a meaning where there is no depth.
+        """
+        by_head = np.isfinite(self.heads.depth_variances)
+        return np.where(by_head, self.heads.depths, np.exp(self.log_depths[:, 0]))
+
+    @cached_property
     def best(self) -> NDArray[np.intp]:
         """(N,) the method with the surest distance."""
         return np.argmin(self.log_depth_variances, axis=1)
