@@ -25,7 +25,7 @@ TENTATIVE, TRACKED, OCCLUDED = range(3)
 # Sights after which somebody is a person and no error of the detector.
 CONFIRMED = 3
 # Seconds without a sight after which a person counts as occluded; a detector misses now and then.
-_MISS_TIME = 0.35
+MISS_TIME = 0.35
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class People:
     @property
     def lost(self) -> NDArray[np.bool_]:
         """(N,) who was not seen for longer than a detector misses now and then."""
-        return self.stamp - self.last_seen > _MISS_TIME
+        return self.stamp - self.last_seen > MISS_TIME
 
     @property
     def phases(self) -> NDArray[np.int64]:

@@ -28,7 +28,7 @@ from rmpe_ros.core.people.people_filter import (
     predict,
     update,
 )
-from rmpe_ros.core.people.people_state import ARRAYS, CONFIRMED, Axes, People, joined
+from rmpe_ros.core.people.people_state import ARRAYS, CONFIRMED, MISS_TIME, Axes, People, joined
 from rmpe_ros.core.people.places import with_turns
 from rmpe_ros.core.people.sights import Sights
 from rmpe_ros.core.people.statures import Statures
@@ -179,14 +179,14 @@ class PeopleTracker:
         )
         interval, here = stamp - people.stamp, unseen <= longest
         if not here.all():
-            people = people[here]
+            people, unseen = people[here], unseen[here]
         states, covariances = predict(
             people.states,
             people.covariances,
             interval,
             self.parameters.motion,
             axes.up,
-            lost=replace(people, stamp=stamp).lost,
+            lost=unseen > MISS_TIME,
         )
         variances = self._yaw.predict(people.yaw_variances, interval)
         return replace(

@@ -168,7 +168,9 @@ def _of_others(people: People, sights: Sights, expected: Expected, everybody: Ex
         return np.asarray(people.ahead[:, None] & beside & (np.abs(z - depth) < _LAYER))
 
     z = np.exp(expected.log_depths[:, :1])
-    other_there = there(everybody).sum(axis=0) > there(expected)
+    mine = there(expected)
+    of_all = mine if everybody is expected else there(everybody)
+    other_there = of_all.sum(axis=0) > mine
     density = np.where(other_there, _SOMEBODY * depth / (2 * _LAYER), _SOMETHING)
     nearer = depth < z - _LAYER
     chance = share * np.where(nearer, density, _SOMETHING_BEHIND)

@@ -74,7 +74,10 @@ class Sights:
         return len(self.scores)
 
     def __getitem__(self, people: NDArray[np.integer] | NDArray[np.bool_]) -> Sights:
-        return Sights(*(getattr(self, name)[people] for name in self.__dataclass_fields__))
+        some = Sights(*(getattr(self, name)[people] for name in self.__dataclass_fields__))
+        if 'measured_heights' in self.__dict__:  # once an image, for whom they are compared with
+            some.__dict__['measured_heights'] = tuple(e[people] for e in self.measured_heights)
+        return some
 
     def without_depth(self, people: NDArray[np.bool_]) -> Sights:
         """The same, where the depth of `people` (N,) was not measured."""
@@ -112,7 +115,7 @@ class Sights:
         values = np.where(cut, 0.0, self.apparent_heights) + logs[each, best]
         return values, np.where(cut, np.inf, variances[each, best])
 
-    @property
+    @cached_property
     def known(self) -> NDArray[np.bool_]:
         """(N,) whether there is any distance."""
         return np.asarray(np.isfinite(self.log_depth_variances).any(axis=1))
