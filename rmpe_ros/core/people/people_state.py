@@ -25,7 +25,7 @@ TENTATIVE, TRACKED, OCCLUDED = range(3)
 # Sights after which somebody is a person and no error of the detector.
 CONFIRMED = 3
 # Seconds without a sight after which a person counts as occluded; a detector misses now and then.
-_MISS_TIME = 0.35
+MISS_TIME = 0.35
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,8 @@ class People:
     seen. image_ids: (N,), boxes: (N, 4) and scores: (N,) of the last sight. methods: (N,) index in
     METHODS of what the distance was last measured by, -1 for nothing. strays: (N,) clear sights in
     a row at another distance. heights: (N,) logarithms of metres, of the boxes; height_variances:
-    (N,), infinite where unknown. stamp: seconds.
+    (N,), infinite where unknown. hiders: (N,) metres along the optical axis, of what was before
+    each in the last sight, NaN for nothing. stamp: seconds.
     """
 
     stamp: float
@@ -90,6 +91,7 @@ class People:
     strays: NDArray[np.int64]
     heights: Array
     height_variances: Array
+    hiders: Array
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -115,7 +117,7 @@ class People:
     @property
     def lost(self) -> NDArray[np.bool_]:
         """(N,) who was not seen for longer than a detector misses now and then."""
-        return self.stamp - self.last_seen > _MISS_TIME
+        return self.stamp - self.last_seen > MISS_TIME
 
     @property
     def phases(self) -> NDArray[np.int64]:
@@ -133,7 +135,7 @@ class People:
         return People(
             stamp, whole, states, covariances, yaws, variances, times, times, whole,
             image_ids, boxes, scores, methods=whole, strays=whole, heights=times,
-            height_variances=times,
+            height_variances=times, hiders=times,
         )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ from rmpe_ros.core.people.people_filter import (
     predict,
     update,
 )
-from rmpe_ros.core.people.people_state import ARRAYS, CONFIRMED, Axes, People, joined
+from rmpe_ros.core.people.people_state import ARRAYS, CONFIRMED, MISS_TIME, Axes, People, joined
 from rmpe_ros.core.people.places import with_turns
 from rmpe_ros.core.people.sights import Sights
 from rmpe_ros.core.people.statures import Statures
@@ -152,6 +152,7 @@ class PeopleTracker:
         stray = chances.stray[tracks, seen]
         mine = sights[seen]
         hidden = chances.hidden[tracks, seen]
+        hiders = np.where(hidden, mine.measured_depths, np.nan)
         if hidden.any():
             mine = mine.without_depth(hidden)
         foreseen = chances.expected[tracks], chances.of_heads[tracks]
@@ -161,6 +162,7 @@ class PeopleTracker:
             covariances[turned] = with_turns(people[turned], axes.up)
             people = replace(people, covariances=covariances)
         people = self._measure(people, tracks, mine, camera, axes, stray=stray, foreseen=foreseen)
+        people.hiders[tracks] = hiders
         if not new.any():
             return people
         for sight in np.flatnonzero(new).tolist():
@@ -177,14 +179,14 @@ class PeopleTracker:
         )
         interval, here = stamp - people.stamp, unseen <= longest
         if not here.all():
-            people = people[here]
+            people, unseen = people[here], unseen[here]
         states, covariances = predict(
             people.states,
             people.covariances,
             interval,
             self.parameters.motion,
             axes.up,
-            lost=replace(people, stamp=stamp).lost,
+            lost=unseen > MISS_TIME,
         )
         variances = self._yaw.predict(people.yaw_variances, interval)
         return replace(
@@ -304,6 +306,7 @@ class PeopleTracker:
             strays=np.zeros(count, np.int64),
             heights=unknown.values,
             height_variances=unknown.variances,
+            hiders=np.full(count, np.nan),
         )
         new = self._measure(
             new, np.arange(count), sights, camera, axes, stray=np.zeros(count, bool)

@@ -33,6 +33,8 @@ _WRONG_HEAD, _WRONG = (0.0003, 0.75), 0.4
 # in metres to each side. The density of other depths (of their logarithms): nearer, and behind her.
 _SOMEBODY, _LAYER, _REACH = 0.8, 0.3, 0.7
 _SOMETHING, _SOMETHING_BEHIND = 0.1, 0.02
+# Who was hidden in the image before has that depth again so often, within so many metres.
+_STILL, _STILL_THERE = 0.6, 0.15
 # How far a head that was never measured may be from where it is expected is in the filter; the
 # depth of somebody's head besides, metres.
 _HEAD_DEPTH_SD = 0.05
@@ -112,7 +114,7 @@ def _places(
     best = off[:, np.arange(len(sights)), surest]
     along = -0.5 * (off + np.log(2 * np.pi * spread_along))
     floor = np.full(along.shape, np.log(_STRAY * _STRAY_DENSITY))
-    floor[:, :, 0] = _of_others(sights, expected, everybody)
+    floor[:, :, 0] = _of_others(people, sights, expected, everybody)
     with_depth = measured[:, 0]
     there, elsewhere = _by_height(people, sights, expected, off_ray < _NEAR)
     along[:, :, 0] += np.where(with_depth, there, 0)
@@ -154,10 +156,10 @@ def _by_height(
     return speaks[0], speaks[1]
 
 
-def _of_others(sights: Sights, expected: Expected, everybody: Expected) -> Array:
+def _of_others(people: People, sights: Sights, expected: Expected, everybody: Expected) -> Array:
     """(T, N) logarithm of how likely the depth is measured as it is, if it is not the person's."""
     by_head = np.isfinite(sights.heads.depth_variances)
-    depth = np.where(by_head, sights.heads.depths, np.exp(sights.log_depths[:, 0]))
+    depth = sights.measured_depths
     share = np.where(by_head, _WRONG_HEAD[0] + _WRONG_HEAD[1] * (1 - sights.clarity) ** 3, _WRONG)
 
     def there(people: Expected) -> NDArray[np.bool_]:
@@ -166,10 +168,16 @@ def _of_others(sights: Sights, expected: Expected, everybody: Expected) -> Array
         return np.asarray(people.ahead[:, None] & beside & (np.abs(z - depth) < _LAYER))
 
     z = np.exp(expected.log_depths[:, :1])
-    other_there = there(everybody).sum(axis=0) > there(expected)
+    mine = there(expected)
+    of_all = mine if everybody is expected else there(everybody)
+    other_there = of_all.sum(axis=0) > mine
     density = np.where(other_there, _SOMEBODY * depth / (2 * _LAYER), _SOMETHING)
     nearer = depth < z - _LAYER
-    return np.log(share * np.where(nearer, density, _SOMETHING_BEHIND))
+    chance = share * np.where(nearer, density, _SOMETHING_BEHIND)
+    # What hid her in the image before is still there.
+    hiders = np.where(people.lost, np.nan, people.hiders)[:, None]
+    still = nearer & (np.abs(hiders - depth) < _STILL_THERE)
+    return np.log(np.where(still, _STILL * depth / (2 * _STILL_THERE), chance))
 
 
 def _off_ray(

@@ -74,7 +74,10 @@ class Sights:
         return len(self.scores)
 
     def __getitem__(self, people: NDArray[np.integer] | NDArray[np.bool_]) -> Sights:
-        return Sights(*(getattr(self, name)[people] for name in self.__dataclass_fields__))
+        some = Sights(*(getattr(self, name)[people] for name in self.__dataclass_fields__))
+        if 'measured_heights' in self.__dict__:  # once an image, for whom they are compared with
+            some.__dict__['measured_heights'] = tuple(e[people] for e in self.measured_heights)
+        return some
 
     def without_depth(self, people: NDArray[np.bool_]) -> Sights:
         """The same, where the depth of `people` (N,) was not measured."""
@@ -83,6 +86,14 @@ class Sights:
         of_heads = np.where(people, np.inf, self.heads.depth_variances)
         heads = replace(self.heads, depth_variances=of_heads)
         return replace(self, log_depth_variances=variances, heads=heads)
+
+    @cached_property
+    def measured_depths(self) -> Array:
+        """(N,) metres along the optical axis, of the heads where these were measured, else of the
+        trunks; without a meaning where there is no depth.
+        """
+        by_head = np.isfinite(self.heads.depth_variances)
+        return np.where(by_head, self.heads.depths, np.exp(self.log_depths[:, 0]))
 
     @cached_property
     def best(self) -> NDArray[np.intp]:
@@ -104,7 +115,7 @@ class Sights:
         values = np.where(cut, 0.0, self.apparent_heights) + logs[each, best]
         return values, np.where(cut, np.inf, variances[each, best])
 
-    @property
+    @cached_property
     def known(self) -> NDArray[np.bool_]:
         """(N,) whether there is any distance."""
         return np.asarray(np.isfinite(self.log_depth_variances).any(axis=1))

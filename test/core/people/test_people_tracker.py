@@ -205,6 +205,22 @@ def test_the_depth_of_who_is_lost_before_somebody_does_not_take_her_sight_along(
             assert people.positions[her, 0] == pytest.approx(3.6, abs=0.2)
 
 
+def test_who_comes_back_behind_something_is_nobody_new():
+    """After a moment out of sight, her line of sight has the same nearer depth image by image."""
+    tracker, view, rng = PeopleTracker(), camera(), np.random.default_rng(5)
+    for index in range(60):
+        if 30 <= index < 38:
+            tracker.update(sights([], view), index / RATE, view, MAP)
+            continue
+        seen = sights([(0, 4.0, 0.0)], view, rng=rng)
+        if index >= 38:
+            nearer = seen.log_depths + np.log(2.9 / 4.0)
+            seen = replace(seen, log_depths=nearer, clarity=np.full(1, 0.9))
+        people = tracker.update(seen, index / RATE, view, MAP)
+        assert people.ids.tolist() == [0]
+    assert people.positions[0, 0] == pytest.approx(4.0, abs=0.2)
+
+
 def test_two_people_side_by_side_never_merge():
     frames = [[(0, 3.0, 0.2), (1, 3.2, -0.2)] for _ in range(60)]
     # For two seconds only one of them is found, and has the other's number.

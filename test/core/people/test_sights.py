@@ -269,3 +269,17 @@ def test_the_mean_of_a_second_is_as_sure_as_a_filter_takes_it_to_be(method):
     means = np.average(logs, axis=0, weights=weights)
     told = np.mean(1 / np.sum(weights, axis=0))
     assert 0.3 < np.var(means) / told < 1.1
+
+
+def test_heights_of_some_are_worked_out_once_and_anew_without_their_depth():
+    poses, points, room, _ = seen()
+    ground = Ground.from_tilt(room.scene.height, room.scene.tilt)
+    sights = observe(
+        poses, room.camera, image_size=IMAGE_SIZE, positions=surface(points), ground=ground
+    )
+    values, variances = sights.measured_heights
+    some = sights[np.array([0])]
+    assert 'measured_heights' in vars(some)
+    assert some.measured_heights == (values[:1], variances[:1])
+    _, less_sure = some.without_depth(np.ones(1, bool)).measured_heights
+    assert less_sure > variances[:1]

@@ -50,6 +50,7 @@ def people(count=3, yaw=0.5):
         strays=np.zeros(count, np.int64),
         heights=np.zeros(count),
         height_variances=np.full(count, np.inf),
+        hiders=np.full(count, np.nan),
     )
 
 
