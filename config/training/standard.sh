@@ -16,7 +16,7 @@ rmpe mix-weights "$out/sppe/best.pt=0.2" "$out/further/best.pt=0.35" --pretraine
 rmpe train localisation --model standard --data "$recipe" --data-root "$data" --out "$out/stn" --init "$out/mixed.pt" \
     --stn-pretrained "$detector" --batch 32 --steps 1820 --warmup 100 --learning-rate 1e-3 --encoder-factor 0.2 --validation-people 40
 rmpe train localisation --model standard --data "$recipe" --data-root "$data" --out "$out/stn-further" --init "$out/stn/checkpoint.pt" \
-    --batch 32 --steps STEPS --warmup 100 --learning-rate 7e-4 --encoder-factor 0.25 --validation-people 40 --seed 5
+    --batch 32 --steps 2292 --warmup 100 --learning-rate 7e-4 --encoder-factor 0.25 --validation-people 40 --seed 5
 rmpe export pose "$out/stn-further/checkpoint.pt" "$out/unscored.onnx" --model standard --name standard --model-version 0.5.0 \
     --data "$recipe" --data-root "$data"
 rmpe fit-covariance --pose "$out/unscored.onnx" --annotations "$data/val.json" --images "$data/images" --out "$out/spread.onnx"

@@ -3,18 +3,12 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rmpe_ros.cli.errors import says_errors
 from rmpe_ros.cli.training_options import add_box_growth
 from rmpe_ros.io.extras import how_to_install
 from rmpe_ros.io.file_guard import derives, reads, writes
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-# Of 16 crops each; the rows hardly change with more.
-_REFIT_BATCHES = 60
 
 
 def add_parser(subparsers: Any) -> None:
@@ -77,21 +71,13 @@ def run(args: argparse.Namespace) -> int:
         shares.append(share)
     mixed = mean_weights(weights, shares)
     if args.data:
-        _refit(mixed, args)
+        from rmpe_ros.training.data_config import read_data_config
+        from rmpe_ros.training.stages import with_fitted_joints
+
+        data = read_data_config(args.data, root=args.data_root)
+        mixed = with_fitted_joints(mixed, data, model=args.model, growth=args.box_growth)
     write_checkpoint(args.out, {'ema': mixed, 'step': 0, 'settings': states[0]['settings']})
     return 0
-
-
-def _refit(mixed: 'dict[str, Tensor]', args: argparse.Namespace) -> None:
-    from rmpe_ros.training.data_config import read_data_config
-    from rmpe_ros.training.stages import build_stage, fit_to_batches, load_weights
-
-    data = read_data_config(args.data, root=args.data_root)
-    stage = build_stage('sppe', data, model=args.model, growth=args.box_growth, validate=False)
-    of_sppe = {name: tensor for name, tensor in mixed.items() if name.startswith('sppe.')}
-    load_weights(stage.network, of_sppe, f'the mean of {args.parts[0][0]} and others')
-    fit_to_batches(stage.network, stage.batches, _REFIT_BATCHES)
-    mixed.update({name: stage.network.state_dict()[name] for name in of_sppe})
 
 
 def _read_files(args: argparse.Namespace) -> list[Path]:

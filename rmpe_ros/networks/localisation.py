@@ -33,6 +33,9 @@ BACKBONE_WIDTH, BACKBONE_CHANNELS = 16, 24
 HIDDEN = 96
 # The zoom is at most this factor either way, the shift this share of half a side.
 MOST_ZOOM, MOST_SHIFT = 1.7, 0.6
+# Offsets from the identity (|log zoom| + |shift x| + |shift y|) up to this are not acted on, those
+# of twice that are in full: where a box is nearly right, what is found of its error is noise.
+DEAD_ZONE = 0.06
 
 
 class ZoomLocalisation(nn.Module):
@@ -41,20 +44,10 @@ class ZoomLocalisation(nn.Module):
 
     size: (H, W). features: (N, 3, H / SHRINK, W / SHRINK) in [-1, 1] → (N, C, h, w), strided
     convolutions when None. Zoom and shift are bounded by tanh, which keeps det θ ≥ 1 / 1.7² > 0.3.
-    dead_zone: offsets from the identity (|log zoom| + |shift x| + |shift y|) up to this are not
-    acted on, larger ones are by so much less: where a box is nearly right, what is found of its
-    error is noise.
     """
 
-    def __init__(
-        self,
-        size: tuple[int, int],
-        features: nn.Module | None = None,
-        *,
-        dead_zone: float = 0.05,
-    ):
+    def __init__(self, size: tuple[int, int], features: nn.Module | None = None):
         super().__init__()
-        self.dead_zone = dead_zone
         self.features = strided_convolutions() if features is None else features
         self.features.eval()
         with torch.no_grad():
@@ -77,9 +70,7 @@ class ZoomLocalisation(nn.Module):
             offset = self.offset(hidden.float())
             bounds = offset.new_tensor([math.log(MOST_ZOOM), MOST_SHIFT, MOST_SHIFT])
             offset = bounds * torch.tanh(offset / bounds)
-            if not self.training:
-                offset = without_small(offset, self.dead_zone)
-            return as_theta(offset)
+            return as_theta(offset if self.training else without_small(offset))
 
 
 def strided_convolutions() -> nn.Sequential:
@@ -128,10 +119,10 @@ class DetectorFeatures(nn.Module):
         self.backbone.load_state_dict(nn.Sequential(whole.stem, *whole.stages[:3]).state_dict())
 
 
-def without_small(offset: Tensor, dead_zone: float) -> Tensor:
-    """(N, 3) offsets, shorter by `dead_zone`."""
+def without_small(offset: Tensor) -> Tensor:
+    """(N, 3) offsets as they are acted on, see DEAD_ZONE."""
     length = offset.abs().sum(dim=1, keepdim=True)
-    return offset * ((length - dead_zone).clamp_min(0) / length.clamp_min(max(dead_zone, 1e-6)))
+    return offset * ((length - DEAD_ZONE) / DEAD_ZONE).clamp(0, 1)
 
 
 def as_theta(offset: Tensor) -> Tensor:

@@ -74,7 +74,7 @@ POSE_MODELS: Mapping[str, PoseModel] = {
     'standard': PoseModel(
         (256, 192),
         lambda: LiteHrnetSppe(BODY19.num_keypoints),
-        lambda size: ZoomLocalisation(size, DetectorFeatures(), dead_zone=0.02),
+        lambda size: ZoomLocalisation(size, DetectorFeatures()),
         growth=0.2,
         zoom=0.8,
     ),

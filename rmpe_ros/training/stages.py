@@ -60,6 +60,9 @@ DETECTOR_SIZE = (320, 320)
 # Of the stages with a transformer: how far validation boxes are off, in their sides.
 MOVED_BOXES = 0.1
 _MOST_WORKERS = 16
+# Batches of 16 crops that new joints are fitted to: of a network that goes on to learn, and of one
+# that does not.
+_START_BATCHES, _MEAN_BATCHES = 20, 60
 
 
 @dataclass(frozen=True)
@@ -163,8 +166,8 @@ def build_stage(
         augmentation=SAME_FRAME if alone else None,
     )
     batches = ExampleBatches(examples, workers=_workers(device))
-    if pretrained:
-        fit_to_batches(network, batches, 20)
+    if pretrained and isinstance(network.sppe, LiteHrnetSppe):
+        _fit_joints(network.sppe, batches, _START_BATCHES)
     validation = data.validation
     check = (
         PoseValidation(
@@ -262,13 +265,27 @@ def open_pose_network(model: str, checkpoint: Path, *, growth: float | None = No
     return network.eval()
 
 
-def fit_to_batches(network: nn.Module, batches: ExampleBatches, count: int) -> None:
-    """Fit the joints that PP-TinyPose lacks to the first `count` batches of 16 people; of another
-    network nothing changes.
+def with_fitted_joints(
+    weights: Mapping[str, Tensor], data: DataConfig, *, model: str, growth: float | None = None
+) -> dict[str, Tensor]:
+    """A checkpoint's weights with the joints that PP-TinyPose lacks fitted to people of `data`.
+    Raises ValueError when they are not of the pose model, or that is no Lite-HRNet.
     """
-    if isinstance(network, SstnSppe) and isinstance(network.sppe, LiteHrnetSppe):
-        new = slice(COCO17.num_keypoints, None)
-        fit_new_joints(network.sppe, (batches.batch(0, s, range(16)) for s in range(count)), new)
+    stage = build_stage('sppe', data, model=model, growth=growth, validate=False)
+    network = stage.network
+    if not isinstance(network, SstnSppe) or not isinstance(network.sppe, LiteHrnetSppe):
+        raise ValueError(f'PP-TinyPose has nothing to do with {model}: leave --data out')
+    of_sppe = {name: tensor for name, tensor in weights.items() if name.startswith('sppe.')}
+    load_weights(network, of_sppe, 'the mean')
+    _fit_joints(network.sppe, stage.batches, _MEAN_BATCHES)
+    fitted = network.state_dict()
+    return {name: fitted.get(name, tensor) for name, tensor in weights.items()}
+
+
+def _fit_joints(sppe: LiteHrnetSppe, batches: ExampleBatches, count: int) -> None:
+    """Fit the joints that PP-TinyPose lacks to the first `count` batches of 16 people."""
+    new = slice(COCO17.num_keypoints, None)
+    fit_new_joints(sppe, (batches.batch(0, s, range(16)) for s in range(count)), new)
 
 
 def load_checkpoint(network: nn.Module, path: Path, *, may_lack: str | None = None) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from rmpe_ros.networks.localisation import (
+    DEAD_ZONE,
     DetectorFeatures,
     ZoomLocalisation,
     as_theta,
@@ -19,9 +20,9 @@ SIZE = (96, 64)
 MODELS = Path(__file__).parents[2] / 'models'
 
 
-def told(offset: list[float], *, training: bool = False, dead_zone: float = 0.05) -> torch.Tensor:
+def told(offset: list[float], *, training: bool = False) -> torch.Tensor:
     """The θ of a network whose last layer says that, whatever it sees."""
-    network = ZoomLocalisation(SIZE, dead_zone=dead_zone).train(training)
+    network = ZoomLocalisation(SIZE).train(training)
     network.offset.bias.data = torch.tensor(offset, dtype=torch.float32)
     with torch.no_grad():
         return network(torch.rand(2, 3, *SIZE) * 2 - 1)[0]
@@ -40,17 +41,16 @@ def test_whatever_the_weights_say_theta_can_be_inverted():
 
 
 def test_a_box_that_is_nearly_right_stays_as_it_is():
-    share = 0.05 / 4
+    share = DEAD_ZONE / 4
     assert torch.equal(told([share, -share, share]), torch.eye(2, 3))
-    assert told([share, -share, share], dead_zone=0)[0, 2] == pytest.approx(-share, rel=0.05)
     assert told([share, -share, share], training=True)[0, 2] == pytest.approx(-share, rel=0.05)
 
 
-def test_a_box_that_is_off_is_moved_by_a_little_less():
+def test_a_box_that_is_off_is_moved_all_the_way():
     offset = torch.tensor([[0.1, -0.2, 0.1]])
-    (moved,) = without_small(offset, 0.05)
-    assert moved.abs().sum().item() == pytest.approx(0.4 - 0.05)
-    assert (moved / offset[0]).std().item() == pytest.approx(0, abs=1e-6)  # as before, but shorter
+    torch.testing.assert_close(without_small(offset), offset)
+    between = offset * 1.5 * DEAD_ZONE / 0.4
+    torch.testing.assert_close(without_small(between), between / 2)
 
 
 def test_theta_zooms_both_axes_alike():

@@ -305,7 +305,7 @@ def test_the_localisation_starts_from_a_detector(data):
 
 
 def test_a_mean_fits_the_joints_that_are_not_published(data, tmp_path, monkeypatch):
-    monkeypatch.setattr('rmpe_ros.cli.mix_weights_command._REFIT_BATCHES', 1)
+    monkeypatch.setattr('rmpe_ros.training.stages._MEAN_BATCHES', 1)
     network = build_pose_network('lite', sstn=False)
     weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     state = {'ema': weights, 'step': 1, 'settings': {}}
@@ -320,6 +320,17 @@ def test_a_mean_fits_the_joints_that_are_not_published(data, tmp_path, monkeypat
     assert changed == {'sppe.heatmaps.weight', 'sppe.heatmaps.bias'}
     assert torch.equal(mixed['sppe.heatmaps.weight'][:17], weights['sppe.heatmaps.weight'][:17])
     assert not torch.equal(mixed['sppe.heatmaps.bias'][17:], weights['sppe.heatmaps.bias'][17:])
+
+
+def test_a_mean_of_another_network_has_no_joints_to_fit(data, tmp_path, capsys):
+    write_checkpoint(
+        tmp_path / 'one.pt', {'ema': {'sppe.a': torch.ones(1)}, 'step': 1, 'settings': {}}
+    )
+    command = ['mix-weights', f'{tmp_path}/one.pt=1', '--out', f'{tmp_path}/mixed.pt']
+    assert main([*command, '--data', f'{data}/data.yaml', '--model', 'small']) == 2
+    assert 'nothing to do with small: leave --data out' in capsys.readouterr().err
+    assert main([*command, '--data', f'{data}/data.yaml']) == 2
+    assert 'the mean is not a checkpoint of this network' in capsys.readouterr().err
 
 
 def test_boxes_grow_as_the_model_has_it_or_as_told(data):
