@@ -30,7 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         '--model', default='lite', help='which pose network the checkpoint is of (default: lite)'
     )
-    add_data_options(parser, required=False)
+    add_data_options(parser, optional='whose validation part calibrates the keypoint scores')
     parser.add_argument(
         '--long-side',
         type=int,

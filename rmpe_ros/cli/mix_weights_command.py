@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rmpe_ros.cli.errors import says_errors
-from rmpe_ros.cli.training_options import add_box_growth
+from rmpe_ros.cli.training_options import add_box_growth, add_data_options
 from rmpe_ros.io.extras import how_to_install
 from rmpe_ros.io.file_guard import derives, reads, writes
 
@@ -39,14 +39,7 @@ def add_parser(subparsers: Any) -> None:
         'joints that PP-TinyPose lacks',
         "Their part of it is nobody's; fitted to the mean, they are better than in any part.",
     )
-    refit.add_argument(
-        '--data', type=Path, help='YAML file with the people to fit them to (default: left alone)'
-    )
-    refit.add_argument(
-        '--data-root',
-        type=Path,
-        help="folder that the data file's paths are relative to (default: its own)",
-    )
+    add_data_options(refit, optional='to whose people they are fitted (default: left alone)')
     refit.add_argument('--model', default='lite', help='lite (default) or standard')
     add_box_growth(refit)
     parser.add_argument('--out', type=Path, required=True, metavar='FILE', help='to write')

@@ -9,15 +9,17 @@ from rmpe_ros.cli.argument_types import natural_number, positive_number, share
 # Each takes a parser, or a group of one.
 
 
-def add_data_options(parser: Any, *, required: bool = True) -> None:
-    """The file that says what there is to train with."""
+def add_data_options(parser: Any, *, optional: str | None = None) -> None:
+    """The file that says what there is to train with. optional: what it is for, where it may be
+    left out.
+    """
     parser.add_argument(
         '--data',
         type=Path,
-        required=required,
+        required=optional is None,
         help='YAML file with the data, as config/training/people.yaml'
-        if required
-        else 'YAML data file, whose validation part calibrates the keypoint scores',
+        if optional is None
+        else f'YAML data file, {optional}',
     )
     parser.add_argument(
         '--data-root',

@@ -4,7 +4,7 @@
 They look at the crop at a fraction of its size and say how the person's true box lies in it: a zoom
 and a shift, since crops keep their aspect and are not turned. The smallest is a few strided
 convolutions; the backbone of a person detector costs more and, having learned from many more people
-what a box should hold, finds a third more of what is wrong.
+what a box should hold, finds more of what is wrong (models/standard.md).
 """
 
 from __future__ import annotations
