@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """~/estimate_poses: it blocks nothing, bursts are answered, and the end is not waited for."""
 
+import asyncio
 import signal
 
 import pytest
@@ -11,7 +12,9 @@ from rmpe_ros.srv import EstimatePoses
 from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool
 
+from rmpe_ros.nodes.health.faults import Faults
 from rmpe_ros.nodes.inputs.rclpy_messages import rgb_to_image
+from rmpe_ros.nodes.lifecycle.guarded_node import GuardedExecutor
 
 from .conftest import PATIENCE, new_header
 from .made_models import slow_detector
@@ -77,20 +80,54 @@ def test_parameters_cameras_and_the_end_do_not_wait_for_a_burst(
     assert 'Traceback' not in node.log_text()
 
 
-def test_more_requests_than_may_wait_are_told_so(
-    peer, clients, start_node, two_people, detector_model, tmp_path
-):
-    # `clients` before `start_node`: the node ends first, and answers to clients that are gone take
-    # it 0.1 s each.
+def test_what_never_ends_does_not_keep_a_node_from_its_end(peer):
+    executor = GuardedExecutor(Faults(peer.node))
+
+    async def wait_for_ever():
+        while True:
+            await asyncio.sleep(0)
+
+    ended = executor.create_task(lambda: None)
+    endless = executor.create_task(wait_for_ever)
+    executor.finish(0.2)
+    assert (ended.done(), endless.done()) == (True, False)
+    executor.shutdown()
+
+
+@pytest.fixture
+def full(peer, start_node, clients, two_people, detector_model, tmp_path):
+    """A node with as many requests as may wait, their client, such a request, and what becomes of
+    them all: some were too many, and are told so.
+    """
     slow = slow_detector(detector_model, tmp_path / 'slow.onnx')
-    start_node('pose_node', '-r', '__ns:=/full', detector=str(slow))
+    node = start_node('pose_node', '-r', '__ns:=/full', detector=str(slow))
     estimate = clients(EstimatePoses, '/full/pose_node/estimate_poses')
-    small = two_people[:48, :64].copy()
-    jobs = [
-        estimate.call_async(EstimatePoses.Request(image=rgb_to_image(small, new_header())))
-        for _ in range(300)
-    ]
-    refused = peer.wait_for(
-        lambda: [each for each in jobs if each.done() and not each.result().success], 'a refusal'
-    )
-    assert refused[0].result().message == '200 requests wait already; ask again later'
+    request = EstimatePoses.Request(image=rgb_to_image(two_people[:48, :64].copy(), new_header()))
+    jobs = [estimate.call_async(request) for _ in range(300)]
+
+    def refused():
+        answers = [each.result() for each in jobs if each.done()]
+        return [each.message for each in answers if not each.success]
+
+    peer.wait_for(lambda: len(refused()) >= 90, 'refusals')
+    assert set(refused()) == {'200 requests wait already; ask again later'}
+    return node, estimate, request, jobs
+
+
+def test_whoever_waits_at_the_end_is_told_so(peer, full):
+    node, _, _, jobs = full
+    node.signal(signal.SIGTERM)
+    peer.wait_for(lambda: all(each.done() for each in jobs), 'an answer to each')
+    assert 'pose_node is finalized now; activate it first' in {j.result().message for j in jobs}
+    assert node.wait(PATIENCE) == 0
+
+
+def test_clients_that_are_gone_are_not_waited_for(peer, full):
+    """Fast DDS would wait 0.1 s with each answer to one whose request is taken afterwards."""
+    node, estimate, request, _ = full
+    for _ in range(60):
+        estimate.call_async(request)
+    peer.node.destroy_client(estimate)
+    node.signal(signal.SIGTERM)
+    assert node.wait(PATIENCE) == 0
+    assert 'client will not receive response' not in node.log_text()

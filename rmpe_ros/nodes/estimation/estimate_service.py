@@ -66,7 +66,9 @@ class EstimateService:
         except ImageConversionError as error:
             response.message = f'the image cannot be used: {error}'
         else:
-            if poses is None:
+            if poses is None and worker.closed:
+                response.message = f'pose_node is {self._node.state} now; activate it first'
+            elif poses is None:
                 response.message = f'no result within {_TIMEOUT:.0f} s; see the log'
             else:
                 response.poses = poses

@@ -17,6 +17,7 @@ from rclpy.service import Service
 from rclpy.subscription import Subscription
 
 from rmpe_ros.nodes.health.faults import Faults
+from rmpe_ros.nodes.lifecycle.shared_memory import is_fast_dds
 
 _PARAMETER_TYPES = range(ParameterType.PARAMETER_NOT_SET, ParameterType.PARAMETER_STRING_ARRAY + 1)
 
@@ -90,7 +91,23 @@ class Guarded:
                 return refusal(request, response, error)
 
         guarded = answer_later if inspect.iscoroutinefunction(callback) else answer
-        return super().create_service(srv_type, srv_name, guarded, **options)  # type: ignore[misc]
+        service = super().create_service(srv_type, srv_name, guarded, **options)  # type: ignore[misc]
+        if is_fast_dds():
+            service.send_response = self._to_whoever_is_there(service)
+        return service
+
+    def _to_whoever_is_there(self, service: Service) -> Callable[..., None]:
+        """`service.send_response`, unless all clients are gone: with each answer to one whose
+        requests were taken after that, Fast DDS waits 0.1 s, and the node with it.
+        """
+        assert isinstance(self, Node)
+        send, name, count_clients = service.send_response, service.service_name, self.count_clients
+
+        def send_response(response: Any, header: Any) -> None:
+            if count_clients(name):
+                send(response, header)
+
+        return send_response
 
     def _look_for_twins(self) -> None:
         assert isinstance(self, Node)
@@ -125,6 +142,21 @@ class GuardedExecutor(SingleThreadedExecutor):
         super().__init__()
         self._faults = faults
         self._source = _RCLPY
+        self._idle_turns = 0
+
+    def finish(self, seconds: float) -> None:
+        """Run what is ready and nothing else, for so long at most."""
+        end = time.monotonic() + seconds
+        self._idle_turns = 0
+        # rclpy ends each round of work with a turn that finds nothing.
+        while self._idle_turns < 2 and time.monotonic() < end:
+            self.spin_once(timeout_sec=0)
+
+    def wait_for_ready_callbacks(self, *arguments: Any, **options: Any) -> Any:
+        self._idle_turns += 1
+        ready = super().wait_for_ready_callbacks(*arguments, **options)
+        self._idle_turns = 0
+        return ready
 
     def spin_once(self, timeout_sec: float | None = None) -> None:
         self._source = _RCLPY

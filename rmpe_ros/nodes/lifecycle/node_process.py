@@ -20,8 +20,8 @@ from rmpe_ros.nodes.lifecycle.parent_process import end_with_parent
 
 # How long a signal or the end of the work may go unnoticed, in seconds.
 _WAKE_UP = 0.2
-# Callbacks that are run after the node has stopped.
-_LAST_TURNS = 100
+# How long answers that wait are given after the node has stopped, in seconds.
+_LAST_ANSWERS = 3.0
 
 
 def run_node(
@@ -63,8 +63,7 @@ def run_node(
             with node.faults.guard('stop'):
                 node.stop()
             # Whoever still waits for the answer of a service gets it.
-            for _ in range(_LAST_TURNS):
-                executor.spin_once(timeout_sec=0)
+            executor.finish(_LAST_ANSWERS)
             executor.shutdown()
             exit_code = node.exit_code or 0
             node.destroy_node()

@@ -19,6 +19,11 @@ PROFILE_VARIABLES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES
 USUAL_SEGMENT = 32 << 20
 
 
+def is_fast_dds() -> bool:
+    """Whether that is the middleware of this process."""
+    return 'fastrtps' in get_rmw_implementation_identifier()
+
+
 def segment_bytes(environment: Mapping[str, str]) -> int:
     """The shared-memory segment of the Fast DDS profile that `environment` names, or the usual."""
     for variable in PROFILE_VARIABLES:
@@ -32,14 +37,13 @@ def segment_bytes(environment: Mapping[str, str]) -> int:
 
 def room_for_images(faults: Faults, topic: str) -> Callable[[Any], None]:
     """A function that takes each image message of `topic`, and lets `faults` tell of large ones."""
-    # Other middlewares have other limits.
-    is_fast_dds = 'fastrtps' in get_rmw_implementation_identifier()
+    fast_dds = is_fast_dds()  # other middlewares have other limits
     segment = segment_bytes(os.environ)
 
     def check(message: Any) -> None:
         size = len(message.data)
         trouble = ''
-        if is_fast_dds and size * IMAGES_IN_FLIGHT > segment:
+        if fast_dds and size * IMAGES_IN_FLIGHT > segment:
             trouble = (
                 f'images on {topic} have {size / 1e6:.0f} MB, the shared memory of a process has '
                 f'{segment / 1e6:.0f} MB: some are lost or late; set segment_size in a copy of '
