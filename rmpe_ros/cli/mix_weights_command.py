@@ -40,7 +40,7 @@ def add_parser(subparsers: Any) -> None:
         "Their part of it is nobody's; fitted to the mean, they are better than in any part.",
     )
     add_data_options(refit, optional='to whose people they are fitted (default: left alone)')
-    refit.add_argument('--model', default='lite', help='lite (default) or standard')
+    refit.add_argument('--model', help='lite (default) or standard')
     add_box_growth(refit)
     parser.add_argument('--out', type=Path, required=True, metavar='FILE', help='to write')
     reads(parser, '--data')
@@ -52,6 +52,13 @@ def add_parser(subparsers: Any) -> None:
 @says_errors('mix-weights', extra='train')
 def run(args: argparse.Namespace) -> int:
     """Run the subcommand: 0, or 2 for wrong usage and files that cannot be used."""
+    told = {'--data-root': args.data_root, '--model': args.model, '--box-growth': args.box_growth}
+    for option, value in told.items():
+        if value is not None and not args.data:
+            raise ValueError(
+                f'{option} is for the fit to --data, and without that nothing is fitted: give '
+                '--data or leave it out'
+            )
     from rmpe_ros.training.averaging import mean_weights, with_tinypose
     from rmpe_ros.training.checkpoints import read_checkpoint, write_checkpoint
 
@@ -65,10 +72,11 @@ def run(args: argparse.Namespace) -> int:
     mixed = mean_weights(weights, shares)
     if args.data:
         from rmpe_ros.training.data_config import read_data_config
-        from rmpe_ros.training.stages import with_fitted_joints
+        from rmpe_ros.training.stages import DEFAULT_MODEL, with_fitted_joints
 
         data = read_data_config(args.data, root=args.data_root)
-        mixed = with_fitted_joints(mixed, data, model=args.model, growth=args.box_growth)
+        model = args.model or DEFAULT_MODEL
+        mixed = with_fitted_joints(mixed, data, model=model, growth=args.box_growth)
     write_checkpoint(args.out, {'ema': mixed, 'step': 0, 'settings': states[0]['settings']})
     return 0
 

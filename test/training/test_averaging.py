@@ -77,6 +77,19 @@ def test_a_part_without_a_share_is_wrong_usage(part, tmp_path, capsys):
     assert 'FILE=SHARE' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ('option', 'value'), [('--data-root', 'people'), ('--model', 'lite'), ('--box-growth', '0')]
+)
+def test_options_of_the_fit_are_refused_where_nothing_is_fitted(option, value, tmp_path, capsys):
+    as_checkpoint(tmp_path / 'one.pt', 1)
+    out = tmp_path / 'mixed.pt'
+    assert main(['mix-weights', f'{tmp_path}/one.pt=1', '--out', str(out), option, value]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f'rmpe mix-weights: error: {option} is for the fit to --data')
+    assert error.count('\n') == 1 and 'leave it out' in error
+    assert not out.exists()
+
+
 def test_what_cannot_be_mixed_leaves_nothing_behind(tmp_path, capsys):
     as_checkpoint(tmp_path / 'one.pt', 1)
     as_checkpoint(tmp_path / 'other.pt', 1, joints=17)
