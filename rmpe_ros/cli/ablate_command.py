@@ -15,6 +15,7 @@ from rmpe_ros.cli.training_options import (
     add_network_options,
     add_schedule_options,
     add_score_threshold,
+    add_stn_pretrained,
 )
 from rmpe_ros.evaluation.fingerprints import hash_settings
 from rmpe_ros.io.extras import how_to_install
@@ -50,6 +51,7 @@ def add_parser(subparsers: Any) -> None:
     )
     add_network_options(parser)
     add_box_growth(parser)
+    add_stn_pretrained(parser)
     parser.add_argument(
         '--init-stn',
         type=Path,
@@ -86,7 +88,7 @@ def add_parser(subparsers: Any) -> None:
         help="draw what each row loses, beside the paper's (.png, .svg, .pdf)",
     )
     add_pipeline_options(parser, most=MOST_PEOPLE)
-    reads(parser, '--data', '--pretrained', '--init', '--init-stn', '--pgpg')
+    reads(parser, '--data', '--pretrained', '--stn-pretrained', '--init', '--init-stn', '--pgpg')
     writes(parser, '--html', '--plot')
     derives(parser, targets=lambda args: [Target(args.out / 'results.json', '--out')])
     parser.set_defaults(run=run)
@@ -114,6 +116,8 @@ class _Ablation:
 
         if args.steps is None and args.minutes is None:
             raise ValueError('give --steps or --minutes: how long each network trains')
+        if args.stn_pretrained is not None:
+            _check_start(args)  # the stage that needs it comes after another one
         if args.plot is not None:
             import matplotlib  # noqa: F401  missing? better known before the work than after
         if args.threads:
@@ -132,7 +136,7 @@ class _Ablation:
             'data': self.data.fingerprint(),
             **{
                 name: hash_file(getattr(args, name)) if getattr(args, name) else None
-                for name in ('pretrained', 'init', 'init_stn')
+                for name in ('pretrained', 'stn_pretrained', 'init', 'init_stn')
             },
         }  # fmt: skip
         self.detection = {
@@ -238,6 +242,7 @@ class _Ablation:
             self.data,
             model=args.model,
             pretrained=None if init else args.pretrained,
+            stn_pretrained=args.stn_pretrained if stage == 'localisation' else None,
             init=init,
             propose=self._propose(row),
             parallel=row.network == 'sstn',
@@ -371,6 +376,18 @@ class _Ablation:
                 progress.advance,
                 incomplete=self.args.incomplete,
             )
+
+
+def _check_start(args: argparse.Namespace) -> None:
+    """Raises ValueError where --stn-pretrained is of no use."""
+    from rmpe_ros.training.pose_training import build_pose_network, start_localisation
+
+    if args.init_stn is not None:
+        raise ValueError(
+            f'the localisation network is in {args.init_stn}, and nothing would be left of '
+            f'{args.stn_pretrained}: give --init-stn or --stn-pretrained'
+        )
+    start_localisation(build_pose_network(args.model, sstn=True), args.model, args.stn_pretrained)
 
 
 def _options(*names: str, args: argparse.Namespace) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from rmpe_ros.cli.training_options import (
     add_data_options,
     add_network_options,
     add_schedule_options,
+    add_stn_pretrained,
 )
 from rmpe_ros.io.file_guard import Target, derives, reads, writes
 
@@ -59,13 +60,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     network = parser.add_argument_group('network')
     add_network_options(network)
     add_box_growth(network)
-    network.add_argument(
-        '--stn-pretrained',
-        type=Path,
-        metavar='FILE',
-        help='ONNX file of RTMDet-nano or an exported detector, whose backbone the localisation '
-        'network of standard starts from',
-    )
+    add_stn_pretrained(network)
     network.add_argument(
         '--teacher',
         type=Path,

@@ -50,6 +50,17 @@ def add_network_options(parser: Any) -> None:
     )
 
 
+def add_stn_pretrained(parser: Any) -> None:
+    """Of the localisation stage."""
+    parser.add_argument(
+        '--stn-pretrained',
+        type=Path,
+        metavar='FILE',
+        help='ONNX file of RTMDet-nano or an exported detector, whose backbone the localisation '
+        'network of standard starts from',
+    )
+
+
 def add_box_growth(parser: Any) -> None:
     """Of the pose stages."""
     parser.add_argument(

@@ -167,17 +167,13 @@ def test_results_are_kept_for_the_same_settings_only(tmp_path: Path) -> None:
     assert (tmp_path / 'results-2.json').read_text() == '{', "somebody's own file is kept"
 
 
-@pytest.mark.slow
-def test_two_rows_from_pictures_to_the_table(
-    tmp_path: Path,
-    models_folder: Path,
-    small_sppe: type,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture,
-) -> None:
+@pytest.fixture
+def command(
+    tmp_path: Path, models_folder: Path, small_sppe: type, monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
+    """`rmpe ablate` on two pictures, with a small network."""
     from rmpe_ros.training.pose_training import POSE_MODELS, PoseModel
 
-    # A dozen networks are trained and exported.
     monkeypatch.setitem(POSE_MODELS, 'small', PoseModel((64, 48), small_sppe))  # type: ignore[arg-type]
     monkeypatch.setenv('RMPE_MODELS', str(models_folder))
     rng = np.random.default_rng(0)
@@ -205,32 +201,44 @@ def test_two_rows_from_pictures_to_the_table(
         'train: [{annotations: labels.json, images: .}]\n'
         'validation: {annotations: labels.json, images: .}\n'
     )
-    command = [
+    return [
         'ablate', '--data', str(tmp_path / 'data.yaml'), '--images', str(tmp_path),
         '--annotations', str(labels), '--out', str(tmp_path / 'out'), '--steps', '1',
         '--batch', '2', '--model', 'small', '--threads', '1', '--box-growth', '0.1',
-        '--rows', 'full', 'true-boxes', 'two-step',
     ]  # fmt: skip
-    # Two people are too few to learn how boxes are off.
-    assert main(command) == 2
-    assert '40 or more are needed' in capsys.readouterr().err
-    pgpg = {
-        'weights': [1.0], 'means': [[0.0] * 4], 'covariances': [(np.eye(4) * 0.01).tolist()]
-    }  # fmt: skip
+
+
+@pytest.fixture
+def pgpg(tmp_path: Path) -> Path:
+    """A mixture of boxes that are a little off."""
     from rmpe_ros.training.pgpg import ATOM_JOINTS
 
+    mixture = {
+        'weights': [1.0], 'means': [[0.0] * 4], 'covariances': [(np.eye(4) * 0.01).tolist()]
+    }  # fmt: skip
     file = tmp_path / 'pgpg.json'
     file.write_text(
         json.dumps(
             {
                 'joints': ATOM_JOINTS,
                 'atoms': np.zeros((1, 12, 2)).tolist(),
-                'mixtures': [pgpg, pgpg],
+                'mixtures': [mixture, mixture],
             }
         )
     )
+    return file
+
+
+@pytest.mark.slow
+def test_two_rows_from_pictures_to_the_table(
+    command: list[str], pgpg: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    command += ['--rows', 'full', 'true-boxes', 'two-step']
+    # Two people are too few to learn how boxes are off.
+    assert main(command) == 2
+    assert '40 or more are needed' in capsys.readouterr().err
     plot = tmp_path / 'ablation.png'
-    assert main([*command, '--pgpg', str(file), '--plot', str(plot)]) == 0
+    assert main([*command, '--pgpg', str(pgpg), '--plot', str(plot)]) == 0
     picture = cv2.imread(str(plot))
     assert picture is not None and picture.std() > 5
     shown = capsys.readouterr().out
@@ -240,7 +248,7 @@ def test_two_rows_from_pictures_to_the_table(
     kept = json.loads((tmp_path / 'out' / 'results.json').read_text())
     assert set(kept['scores']) == {'full', 'two-step', 'true-boxes'}
     # All is there: nothing is trained again, and that is said.
-    assert main([*command, '--pgpg', str(file)]) == 0
+    assert main([*command, '--pgpg', str(pgpg)]) == 0
     shown = capsys.readouterr().out.split('paper mAP')[0]
     assert 'step' not in shown
     assert '3 of 3 rows: taken from an earlier run with the same settings' in shown
@@ -255,12 +263,12 @@ def test_two_rows_from_pictures_to_the_table(
     }
     assert growths == {'0.1'}
     # Only the evaluation is another one: the networks are taken, and that is said, too.
-    assert main([*command, '--pgpg', str(file), '--limit', '1']) == 0
+    assert main([*command, '--pgpg', str(pgpg), '--limit', '1']) == 0
     assert capsys.readouterr().out.count('the network') == 2
     assert set((tmp_path / 'out').glob('*/pose.onnx')) == networks
 
     # Whatever makes another network trains one, and leaves the earlier ones where they are.
-    command[command.index('full') :] = ['full', '--pgpg', str(file)]
+    command[command.index('full') :] = ['full', '--pgpg', str(pgpg)]
     (checkpoint,) = (tmp_path / 'out').glob('sppe-pgpg-first-*/checkpoint.pt')
     copy = tmp_path / 'init.pt'
     copy.write_bytes(checkpoint.read_bytes())
@@ -276,7 +284,7 @@ def test_two_rows_from_pictures_to_the_table(
             data.write('teacher_weight: 0.25\n')
 
     def change_pgpg() -> None:
-        file.write_text(file.read_text().replace('0.01', '0.02'))
+        pgpg.write_text(pgpg.read_text().replace('0.01', '0.02'))
 
     for options, change in (
         (['--steps', '2'], None),
@@ -293,3 +301,43 @@ def test_two_rows_from_pictures_to_the_table(
         grown = set((tmp_path / 'out').glob('*/pose.onnx'))
         assert grown > networks
         networks = grown
+
+
+@pytest.mark.slow
+def test_a_localisation_network_starts_from_a_detector(
+    command: list[str],
+    pgpg: Path,
+    small_sppe: type,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    import torch
+
+    from rmpe_ros.networks.localisation import DetectorFeatures, ZoomLocalisation
+    from rmpe_ros.training.checkpoints import read_checkpoint, write_checkpoint
+    from rmpe_ros.training.pose_training import POSE_MODELS, PoseModel
+
+    detector = Path(__file__).parents[2] / 'models' / 'detector.onnx'
+    command += ['--rows', 'full', '--pgpg', str(pgpg), '--stn-pretrained', str(detector)]
+    # What is of no use is told before the stage that comes first has been trained.
+    for options, message in (
+        ([], 'the localisation network of small is not a detector'),
+        (['--init-stn', str(detector)], 'give --init-stn or --stn-pretrained'),
+    ):
+        assert main([*command, *options]) == 2
+        assert message in capsys.readouterr().err
+    watching = PoseModel(
+        (64, 48), small_sppe, lambda size: ZoomLocalisation(size, DetectorFeatures())
+    )
+    monkeypatch.setitem(POSE_MODELS, 'watching', watching)  # type: ignore[arg-type]
+    weights = {f'sppe.{name}': each for name, each in small_sppe().state_dict().items()}
+    write_checkpoint(tmp_path / 'sppe.pt', {'ema': weights, 'step': 1, 'settings': {}})
+    assert main([*command, '--model', 'watching', '--init', str(tmp_path / 'sppe.pt')]) == 0
+    (checkpoint,) = (tmp_path / 'out').glob('localisation-*/checkpoint.pt')
+    trained = read_checkpoint(checkpoint)['ema']
+    expected = DetectorFeatures()
+    expected.load_detector(detector)
+    for name, parameter in expected.backbone.named_parameters():
+        one_step_later = trained[f'localisation.features.backbone.{name}']
+        torch.testing.assert_close(one_step_later, parameter.data, atol=1e-3, rtol=0)
