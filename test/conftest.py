@@ -12,7 +12,9 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 import sys
 from collections.abc import Callable, Generator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import numpy as np
@@ -46,12 +48,40 @@ def pytest_xdist_auto_num_workers() -> int:
     return min((os.cpu_count() or 1) + 2, 8)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Of --dist loadfile, with workers that stay with what they have begun: one half take the files
+    with PyTorch first, the other those that wait for other processes. So one half import what
+    PyTorch and its like import only when they train and export, the other have nodes to fork, and
+    at no time all compute, or all wait.
+    """
+    if config.getoption('dist') != 'loadfile':
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    @cache
+    def kind(file: str) -> int:
+        path = config.rootpath / file
+        if path.relative_to(Path(__file__).parent).parts[0] in WAITING:
+            return 2
+        return 0 if 'torch' in path.read_text(encoding='utf-8') else 1
+
+    class StayingWithIt(LoadFileScheduling):
+        def _assign_work_unit(self, node: Any) -> None:
+            waits = int(node.gateway.id.removeprefix('gw')) % 2
+            order = [2, 1, 0] if waits else [0, 1, 2]
+            file = min(self.workqueue, key=lambda each: order.index(kind(each)))
+            self.workqueue.move_to_end(file, last=False)
+            super()._assign_work_unit(node)
+
+    return StayingWithIt(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """On several workers, files of tests that wait take turns with files of tests that compute, so
-    that at no time all do the same; those with slow tests come first, so that in the end no worker
-    is left alone with one, and those of the shortest tests last. Tests of several processes that
-    talk over DDS get a second try, which pytest counts and names: one that needs it has met a race,
-    of its own or of ours.
+    """On several workers, files with slow tests come first, so that in the end no worker is left
+    alone with one, and those of the shortest tests last. Tests of several processes that talk over
+    DDS get a second try, which pytest counts and names: one that needs it has met a race, of its
+    own or of ours.
     """
     folder_of = {item.path: item.path.relative_to(Path(__file__).parent).parts[0] for item in items}
     for item in items:
@@ -59,14 +89,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.flaky(reruns=1))
     if 'PYTEST_XDIST_WORKER' not in os.environ:
         return
-    waiting = [path for path, folder in folder_of.items() if folder in WAITING]
-    computing = [path for path, folder in folder_of.items() if folder not in WAITING]
-    computing.reverse()  # training is long
+    paths = list(reversed(folder_of))  # training is long
     slow = {item.path for item in items if item.get_closest_marker('slow')}
-    computing.sort(key=lambda path: (folder_of[path] in SHORT, path not in slow))
-    turns = {path: 2 * index for index, path in enumerate(waiting)}
-    turns |= {path: index for index, path in enumerate(computing)}
-    items.sort(key=lambda item: turns[item.path])
+    paths.sort(key=lambda path: (folder_of[path] in SHORT, path not in slow))
+    place = {path: index for index, path in enumerate(paths)}
+    items.sort(key=lambda item: place[item.path])
 
 
 def pytest_sessionfinish() -> None:
