@@ -204,10 +204,7 @@ def long_clip(drawn_people: np.ndarray, tmp_path_factory: pytest.TempPathFactory
     return path
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
-def test_an_interrupted_video_can_be_played(
-    long_clip: Path, tmp_path: Path, number: signal.Signals
-) -> None:
+def test_an_interrupted_video_can_be_played(long_clip: Path, tmp_path: Path) -> None:
     out, results = tmp_path / 'out', tmp_path / 'poses.json'
     command = [sys.executable, '-m', 'rmpe_ros.cli', 'predict', str(long_clip), '--out', str(out)]
     process = subprocess.Popen(
@@ -216,7 +213,7 @@ def test_an_interrupted_video_can_be_played(
     while not any(path.stat().st_size > 9999 for path in out.glob('.clip.mp4.*')):
         assert process.poll() is None
         time.sleep(0.02)
-    process.send_signal(number)
+    process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     done = int(output.split()[0])

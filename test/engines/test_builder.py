@@ -2,6 +2,7 @@
 """The real TensorRT-RTX compiles our models on a machine without a GPU, and names others."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from rmpe_ros.engines import EngineError
 from rmpe_ros.engines.builder import Phases, build_plan, load_bindings, rtx_targets
 from rmpe_ros.engines.half_precision import to_half_precision
 from rmpe_ros.engines.onnxruntime import OnnxRuntimeEngine
-from rmpe_ros.engines.profiles import plan_profiles
+from rmpe_ros.engines.profiles import Profile, plan_profiles
 from rmpe_ros.models import SHIPPED_MODELS, ModelError, find_model
 
 TARGETS = ('sm86', 'sm89', 'sm120')
@@ -66,6 +67,12 @@ def test_plans_are_of_their_target_and_precision(rtx) -> None:
     assert len(half) < len(full)
 
 
+@cache  # opening a network optimises it
+def profiles_of(path: Path) -> tuple[Profile, ...]:
+    source = OnnxRuntimeEngine(path.read_bytes(), threads=1)
+    return plan_profiles(path.stem, source.inputs, source.metadata)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('precision', ['fp32', 'fp16'])
 @pytest.mark.parametrize('name', SHIPPED_MODELS)
@@ -75,8 +82,7 @@ def test_shipped_models_compile(rtx, name: str, precision: str) -> None:
     except ModelError as error:
         pytest.skip(str(error))
     model = path.read_bytes()
-    source = OnnxRuntimeEngine(model, threads=1)
-    profiles = plan_profiles(name, source.inputs, source.metadata)
+    profiles = profiles_of(path)
     if precision == 'fp16':
         model = to_half_precision(model, name=name)
     # At once, as three builds would take three times as long.

@@ -105,7 +105,9 @@ def without_covariance(model):
 
 
 @pytest.mark.parametrize('name', ['lite', 'standard'])
-def test_a_shipped_model_gets_it_and_keeps_its_keypoints(name, tmp_path, two_people):
+def test_a_shipped_model_gets_it_and_keeps_its_keypoints(
+    name, tmp_path, two_people, detector_model
+):
     model = without_covariance(onnx.load(str(find_model(name))))
     bare = tmp_path / 'bare.onnx'
     onnx.save(model, str(bare))
@@ -122,7 +124,7 @@ def test_a_shipped_model_gets_it_and_keeps_its_keypoints(name, tmp_path, two_peo
     before, after = plain.estimate(crops, transforms), told.estimate(crops, transforms)
     np.testing.assert_array_equal(before[0], after[0])
     assert before[2] is None
-    with PosePipeline(pose=path, pose_nms=None, min_score=0) as pipeline:
+    with PosePipeline(detector_model, path, pose_nms=None, min_score=0) as pipeline:
         poses = pipeline(two_people, boxes=boxes)
     found = {
         tuple(points.ravel()): spread for points, spread in zip(after[0], after[2], strict=True)

@@ -55,7 +55,7 @@ def test_each_camera_has_its_own_topics(peer, start_node, two_people):
 def test_a_flooding_camera_does_not_keep_the_other_from_its_turn(
     peer, start_node, detector_model, tmp_path
 ):
-    detector = slow_detector(detector_model, tmp_path / 'slow.onnx')
+    detector = slow_detector(detector_model, tmp_path / 'slow.onnx', products=1)
     start_node('pose_node', *CAMERAS, '-r', '__ns:=/fair', detector=str(detector))
     fast = peer.node.create_publisher(Image, '/fair/fast/image_raw', 5)
     slow = peer.node.create_publisher(Image, '/fair/slow/image_raw', 5)

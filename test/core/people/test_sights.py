@@ -2,6 +2,7 @@
 """Lines of sight, distances and headings of bodies whose place is known."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -19,6 +20,11 @@ AVERAGE = Build(1.69, *(1.69 * np.array([0.288, 0.245, 0.246, 0.23, 0.13, 0.186]
 DEPTH, GROUND, SIZE = range(3)
 
 
+@cache  # it works out a ray for each pixel
+def empty_room(tilt, lens):
+    return Room(Scene('empty', (), tilt=tilt), CAMERAS[lens], seconds=0.1, seed=0)
+
+
 def seen(
     place=(3.0, 0.2),
     yaw=np.pi,
@@ -30,7 +36,7 @@ def seen(
     tilt=0.12,
 ):
     """A body before a camera 1.2 m high: poses, its joints in the optical frame, room, middle."""
-    room = Room(Scene('empty', (), tilt=tilt), CAMERAS[lens], seconds=0.1, seed=0)
+    room = empty_room(tilt, lens)
     view = room.camera_pose(0.0, tilt, 1.2)
     body = pose_body(build, np.array(place), yaw, speed=0.0, gait=0.0, sitting=sitting)
     points = view.to_camera(body.joints)
