@@ -130,6 +130,43 @@ def test_a_camera_whose_images_are_hard_to_read_leaves_the_other_its_share(peer,
     assert answers.count('fast') > 2 * answers.count('slow'), answers
 
 
+@pytest.mark.parametrize('max_age', [0.0, 5.0])
+def test_a_stamp_before_1970_costs_no_frame_of_another_camera(
+    peer, start_node, two_people, max_age
+):
+    node = start_node(
+        'pose_node', '-r', '__ns:=/odd', '-p', 'cameras:=[lost, good]', max_age=max_age
+    )
+    cameras = {
+        name: peer.node.create_publisher(Image, f'/odd/{name}/image_raw', 5)
+        for name in ('lost', 'good')
+    }
+    answers = {name: peer.collect(PersonPoseArray, f'/odd/{name}/poses') for name in cameras}
+    diagnostics = peer.collect(DiagnosticArray, '/diagnostics')
+    for publisher in cameras.values():
+        peer.wait_for(publisher.get_subscription_count, publisher.topic_name)
+
+    def told():
+        """Publish one image with each camera, again and again."""
+        for name, publisher in cameras.items():
+            message = rgb_to_image(two_people, new_header(name))
+            message.header.stamp = peer.node.get_clock().now().to_msg()
+            if name == 'lost':
+                message.header.stamp.sec = -np.random.default_rng(0).integers(1, 10**9).item()
+            publisher.publish(message)
+        peer.spin_for(0.1)
+        values = {name: peer.diagnostic(diagnostics, f'odd/pose_node: {name}') for name in cameras}
+        lost, good = (values[name] for name in ('lost', 'good'))
+        counted = 'dropped_too_old' if max_age else 'frames'
+        enough = lost and good and int(good['frames']) > 5 and int(lost[counted]) > 5
+        return values if enough else None
+
+    values = peer.wait_for(told, 'both cameras in the diagnostics')
+    assert all(each['failed'] == '0' for each in values.values()), node.log_text()
+    assert answers['good'] and bool(answers['lost']) == (max_age == 0)
+    assert all(each.header.stamp.sec < 0 for each in answers['lost'])
+
+
 @pytest.mark.parametrize(
     ('cameras', 'reason'),
     [

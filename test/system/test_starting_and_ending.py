@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nodes as they start and end: signals at any time, as PID 1, twins, and QoS that cannot be."""
+"""Nodes as users start them, and as they end: signals at any time, as PID 1, and twins."""
 
 import re
 import signal
@@ -8,24 +8,19 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
-from lifecycle_msgs.msg import Transition
-from rmpe_ros.msg import PersonPoseArray
 from sensor_msgs.msg import Image
 
 from rmpe_ros.cli.processes.child_process import NodeProcess
 from rmpe_ros.nodes.inputs.rclpy_messages import rgb_to_image
 
 from .conftest import PATIENCE, new_header
-from .made_models import heavy_detector, slow_detector
+from .made_models import slow_detector
 from .segments import segments_of
-from .test_lifecycle import Managed
 
 CMAKE = (Path(__file__).parents[2] / 'CMakeLists.txt').read_text(encoding='utf-8')
 NODES = re.findall(r'install_executable\((\w+) rmpe_ros\.nodes\.\w+\)', CMAKE)
-HEAVY_MB = 64
 
 
 @pytest.fixture
@@ -164,79 +159,3 @@ def test_nodes_of_one_name_are_told(peer, start_node):
         'diagnostics that say that it is over',
     )
     assert first.log_text().count(text) == 1
-
-
-@pytest.mark.parametrize(
-    ('name', 'topic', 'policy'),
-    [
-        ('pose_node', 'image_raw', 'depth:=-1'),
-        ('visualizer_node', 'image_raw', 'reliability:=sometimes'),
-        ('lift_node', 'depth', 'depth:=deep'),
-    ],
-)
-def test_a_qos_that_cannot_be_is_refused_in_a_sentence(start_node, name, topic, policy):
-    node = start_node(name, '-p', f'qos_overrides./{topic}.subscription.{policy}', ready=False)
-    assert node.wait(PATIENCE) == 1
-    assert f'with the parameters qos_overrides./{topic}.subscription.*' in node.log_text()
-    assert 'Traceback' not in node.log_text()
-
-
-def test_more_threads_than_cpus_are_told_and_not_used(peer, start_node, two_people):
-    node = start_node('pose_node', '-r', '__ns:=/crowded', threads=256)
-    assert 'parameter threads is 256, but there are' in node.log_text()
-    camera = peer.node.create_publisher(Image, '/crowded/image_raw', 5)
-    answers = peer.collect(PersonPoseArray, '/crowded/poses')
-    assert len(peer.ask(camera, rgb_to_image(two_people, new_header()), answers).people) == 2
-
-
-def test_a_second_network_that_is_refused_leaves_nothing_of_the_first(
-    peer, start_node, detector_model, tmp_path
-):
-    heavy = heavy_detector(detector_model, tmp_path / 'heavy.onnx', megabytes=HEAVY_MB)
-    broken = tmp_path / 'broken.onnx'
-    broken.write_bytes(b'no network')
-    settings = {'autostart': False, 'detector': str(heavy), 'pose_model': str(broken)}
-    node = Managed(peer, start_node, 'half', **settings)
-    node.wait_for_log('waits for the lifecycle transition configure')
-    memory = [node.memory()]
-    for _ in range(3):
-        assert not node.change(Transition.TRANSITION_CONFIGURE)
-        memory.append(node.memory())
-    assert memory[-1] - memory[0] < 0.7 * HEAVY_MB, memory
-
-
-@pytest.mark.parametrize('max_age', [0.0, 5.0])
-def test_a_stamp_before_1970_costs_no_frame_of_another_camera(
-    peer, start_node, two_people, max_age
-):
-    node = start_node(
-        'pose_node', '-r', '__ns:=/odd', '-p', 'cameras:=[lost, good]', max_age=max_age
-    )
-    cameras = {
-        name: peer.node.create_publisher(Image, f'/odd/{name}/image_raw', 5)
-        for name in ('lost', 'good')
-    }
-    answers = {name: peer.collect(PersonPoseArray, f'/odd/{name}/poses') for name in cameras}
-    diagnostics = peer.collect(DiagnosticArray, '/diagnostics')
-    for publisher in cameras.values():
-        peer.wait_for(publisher.get_subscription_count, publisher.topic_name)
-
-    def told():
-        """Publish one image with each camera, again and again."""
-        for name, publisher in cameras.items():
-            message = rgb_to_image(two_people, new_header(name))
-            message.header.stamp = peer.node.get_clock().now().to_msg()
-            if name == 'lost':
-                message.header.stamp.sec = -np.random.default_rng(0).integers(1, 10**9).item()
-            publisher.publish(message)
-        peer.spin_for(0.1)
-        values = {name: peer.diagnostic(diagnostics, f'odd/pose_node: {name}') for name in cameras}
-        lost, good = (values[name] for name in ('lost', 'good'))
-        counted = 'dropped_too_old' if max_age else 'frames'
-        enough = lost and good and int(good['frames']) > 5 and int(lost[counted]) > 5
-        return values if enough else None
-
-    values = peer.wait_for(told, 'both cameras in the diagnostics')
-    assert all(each['failed'] == '0' for each in values.values()), node.log_text()
-    assert answers['good'] and bool(answers['lost']) == (max_age == 0)
-    assert all(each.header.stamp.sec < 0 for each in answers['lost'])
