@@ -31,8 +31,10 @@ _TWIN_PERIOD = 2.0
 class Guarded:
     """Mixed into a Node: `faults`, and services that answer whatever happens, rclpy's included.
 
-    Warns when another node has its name.
+    Warns when another node has its name. ending: it has stopped, and only answers whoever waits.
     """
+
+    ending = False
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -97,14 +99,15 @@ class Guarded:
         return service
 
     def _to_whoever_is_there(self, service: Service) -> Callable[..., None]:
-        """`service.send_response`, unless all clients are gone: with each answer to one whose
-        requests were taken after that, Fast DDS waits 0.1 s, and the node with it.
+        """`service.send_response`, unless the node ends and all clients are gone: with each answer
+        to one whose requests were taken after that, Fast DDS waits 0.1 s, and the end with it.
+        Before, there may be one that has asked and is not wholly discovered yet.
         """
         assert isinstance(self, Node)
         send, name, count_clients = service.send_response, service.service_name, self.count_clients
 
         def send_response(response: Any, header: Any) -> None:
-            if count_clients(name):
+            if not self.ending or count_clients(name):
                 send(response, header)
 
         return send_response

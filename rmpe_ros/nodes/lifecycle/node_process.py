@@ -63,6 +63,7 @@ def run_node(
             with node.faults.guard('stop'):
                 node.stop()
             # Whoever still waits for the answer of a service gets it.
+            node.ending = True
             executor.finish(_LAST_ANSWERS)
             executor.shutdown()
             exit_code = node.exit_code or 0
