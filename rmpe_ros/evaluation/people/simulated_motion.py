@@ -3,16 +3,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rmpe_ros.evaluation.people.simulated_bodies import Build, SimulatedPerson, pose_body
+from rmpe_ros.evaluation.people.simulated_ways import (
+    APART,
+    CLEAR,
+    Pillar,
+    Table,
+    next_corner,
+    out_of_the_way,
+)
 
 Array = NDArray[np.float64]
 _STEP = 1 / 30
 _ACCELERATION = 1.5  # m/s², of people who want to
+# Metres from a goal: who is there, and who may stay, because somebody else is there.
+_THERE, _BESIDE = 0.25, 0.9
 
 
 @dataclass(frozen=True)
@@ -80,8 +91,17 @@ class Motion:
         return (after.middle - before.middle) / (16 * _STEP)
 
 
-def move(walkers: list[Walker], seconds: float, rng: np.random.Generator) -> Motion:
-    """Let the walkers walk; a second is added at the end, so that velocities are known."""
+def move(
+    walkers: list[Walker],
+    seconds: float,
+    rng: np.random.Generator,
+    *,
+    tables: Sequence[Table] = (),
+    pillars: Sequence[Pillar] = (),
+) -> Motion:
+    """Let the walkers walk among `tables` and `pillars`; a second is added at the end, so that
+    velocities are known.
+    """
     steps, count = int((seconds + 1) / _STEP) + 1, len(walkers)
     shape = (steps, count)
     yaws, gaits, speeds, seated, looks = (np.zeros(shape) for _ in range(5))
@@ -93,12 +113,20 @@ def move(walkers: list[Walker], seconds: float, rng: np.random.Generator) -> Mot
     yaw = np.array([rng.uniform(-np.pi, np.pi) if each is None else each for each in first])
     gait = np.array([walker.build.phase for walker in walkers])
     sitting, look = np.zeros(count), np.zeros(count)
+    under_way = np.zeros(count, bool)
+    posts = np.array(pillars).reshape(-1, 3)
+    radii = np.concatenate([np.full(count, APART), posts[:, 2] + CLEAR])
+    still = np.zeros((len(posts), 2))
     for step in range(steps):
         for index, walker in enumerate(walkers):
             goal = walker.stops[stop[index]]
-            away = np.array(goal.place) - place[index]
-            distance = float(np.hypot(*away))
-            resting = left[index] > 0 and distance < 0.25
+            target = np.array(goal.place)
+            distance = float(np.hypot(*(target - place[index])))
+            others = np.arange(count) != index
+            there = distance < _THERE
+            if not goal.sit and distance < _BESIDE:  # somebody else is there: beside will do
+                there |= bool((np.hypot(*(place[others] - target).T) < APART).any())
+            resting = left[index] > 0 and there
             wanted = np.zeros(2)
             if resting:
                 left[index] -= _STEP
@@ -106,21 +134,27 @@ def move(walkers: list[Walker], seconds: float, rng: np.random.Generator) -> Mot
                 sitting[index] = np.clip(sitting[index] + (_STEP if down else -_STEP) / 1.3, 0, 1)
                 if goal.facing is not None:
                     yaw[index] += _turned(goal.facing - yaw[index]) * min(1, 2.5 * _STEP)
-            elif distance < 0.25:
+            elif there:
                 stop[index] = (stop[index] + 1) % len(walker.stops)
                 left[index] = walker.stops[stop[index]].stay
             elif sitting[index] < 0.05:
                 slow = min(1.0, distance / 0.7) if goal.stay else 1.0
-                wanted = away / distance * walker.pace * max(slow, 0.3)
-            push = np.zeros(2)
+                away = next_corner(place[index], target, tables) - place[index]
+                wanted = away / np.hypot(*away) * walker.pace * max(slow, 0.3)
+            under_way[index] = wanted.any()
             if wanted.any():
-                for other in range(count):
-                    gap = place[index] - place[other]
-                    far = np.hypot(*gap) + 1e-6
-                    if other != index and far < 1.2:
-                        aside = np.array([-gap[1], gap[0]]) / far
-                        push += 2.5 * np.exp((0.55 - far) / 0.2) * (gap / far + 0.4 * aside)
-            change = (wanted - velocity[index]) / 0.4 + push
+                among = np.append(others, np.ones(len(posts), bool))
+                wanted = out_of_the_way(
+                    wanted,
+                    velocity[index],
+                    (np.concatenate([place, posts[:, :2]]) - place[index])[among],
+                    np.concatenate([velocity, still])[among],
+                    np.append(under_way, np.zeros(len(posts), bool))[among],
+                    radii[among],
+                    place=place[index],
+                    tables=tables,
+                )
+            change = (wanted - velocity[index]) / 0.4
             change *= min(1.0, _ACCELERATION / max(np.hypot(*change), 1e-6))
             velocity[index] += change * _STEP
             place[index] += velocity[index] * _STEP

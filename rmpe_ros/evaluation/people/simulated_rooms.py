@@ -102,7 +102,9 @@ class Room:
         self.errors = errors or Errors()
         self.seconds = seconds
         self._rng = np.random.default_rng(seed)
-        self._motion: Motion = move(list(scene.walkers), seconds, self._rng)
+        self._motion: Motion = move(
+            list(scene.walkers), seconds, self._rng, tables=scene.tables, pillars=scene.pillars
+        )
         rows, columns = np.mgrid[: IMAGE_SIZE[0], : IMAGE_SIZE[1]]
         pixels = np.stack([columns, rows], axis=-1).astype(float)
         self._ray_map = camera.rays(pixels.reshape(-1, 2)).reshape(pixels.shape)
