@@ -26,8 +26,11 @@ _PEOPLE, _ANSWERS = 48, 8
 _PATIENCE = 1.5
 # Answers in which everybody has the same number and is within so many metres are one.
 _SAME_PLACE = 0.1
-# A sight is told to be of a person when that is as likely as this.
-_SURE = 0.97
+# A sight is told to be of a person when that is as likely as this. Images say the same one after
+# another: of the logarithm of how likely an answer is, so much counts for what is told.
+_SURE, _OWN = 0.97, 0.5
+# Standard deviation of somebody's place of whom an answer knows nothing, metres.
+_ANYWHERE = 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +87,7 @@ def told(hypotheses: Sequence[Hypothesis], before: People | None) -> People:
     people = hypotheses[0].people
     if len(hypotheses) == 1:
         return people
-    weights = np.exp([each.score for each in hypotheses])
+    weights = np.exp([_OWN * each.score for each in hypotheses])
     weights /= weights.sum()
     agreed, shares = np.full(len(people), weights[0]), np.full(len(people), weights[0])
     covariances = weights[0] * people.covariances
@@ -108,6 +111,9 @@ def told(hypotheses: Sequence[Hypothesis], before: People | None) -> People:
         known = unsure[mine]
         for name, values in changed.items():
             values[mine[known]] = getattr(before, name)[earlier[known]]
+        # In an answer that knows nothing of her, she may be anywhere.
+        unknown = np.where(unsure, np.maximum(1 - shares, 0), 0)
+        covariances[:, :3, :3] += (unknown * _ANYWHERE**2)[:, None, None] * np.eye(3)
         unsure[mine] = False
     # Perhaps nobody new.
     changed['sights'][unsure] = np.minimum(changed['sights'][unsure], CONFIRMED - 1)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 # How often somebody new appears, per image and unit of (line of sight)² and logarithm of distance.
 _NEW_DENSITY = 0.003
 # Squared distances in standard deviations beyond which a sight is not of this person, nor near her.
-_RAY_GATE, _CROWD_GATE, _DEPTH_GATE = 40.0, 20.0, 20.0
+_RAY_GATE, _CROWD_GATE = 40.0, 20.0
+# So far off, it matters whether a depth is hers.
+_FAR_OFF = 4.0
 # How often the image tracker gives somebody another number from one image to the next, after how
 # many seconds out of sight it does so half of the time, alone and beside others, and how steeply
 # that grows.
@@ -40,31 +42,48 @@ _SHARED_GAIN = 6.0
 # Without the number: squared distances at most, and the least clarity to find who was lost; and how
 # much less likely it is for each unit by which the scores of the detector differ.
 _STRANGE_GATE, _PLAIN, _SCORE_WEIGHT = 14.0, 0.5, 6.0
-# How likely the detector finds somebody, and one who was not found before or has somebody else so
-# many metres nearer on a line of sight that passes within so many metres.
-_FOUND, _FOUND_HIDDEN = 0.85, 0.3
+# How likely the detector finds somebody, one who was not found before (who is hidden in an image is
+# hidden in the next), and one who has somebody else so many metres nearer on a line of sight that
+# passes within so many metres.
+_FOUND, _FOUND_LOST, _FOUND_HIDDEN = 0.85, 0.07, 0.3
 _BEHIND, _BROAD = 0.3, 0.3
 
 
 @dataclass(frozen=True)
 class Chances:
     """gains: (T, N) logarithms of how much likelier it is that a sight is of a person than that it
-    is of somebody new, and she not seen; 0 where it cannot be of her. stray: (T, N) whether the
-    distance that was measured would not be hers. hidden: (T, N) whether the depth would be that of
-    what hides her. turned: (T, N) whether she would have turned, stopped or set out meanwhile.
+    is of somebody new, and she not seen; 0 where it cannot be of her. off_depth: (T, N)
+    squared distances in standard deviations, along the line of sight. hidden: (T, N) whether the
+    depth would be that of what hides her. turned: (T, N) whether she would have turned, stopped or
+    set out meanwhile.
+    other: (T, N) logarithm of how much less likely the other of both is, -inf where it would not
+    matter; other_turned: (T, N) whether she would have turned then. returns: (T, N) as gains, by
+    place and height alone, -inf where that says nothing; missing: logarithm of how much likelier it
+    is in an image that somebody is seen than that she is hidden.
     unseen: logarithm of how likely it is that nobody is seen. unclear: (N,) sights of which too
     little is seen to begin somebody new, as they may be of somebody who is known.
     expected, of_heads: what the camera should measure of the people.
     """
 
     gains: Array
-    stray: NDArray[np.bool_]
+    off_depth: Array
     hidden: NDArray[np.bool_]
     turned: NDArray[np.bool_]
+    other: Array
+    other_turned: NDArray[np.bool_]
+    returns: Array
+    missing: float
     unseen: float
     unclear: NDArray[np.bool_]
     expected: Expected
     of_heads: ExpectedHeads
+
+    def read_otherwise(self, track: int, sight: int) -> Chances:
+        """The same, but that the depth of a sight is not whose it seems to be."""
+        hidden, turned = self.hidden.copy(), self.turned.copy()
+        hidden[track, sight] = not hidden[track, sight]
+        turned[track, sight] = self.other_turned[track, sight]
+        return replace(self, hidden=hidden, turned=turned)
 
 
 def compare(people: People, sights: Sights, camera: CameraPose, up: Array) -> Chances:
@@ -89,18 +108,25 @@ def compare(people: People, sights: Sights, camera: CameraPose, up: Array) -> Ch
     perhaps = possible & known & ~plain & (places.off_depth < _STRANGE_GATE)
     possible &= np.where(lost & (crowded | ~same), plain, same | known)
     unlike = np.abs(people.scores[:, None] - sights.scores) * _SCORE_WEIGHT
-    gain = places.likelihood - np.log(_NEW_DENSITY) + _by_number(people, sights, same, crowded)
+    by_place = places.likelihood - np.log(_NEW_DENSITY)
+    gain = by_place + _by_number(people, sights, same, crowded)
     gain -= np.where(same, 0, unlike)
     shared = shared_boxes(people, sights) & ~with_depth
     gain = np.where(shared, _SHARED_GAIN, gain)
     possible |= shared
     found = _found(people, expected)
-    gain += np.log(found / (1 - found))[:, None]
+    odds = np.log(found / (1 - found))[:, None]
+    gain += odds
+    clear = plain & ~places.hidden & ahead & near & (places.off_depth < _STRANGE_GATE)
     return Chances(
         np.where(possible, np.maximum(gain, 0), 0),
-        places.off_depth > _DEPTH_GATE,
+        places.off_depth,
         places.hidden,
         places.turned,
+        np.where(places.off_depth > _FAR_OFF, places.other, -np.inf),
+        places.other_turned,
+        np.where(clear, by_place + odds, -np.inf),
+        -float(np.log(1 - _FOUND_LOST)),
         float(np.log(1 - found).sum()),
         np.asarray(perhaps.any(axis=0)),
         expected,
@@ -131,5 +157,5 @@ def _found(people: People, expected: Expected) -> Array:
     z = np.exp(expected.log_depths[:, 2] - people.states[:, 8])
     apart = np.abs(expected.rays[:, None, 0] - expected.rays[:, 0])
     before = (z < z[:, None] - _BEHIND) & (apart < _BROAD / z) & expected.ahead
-    hidden = before.any(axis=1) | people.lost
-    return np.where(hidden, _FOUND_HIDDEN, _FOUND)
+    found = np.where(before.any(axis=1), _FOUND_HIDDEN, _FOUND)
+    return np.where(people.lost, _FOUND_LOST, found)

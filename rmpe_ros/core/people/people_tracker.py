@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rmpe_ros.core.assignment import good_assignments
 from rmpe_ros.core.people.hypotheses import UNLIKELY, Hypothesis, pruned, room_for, told
 from rmpe_ros.core.people.matching import Chances, compare
+from rmpe_ros.core.people.newcomers import recognised, renamed
 from rmpe_ros.core.people.people_filter import (
     Array,
     CameraPose,
@@ -38,6 +39,12 @@ from rmpe_ros.core.people.yaw import YawFilter, unknown_yaws
 _TENTATIVE_TIME = 0.5
 # After so many clear sights in a row at another distance, it is the person's place that was wrong.
 _WRONG_PLACE, _CLEAR = 5, 0.65
+# Squared distances in standard deviations beyond which a distance is another one; and of who is
+# tentative, whose place one sight proves wrong.
+_OFF, _OFF_FIRST = 20.0, 12.0
+# Whether a depth is of a person or of what hides her is left open, unless one is less likely by so
+# much (a logarithm).
+_DOUBTFUL = 4.0
 # Standard deviation of the logarithm of the first distance of somebody of whom little is seen.
 _FIRST_SD = 0.3
 
@@ -62,6 +69,36 @@ class PeopleParameters:
             raise ValueError(f'start_score must be in [0, 1], got {self.start_score}')
         if not 0 < self.speed_sd < np.inf:
             raise ValueError(f'speed_sd must be positive, got {self.speed_sd}')
+
+
+@dataclass(frozen=True, eq=False)
+class _Way:
+    """What an image may say, after the hypothesis `before`: `tracks` are the sights `seen`, and of
+    two numbers, the one of somebody new, who is the `same`.
+    """
+
+    score: float
+    before: Hypothesis
+    chances: Chances
+    tracks: NDArray[np.intp]
+    seen: NDArray[np.intp]
+    same: tuple[int, int] | None = None
+
+    def doubts(self) -> list[_Way]:
+        """Others with the same assignments, but that the most doubtful depth is of somebody else,
+        or is not; or that somebody new is somebody who was out of sight.
+        """
+        ways = []
+        other = self.chances.other[self.tracks, self.seen]
+        if other.max(initial=-np.inf) > -_DOUBTFUL:
+            pair = int(np.argmax(other))
+            read = self.chances.read_otherwise(self.tracks[pair], self.seen[pair])
+            ways.append(replace(self, score=self.score + other[pair], chances=read))
+        people = self.before.people
+        for gain, new, old in recognised(people, self.chances, self.tracks, self.seen):
+            same = int(people.ids[new]), int(people.ids[old])
+            ways.append(replace(self, score=self.score + gain, same=same))
+        return ways
 
 
 class PeopleTracker:
@@ -107,40 +144,34 @@ class PeopleTracker:
         self, hypotheses: list[Hypothesis], sights: Sights, camera: CameraPose, axes: Axes
     ) -> list[Hypothesis]:
         """What may be after an image was looked at: each hypothesis with its best assignments."""
-        found = []
+        found: list[_Way] = []
         for each in hypotheses:
             chances = compare(each.people, sights, camera, axes.up)
             most = room_for(len(each.people))
             for gain, tracks, seen in good_assignments(chances.gains, most=most, within=UNLIKELY):
-                found.append((each.score + chances.unseen + gain, each, chances, tracks, seen))
-        found.sort(key=lambda one: -one[0])
-        best = found[0][0]
-        found = [
-            one for one in found[: room_for(len(found[0][1].people))] if one[0] >= best - UNLIKELY
-        ]
+                way = _Way(each.score + chances.unseen + gain, each, chances, tracks, seen)
+                found.append(way)
+                if most > 1:
+                    found += way.doubts()
+        found.sort(key=lambda way: -way.score)
+        most = room_for(len(found[0].before.people))
+        found = [way for way in found[:most] if way.score >= found[0].score - UNLIKELY]
         begun: dict[int, int] = {}  # the number of somebody new is the same in all hypotheses
         result = []
-        for score, each, chances, tracks, seen in found:
-            people = self._after(each.people, chances, tracks, seen, sights, camera, axes, begun)
-            choices = each.choices
+        for way in found:
+            people = self._after(way, sights, camera, axes, begun)
+            choices = way.before.choices
             if len(found) > 1:
                 self._next_choice += 1
                 choices = (*choices, (people.stamp, self._next_choice))
-            result.append(Hypothesis(people, score, choices))
+            result.append(Hypothesis(people, way.score, choices))
         return result
 
     def _after(
-        self,
-        people: People,
-        chances: Chances,
-        tracks: NDArray[np.intp],
-        seen: NDArray[np.intp],
-        sights: Sights,
-        camera: CameraPose,
-        axes: Axes,
-        begun: dict[int, int],
+        self, way: _Way, sights: Sights, camera: CameraPose, axes: Axes, begun: dict[int, int]
     ) -> People:
-        """People after `tracks` were seen as the sights `seen`."""
+        """People after an image was looked at, if it went that `way`."""
+        people, chances, tracks, seen = way.before.people, way.chances, way.tracks, way.seen
         if not len(sights):
             return people
         # One strange sight of somebody who was here a moment ago is not yet somebody else.
@@ -149,9 +180,15 @@ class PeopleTracker:
         new[seen] = False
         new &= ~chances.unclear & sights.known
         new &= sights.scores >= self.parameters.start_score
-        stray = chances.stray[tracks, seen]
         mine = sights[seen]
-        hidden = chances.hidden[tracks, seen]
+        off = chances.off_depth[tracks, seen]
+        begins = (people.sights[tracks] < CONFIRMED) & ~people.lost[tracks]
+        stray = off > np.where(begins, _OFF_FIRST, _OFF)
+        # A sight of little of a person neither proves the place wrong nor right.
+        strays = people.strays[tracks] + (stray & (mine.clarity > _CLEAR))
+        strays = np.where(stray, strays, 0)
+        wrong = strays >= np.where(begins, 1, _WRONG_PLACE)
+        hidden = chances.hidden[tracks, seen] & ~wrong
         hiders = np.where(hidden, mine.measured_depths, np.nan)
         if hidden.any():
             mine = mine.without_depth(hidden)
@@ -161,8 +198,11 @@ class PeopleTracker:
             covariances = people.covariances.copy()
             covariances[turned] = with_turns(people[turned], axes.up)
             people = replace(people, covariances=covariances)
-        people = self._measure(people, tracks, mine, camera, axes, stray=stray, foreseen=foreseen)
+        people = self._measure(people, tracks, mine, camera, axes, wrong=wrong, foreseen=foreseen)
         people.hiders[tracks] = hiders
+        people.strays[tracks] = np.where(wrong, 0, strays)
+        if way.same is not None:
+            people = renamed(people, *way.same)
         if not new.any():
             return people
         for sight in np.flatnonzero(new).tolist():
@@ -206,19 +246,17 @@ class PeopleTracker:
         camera: CameraPose,
         axes: Axes,
         *,
-        stray: NDArray[np.bool_],
+        wrong: NDArray[np.bool_],
         foreseen: tuple[Expected, ExpectedHeads] | None = None,
     ) -> People:
-        """People after each of `tracks` was seen as the sight of the same place in the list."""
+        """People after each of `tracks` was seen as the sight of the same place in the list.
+
+        wrong: whose places were wrong: they are where the sights are.
+        """
         changed = {name: getattr(people, name).copy() for name in ARRAYS}
         states, covariances = people.states[tracks], people.covariances[tracks]
-        # A sight of little of a person neither proves the place wrong nor right.
-        strays = people.strays[tracks] + (stray & (sights.clarity > _CLEAR))
-        strays = np.where(stray, strays, 0)
-        wrong = strays >= _WRONG_PLACE
         if wrong.any():
             states[wrong], covariances[wrong] = self._first(sights[wrong], camera, axes)
-        changed['strays'][tracks] = np.where(wrong, 0, strays)
         found, spread = update(
             states,
             covariances,
@@ -309,7 +347,7 @@ class PeopleTracker:
             hiders=np.full(count, np.nan),
         )
         new = self._measure(
-            new, np.arange(count), sights, camera, axes, stray=np.zeros(count, bool)
+            new, np.arange(count), sights, camera, axes, wrong=np.zeros(count, bool)
         )
         return joined(people, new)
 

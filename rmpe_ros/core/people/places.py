@@ -42,6 +42,8 @@ _HEAD_DEPTH_SD = 0.05
 # the velocity is then so many m/s another one, as far as there was time, which takes so many
 # seconds; and the head is carried elsewhere by so many metres.
 _UNWATCHED, _TURNS, _TURN, _TURNING, _SWING = 0.1, 0.2, 1.0, 0.4, 0.07
+# The same along `up`, m/s: who sits down or stands up.
+_RISING = 0.35
 # Squared distances in standard deviations beyond which a sight is of nobody's height.
 _NEAR = 60.0
 # What an image says of identity is that image's own: the share of the variances that is.
@@ -52,6 +54,8 @@ _OWN = 2 / ALIKE
 class Places:
     """(T, N): logarithm of the likelihood, squared distances in standard deviations across the line
     of sight and along it, whether the depth is of what hides the person, and whether she turned.
+    other: how much less likely it is that the depth is the other way round, -inf where there is
+    none; other_turned: whether she turned then.
     """
 
     likelihood: Array
@@ -59,27 +63,40 @@ class Places:
     off_depth: Array
     hidden: NDArray[np.bool_]
     turned: NDArray[np.bool_]
+    other: Array
+    other_turned: NDArray[np.bool_]
 
 
 def compare_places(
     people: People, sights: Sights, expected: Expected, of_heads: ExpectedHeads, up: Array
 ) -> Places:
     """Each of people with each sight. expected, of_heads: what the camera should measure."""
-    places = _places(people, sights, expected, of_heads, expected)
+    here = _readings(people, sights, expected, of_heads, expected)
+    turned = np.zeros(here.likelihoods.shape, bool)
+    likelihoods, off_ray, off_depth = here.likelihoods, here.off_ray, here.off_depth
     away = np.flatnonzero(people.stamp - people.last_seen > _UNWATCHED)
-    if not len(away):
-        return places
-    wide = replace(people[away], covariances=with_turns(people[away], up))
-    others = _places(wide, sights, expected[away], of_heads[away], expected)
-    went_on = places.likelihood[away] + np.log(1 - _TURNS)
-    elsewhere = others.likelihood + np.log(_TURNS)
-    turned = elsewhere > went_on
-    places.likelihood[away] = np.logaddexp(went_on, elsewhere)
-    places.off_ray[away] = np.where(turned, others.off_ray, places.off_ray[away])
-    places.off_depth[away] = np.where(turned, others.off_depth, places.off_depth[away])
-    places.hidden[away] = np.where(turned, others.hidden, places.hidden[away])
-    places.turned[away] = turned
-    return places
+    if len(away):
+        wide = replace(people[away], covariances=with_turns(people[away], up))
+        others = _readings(wide, sights, expected[away], of_heads[away], expected)
+        went_on = likelihoods[:, away] + np.log(1 - _TURNS)
+        elsewhere = others.likelihoods + np.log(_TURNS)
+        turned[:, away] = elsewhere > went_on
+        likelihoods[:, away] = np.logaddexp(went_on, elsewhere)
+    hidden = likelihoods[1] > likelihoods[0]
+    mostly_turned = np.where(hidden, turned[1], turned[0])
+    if len(away):
+        elsewhere = mostly_turned[away]
+        off_ray[away] = np.minimum(others.off_ray, off_ray[away])
+        off_depth[away] = np.where(elsewhere, others.off_depth, off_depth[away])
+    return Places(
+        likelihoods.max(axis=0),
+        off_ray,
+        off_depth,
+        hidden,
+        mostly_turned,
+        -np.abs(likelihoods[1] - likelihoods[0]),
+        np.where(hidden, turned[0], turned[1]),
+    )
 
 
 def with_turns(people: People, up: Array) -> Array:
@@ -88,8 +105,9 @@ def with_turns(people: People, up: Array) -> Array:
     The velocity changed at any time since; the head swings round with the trunk.
     """
     unseen = (people.stamp - people.last_seen)[:, None, None]
-    level = np.eye(3) - np.outer(up, up)
-    change = (_TURN * (1 - np.exp(-unseen / _TURNING))) ** 2 * level
+    upward = np.outer(up, up)
+    level = np.eye(3) - upward
+    change = (1 - np.exp(-unseen / _TURNING)) ** 2 * (_TURN**2 * level + _RISING**2 * upward)
     covariances = people.covariances.copy()
     covariances[:, :3, :3] += change * unseen**2 / 3
     covariances[:, :3, 3:6] += change * unseen / 2
@@ -99,13 +117,24 @@ def with_turns(people: People, up: Array) -> Array:
     return covariances
 
 
-def _places(
+@dataclass(frozen=True, eq=False)
+class _Readings:
+    """likelihoods: (2, T, N) logarithms, if the depth is hers and if it is of what hides her, -inf
+    where there is no depth; off_ray, off_depth: (T, N) as of `Places`.
+    """
+
+    likelihoods: Array
+    off_ray: Array
+    off_depth: Array
+
+
+def _readings(
     people: People,
     sights: Sights,
     expected: Expected,
     of_heads: ExpectedHeads,
     everybody: Expected,
-) -> Places:
+) -> _Readings:
     """everybody: what to expect of all people, where `people` are but some of them."""
     off_ray, determinant = _off_ray(people, sights, expected, of_heads)
     variances, off, spread_along = _off_distance(people, sights, expected, of_heads)
@@ -113,21 +142,17 @@ def _places(
     surest = np.argmin(variances, axis=1)
     best = off[:, np.arange(len(sights)), surest]
     along = -0.5 * (off + np.log(2 * np.pi * spread_along))
-    floor = np.full(along.shape, np.log(_STRAY * _STRAY_DENSITY))
-    floor[:, :, 0] = _of_others(people, sights, expected, everybody)
     with_depth = measured[:, 0]
     there, elsewhere = _by_height(people, sights, expected, off_ray < _NEAR)
-    along[:, :, 0] += np.where(with_depth, there, 0)
-    floor[:, :, 0] += np.where(with_depth, elsewhere, 0)
-    hidden = with_depth & (floor[:, :, 0] > along[:, :, 0])
-    along = np.maximum(along, floor)
-    along = np.where(measured, along, 0).sum(axis=2)
-    along += np.where(with_depth, 0, there)
+    hers = np.where(with_depth, along[:, :, 0], 0) + there
+    not_hers = _of_others(people, sights, expected, everybody) + elsewhere
+    others = np.maximum(along[:, :, 1:], np.log(_STRAY * _STRAY_DENSITY))
+    others = np.where(measured[:, 1:], others, 0).sum(axis=2)
     # Of several distances, each would count against somebody new as well.
-    along += np.log(2.0) * np.maximum(measured.sum(axis=1) - 1, 0)
+    others += np.log(2.0) * np.maximum(measured.sum(axis=1) - 1, 0)
     across = -(_TAIL / 2 + 1) * np.log1p(off_ray / _TAIL) - 0.5 * np.log(determinant)
-    likelihood = along + across - np.log(2 * np.pi)
-    return Places(likelihood, off_ray, best, hidden, np.zeros(hidden.shape, bool))
+    both = np.stack([hers, np.where(with_depth, not_hers, -np.inf)])
+    return _Readings(both + (others + across - np.log(2 * np.pi)), off_ray, best)
 
 
 def _by_height(

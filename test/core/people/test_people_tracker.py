@@ -332,11 +332,59 @@ def test_an_error_of_the_detector_is_not_who_is_hidden():
 
 def test_who_comes_back_elsewhere_is_there():
     hidden = walk(2, (4, 0), (0, 0)) + [[]] * round(3 * RATE)
-    people = run([*hidden, [(7, 5.2, 0)]])[-1]
-    assert people.ids.tolist() == [0] and people.last_seen[0] == people.stamp
+    # One image alone might show somebody new.
+    at_first, soon = run([*hidden, [(7, 5.2, 0)], [(7, 5.2, 0)]])[-2:]
+    assert at_first.ids.tolist() == soon.ids.tolist() == [0]
+    assert at_first.phases[0] == OCCLUDED and soon.last_seen[0] == soon.stamp
     surely = run([*hidden, *walk(0.4, (5.2, 0), (0, 0), number=7)])[-1]
     assert surely.positions[0] == pytest.approx([5.2, 0, 1.1], abs=0.1)
     assert np.sqrt(np.trace(surely.covariances[0, :3, :3])) < 0.15
+
+
+def test_who_came_back_with_a_wrong_depth_is_recognised():
+    """Her first two sights have the depth of something nearer, of which too little is seen."""
+    tracker = PeopleTracker()
+    hidden = walk(2, (4, 0), (0, 0)) + [[]] * round(RATE)
+    stamp = run(hidden, tracker)[-1].stamp
+    view, result = camera(), []
+    rng = np.random.default_rng(1)
+    for index in range(12):
+        half = sights([(7, 4.0, 0)], view, rng=rng)
+        if index < 2:
+            logs = half.log_depths.copy()
+            logs[0, 0] = np.log(2.2)
+            half = replace(half, log_depths=logs, clarity=np.full(1, 0.6))
+        result.append(tracker.update(half, stamp + (1 + index) / RATE, view, MAP))
+    assert all(0 in people.ids for people in result)
+    sure = [people.ids[people.phases == TRACKED].tolist() for people in result]
+    assert sure[-1] == [0] and all(ids in ([], [0]) for ids in sure)
+    assert result[-1].positions[0] == pytest.approx([4.0, 0, 1.1], abs=0.1)
+
+
+def test_somebody_new_whose_first_depth_was_wrong_does_not_run():
+    """A step from one depth to another is an error, no speed."""
+    tracker = PeopleTracker()
+    view = camera()
+    for index, depth in enumerate((2.2, 3.9, 3.9, 3.9)):
+        seen = sights([(1, 3.9, 0)], view)
+        logs = seen.log_depths.copy()
+        logs[0, 0] = np.log(depth)
+        seen = replace(seen, log_depths=logs, clarity=np.full(1, 0.7 if index else 0.55))
+        people = tracker.update(seen, index / RATE, view, MAP)
+    assert people.positions[0] == pytest.approx([3.9, 0, 1.1], abs=0.1)
+    assert np.hypot(*people.velocities[0, :2]) < 0.5
+
+
+def test_who_sits_down_while_nobody_finds_her_is_found_again():
+    tracker = PeopleTracker()
+    frames = walk(2, (3, 0), (0, 0)) + walk(2, (3, 1), (0, 0), number=1)
+    frames = [[*one, *other] for one, other in zip(frames[:30], frames[30:], strict=True)]
+    stamp = run(frames, tracker)[-1].stamp
+    lower = sights([(0, 3, 0), (1, 3, 1)], camera())
+    lower = replace(lower, rays=lower.rays + np.array([[0.0, 0.05], [0.0, 0.0]]))
+    people = tracker.update(lower, stamp + 0.4, camera(), MAP)
+    assert people.ids.tolist() == [0, 1]
+    assert (people.last_seen == people.stamp).all()
 
 
 def test_who_turns_out_of_sight_keeps_her_number():

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether somebody new is somebody who was out of sight.
+
+Who comes back is half seen at first, with the depth of what hides her: too far from where she was
+expected, so that somebody new begins. A few sights later her place is clear: then it is asked again
+who she is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rmpe_ros.core.people.people_state import ARRAYS, CONFIRMED, People
+
+if TYPE_CHECKING:
+    from rmpe_ros.core.people.matching import Chances
+
+# After so many sights it is asked who somebody new is, if that takes no longer than this, seconds.
+_ASKED, _YOUNG = (2, 5, 9), 2.0
+
+
+def recognised(
+    people: People, chances: Chances, tracks: NDArray[np.intp], seen: NDArray[np.intp]
+) -> list[tuple[float, int, int]]:
+    """Who may be who, if `tracks` are seen as the sights `seen`: how much likelier that is (a
+    logarithm), the row of somebody new and the row of whom she would be.
+    """
+    young = np.isin(people.sights[tracks], _ASKED)
+    young &= people.stamp - people.first_seen[tracks] < _YOUNG
+    if not young.any():
+        return []
+    away = people.lost & (people.sights >= CONFIRMED)
+    away[tracks] = False
+    found = []
+    for new, sight in zip(tracks[young].tolist(), seen[young].tolist(), strict=True):
+        gains = chances.returns[:, sight] + people.sights[new] * chances.missing
+        before = away & (people.last_seen < people.first_seen[new])
+        for old in np.flatnonzero(before & np.isfinite(gains)).tolist():
+            found.append((float(gains[old]), new, old))
+    return found
+
+
+def renamed(people: People, new: int, old: int) -> People:
+    """The same, but that the person with the number `new` is the one with the number `old`."""
+    now = int(np.flatnonzero(people.ids == new)[0])
+    before = int(np.flatnonzero(people.ids == old)[0])
+    changed = {name: getattr(people, name).copy() for name in ARRAYS}
+    lasting = ('ids', 'first_seen', 'sights', 'heights', 'height_variances')
+    for name, values in changed.items():
+        if name not in lasting:
+            values[before] = values[now]
+    changed['sights'][before] += people.sights[now]
+    return replace(people, **changed)[np.arange(len(people)) != now]
