@@ -28,7 +28,7 @@ _PATIENCE = 1.5
 _SAME_PLACE = 0.1
 # A sight is told to be of a person when that is as likely as this. Images say the same one after
 # another: of the logarithm of how likely an answer is, so much counts for what is told.
-_SURE, _OWN = 0.97, 0.5
+_SURE, _OWN = 0.97, 0.35
 # Standard deviation of somebody's place of whom an answer knows nothing, metres.
 _ANYWHERE = 3.0
 

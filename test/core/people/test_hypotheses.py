@@ -76,12 +76,12 @@ def test_told_is_what_the_answers_agree_on():
     assert result.last_seen.tolist() == [9.9, 9.9, 10]
     assert result.boxes[:, 0].tolist() == [0, 1, 2]
     assert result.positions[:, 0] == pytest.approx([0, 1.2, 5])
-    # The spread holds both places: 0.8 m and 0.2 m apart, with nearly equal weights, as half of
-    # -0.1 counts.
-    expected = [0.01 + 0.4875 * 0.8**2, 0.01 + 0.4875 * 0.2**2, 0.01]
+    # The spread holds both places: 0.8 m and 0.2 m apart, with nearly equal weights, as a
+    # third of -0.1 counts.
+    expected = [0.01 + 0.4913 * 0.8**2, 0.01 + 0.4913 * 0.2**2, 0.01]
     assert result.covariances[:, 0, 0] == pytest.approx(expected, rel=1e-2)
     # Nearly certain, and all is told as the best answer says.
-    sure = told([Hypothesis(one), Hypothesis(other, -7.5)], before)
+    sure = told([Hypothesis(one), Hypothesis(other, -10.5)], before)
     assert sure.last_seen.tolist() == [9.9, 10, 10]
 
 
