@@ -204,7 +204,10 @@ def long_clip(drawn_people: np.ndarray, tmp_path_factory: pytest.TempPathFactory
     return path
 
 
-def test_an_interrupted_video_can_be_played(long_clip: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_video_can_be_played(
+    long_clip: Path, tmp_path: Path, number: signal.Signals
+) -> None:
     out, results = tmp_path / 'out', tmp_path / 'poses.json'
     command = [sys.executable, '-m', 'rmpe_ros.cli', 'predict', str(long_clip), '--out', str(out)]
     process = subprocess.Popen(
@@ -213,7 +216,7 @@ def test_an_interrupted_video_can_be_played(long_clip: Path, tmp_path: Path) -> 
     while not any(path.stat().st_size > 9999 for path in out.glob('.clip.mp4.*')):
         assert process.poll() is None
         time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     done = int(output.split()[0])

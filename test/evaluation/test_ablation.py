@@ -13,8 +13,7 @@ import pytest
 
 pytest.importorskip('pycocotools')
 
-from rmpe_ros.cli.ablate_command import _Ablation
-from rmpe_ros.cli.main import main, make_parser
+from rmpe_ros.cli.main import main
 from rmpe_ros.core.pose_nms import PoseNmsParameters
 from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.evaluation.ablation import (
@@ -287,13 +286,6 @@ def test_two_rows_from_pictures_to_the_table(
     def change_pgpg() -> None:
         pgpg.write_text(pgpg.read_text().replace('0.01', '0.02'))
 
-    def run_of(*options: str) -> Path:
-        ablation = _Ablation(make_parser().parse_args([*command, *options]))
-        row = ablation.rows[0]
-        return tmp_path / 'out' / ablation._name(row.training, row)
-
-    runs = {run_of()}
-    assert {run / 'pose.onnx' for run in runs} < networks
     for options, change in (
         (['--steps', '2'], None),
         (['--init', str(copy)], None),
@@ -304,12 +296,11 @@ def test_two_rows_from_pictures_to_the_table(
     ):
         if change:
             change()
-        run = run_of(*options)
-        assert run not in runs
-        runs.add(run)
-    assert main([*command, *one_stage]) == 0
-    assert 'taken from' not in capsys.readouterr().out
-    assert set((tmp_path / 'out').glob('*/pose.onnx')) == {*networks, run / 'pose.onnx'}
+        assert main([*command, *options]) == 0
+        assert 'taken from' not in capsys.readouterr().out
+        grown = set((tmp_path / 'out').glob('*/pose.onnx'))
+        assert grown > networks
+        networks = grown
 
 
 @pytest.mark.slow

@@ -51,7 +51,7 @@ def test_soak(run: Run) -> None:
 
 
 def test_overload(run: Run) -> None:
-    figures = run('overload', '--minutes', '0.25')
+    figures = run('overload', '--minutes', '0.35')
     kinds = figures['overload']
     assert figures['nodes alive'] == '4 of 4'
     assert figures['counted']['bad'] > 0, 'bombs were refused'

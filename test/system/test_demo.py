@@ -177,8 +177,7 @@ def test_a_child_that_dies_is_named_with_its_last_words(demo, photos, tmp_path):
     assert marked_processes(demo.mark) == []
 
 
-# SIGHUP has SIGTERM's handler, see test/io/test_interruption.py.
-@pytest.mark.parametrize('name', ['SIGINT', 'SIGTERM'])
+@pytest.mark.parametrize('name', ['SIGINT', 'SIGTERM', 'SIGHUP'])
 def test_signals_end_all_children(demo, photos, tmp_path, name):
     process = demo('--source', photos)
     log = tmp_path / 'out' / 'log' / 'pose_node.log'

@@ -48,11 +48,11 @@ def test_the_end_of_the_terminal_ends_it_cleanly(start_node, name):
     assert segments and not [each for each in segments if each.exists()]
 
 
-def test_the_end_of_the_terminal_does_not_end_it_under_nohup(start_node):
-    """Of one node: that a signal stays ignored is up to what all of them import."""
+@pytest.mark.parametrize('name', ['pose_node', 'visualizer_node', 'lift_node', 'people_node'])
+def test_the_end_of_the_terminal_does_not_end_it_under_nohup(start_node, name):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does, for its children
     try:
-        node = start_node('lift_node')
+        node = start_node(name)
     finally:
         signal.signal(signal.SIGHUP, before)
     status = Path(f'/proc/{node.pid}/status').read_text()
