@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Work shared by threads: everything is done once, in order, also when some of it fails."""
 
+import errno
+import os
+import sys
 import threading
 
 import pytest
@@ -61,3 +64,66 @@ def test_nothing_is_begun_after_a_failure() -> None:
     with pytest.raises(KeyboardInterrupt):
         SideBySide(1, 'test')(task, 100)
     assert begun == [0]
+
+
+def on_two_cpus(task) -> list:
+    """What a task gives in each of two threads that wait for each other, in the second call: that
+    is when the helper is there already.
+    """
+    side_by_side = SideBySide(2, 'test')
+    meeting = threading.Barrier(2, timeout=60)
+
+    def meet(_: int):
+        meeting.wait()
+        return task()
+
+    side_by_side(meet, 2)
+    results = side_by_side(meet, 2)
+    side_by_side.close()
+    return results
+
+
+linux = pytest.mark.skipif(sys.platform != 'linux', reason='only Linux tells and takes CPUs')
+
+
+@linux
+def test_helpers_wake_up_elsewhere_than_their_caller_and_may_then_go_anywhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cpus = os.sched_getaffinity(0)
+    if len(cpus) < 2:
+        pytest.skip('there is one CPU')
+    sent: list[tuple[int, set[int]]] = []
+    really = os.sched_setaffinity
+
+    def send(thread: int, mask: set[int]) -> None:
+        sent.append((thread, set(mask)))
+        really(thread, mask)
+
+    monkeypatch.setattr(os, 'sched_setaffinity', send)
+    workers = on_two_cpus(lambda: (threading.get_native_id(), os.sched_getaffinity(0)))
+    assert [mask for _, mask in workers] == [cpus, cpus]
+    (helper,) = {thread for thread, _ in workers} - {threading.get_native_id()}
+    (elsewhere,) = [mask for thread, mask in sent if thread == helper]
+    assert elsewhere < cpus
+    assert len(elsewhere) == len(cpus) - 1
+    assert {thread for thread, _ in sent} == {helper, 0}, 'the caller stays where it is'
+
+
+@linux
+def test_helpers_may_run_where_their_caller_may() -> None:
+    cpus = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {max(cpus)})
+        assert on_two_cpus(lambda: os.sched_getaffinity(0)) == [{max(cpus)}] * 2
+    finally:
+        os.sched_setaffinity(0, cpus)
+
+
+@linux
+def test_nothing_fails_where_threads_may_not_be_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, 'not permitted')
+
+    monkeypatch.setattr(os, 'sched_setaffinity', refuse)
+    assert on_two_cpus(lambda: 'done') == ['done', 'done']
