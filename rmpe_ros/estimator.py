@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """`PoseEstimator`: person boxes to keypoints, through one SSTN-SPPE network (RMPE sec. 3.1)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rmpe_ros.core.boxes import (
+    PeopleCrops,
     crop_people,
     crop_transforms,
     grow_boxes,
@@ -74,19 +76,40 @@ class PoseEstimator:
         Returns keypoints (N, K, 2) float32 in pixels of the image and scores (N, K) in [0, 1].
         Raises ValueError for boxes that are not finite or have no extent.
         """
-        crops, transforms = self.crop(image, boxes)
-        keypoints, scores, _ = self.estimate(crops, transforms)
+        transforms = self.transforms(boxes)
+        keypoints, scores, _ = self.estimate(self.cut([image], [transforms]), transforms)
         return keypoints, scores
 
     def crop(
         self, image: NDArray[np.uint8], boxes: NDArray[np.floating]
     ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
         """First half of a call: the grown boxes' crops (N, h, w, 3), and crop → image (N, 2, 3)."""
-        transforms = crop_transforms(grow_boxes(boxes, self.info.box_growth), self.crop_size)
+        transforms = self.transforms(boxes)
         return crop_people(image, transforms, self.crop_size), transforms
 
+    def transforms(self, boxes: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Crop → image (N, 2, 3) of the crops of people in boxes (N, 4). Raises ValueError as a
+        call does.
+        """
+        return crop_transforms(grow_boxes(boxes, self.info.box_growth), self.crop_size)
+
+    def cut(
+        self, images: Sequence[NDArray[np.uint8]], transforms: Sequence[NDArray[np.float64]]
+    ) -> NDArray[np.uint8] | PeopleCrops:
+        """The crops of the people of several images, one after the other, for `estimate`.
+
+        transforms: for each image, those of its people. Where the engine computes people side by
+        side, each is cut by the thread that computes it, just before.
+        """
+        crops = PeopleCrops(
+            [image for image, each in zip(images, transforms, strict=True) for _ in each],
+            np.concatenate([np.zeros((0, 2, 3)), *transforms]),
+            self.crop_size,
+        )
+        return crops if getattr(self.engine, 'takes_rows', False) else np.asarray(crops)
+
     def estimate(
-        self, crops: NDArray[np.uint8], transforms: NDArray[np.float64]
+        self, crops: NDArray[np.uint8] | PeopleCrops, transforms: NDArray[np.float64]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32] | None]:
         """Second half of a call: crops and their maps to keypoints and scores in the image, and
         their covariances (N, K, 3) xx, xy, yy in pixels², None of a model that has none.
@@ -102,7 +125,7 @@ class PoseEstimator:
             count = len(chunk)
             if self._fixed_batch and count < batch:
                 filler = np.zeros((batch - count, *chunk.shape[1:]), np.uint8)
-                chunk = np.concatenate([chunk, filler])
+                chunk = np.concatenate([np.asarray(chunk), filler])
             results = self._run(chunk)
             output[start : start + count] = results['keypoints'][:count]
             if spread is not None:
@@ -133,8 +156,9 @@ class PoseEstimator:
         closeness = joint_closeness(self.skeleton, covariances, boxes)
         return person_score(box_scores, keypoint_scores, closeness)
 
-    def _run(self, crops: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:
-        results = self.engine({'crops': crops})
+    def _run(self, crops: NDArray[np.uint8] | PeopleCrops) -> Mapping[str, NDArray[np.float32]]:
+        # Crops that are not cut yet are only for engines that take them, see `cut`.
+        results = self.engine({'crops': cast(NDArray[np.uint8], crops)})
         expected = (len(crops), self.skeleton.num_keypoints, 3)
         for name in ('keypoints', COVARIANCE):
             if name in results and results[name].shape != expected:

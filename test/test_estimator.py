@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rmpe_ros.core.boxes import crop_transforms, grow_boxes
+from rmpe_ros.core.boxes import PeopleCrops, crop_transforms, grow_boxes
 from rmpe_ros.core.skeletons import BODY19, COCO17, Skeleton
 from rmpe_ros.engines import Engine, TensorInfo, open_engine
 from rmpe_ros.estimator import PoseEstimator
@@ -46,6 +46,27 @@ def test_batches_do_not_change_the_result(
     keypoints, scores = PoseEstimator(open_engine(pose_model), batch=batch)(two_people, boxes)
     np.testing.assert_allclose(keypoints, one_by_one[0], atol=1e-4)
     np.testing.assert_allclose(scores, one_by_one[1], atol=1e-6)
+
+
+@pytest.mark.parametrize('threads', [1, 2])
+@pytest.mark.parametrize('people', [1, 2, 5])
+def test_crops_cut_by_the_threads_of_the_engine_give_the_same_bits(
+    pose_model: Path, two_people: np.ndarray, threads: int, people: int
+) -> None:
+    engine = open_engine(pose_model, 'onnxruntime', threads=threads)
+    estimator = PoseEstimator(engine)
+    boxes = np.resize(np.concatenate([BOXES, BOXES + 7.3, BOXES - 5.1]), (people, 4))
+    before, transforms = estimator.crop(two_people, boxes)
+    later = estimator.cut([two_people], [transforms])
+    assert isinstance(before, np.ndarray)
+    assert isinstance(later, PeopleCrops)
+    for first, second in zip(
+        estimator.estimate(before, transforms), estimator.estimate(later, transforms), strict=True
+    ):
+        np.testing.assert_array_equal(first, second)
+    cut = PoseEstimator(_NanEngine(engine)).cut([two_people], [transforms])
+    np.testing.assert_array_equal(cut, before)
+    assert isinstance(cut, np.ndarray), 'other engines get arrays'
 
 
 def test_fixed_batch_is_filled_up(

@@ -8,9 +8,11 @@ Two coordinate systems, here and everywhere in this package:
 An edge coordinate e is the pixel-centre coordinate e - 0.5.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 
 def box_iou(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -116,35 +118,46 @@ def crop_people(
     Where a crop shrinks the image twofold or more, the image is first averaged over blocks of whole
     pixels, because bilinear sampling alone would skip pixels and alias.
     """
-    crop_height, crop_width = crop_size
-    crops = np.zeros((len(transforms), crop_height, crop_width, image.shape[2]), np.uint8)
-    corners = np.array([[0, 0], [crop_width, 0], [0, crop_height], [crop_width, crop_height]]) - 0.5
+    crops = np.zeros((len(transforms), *crop_size, image.shape[2]), np.uint8)
     for crop, transform in zip(crops, np.asarray(transforms, np.float64), strict=True):
-        scale = np.sqrt(abs(np.linalg.det(transform[:, :2])))
-        shrink = max(1, int(scale + 1e-6))
-        reach = corners @ transform[:, :2].T + transform[:, 2]
-        # One block of margin, so that interpolation finds its neighbours; then only the image.
-        low = np.clip(np.floor(reach.min(axis=0)).astype(int) - shrink, 0, None)
-        high = np.ceil(reach.max(axis=0)).astype(int) + shrink + 1
-        region = image[low[1] : max(high[1], 0), low[0] : max(high[0], 0)]
-        if region.size == 0:
-            continue
-        if shrink > 1:
-            region = _average_blocks(region, shrink)
-        to_region = transform.copy()
-        to_region[:, 2] += 0.5 - low
-        to_region /= shrink
-        to_region[:, 2] -= 0.5
-        cv2.warpAffine(
-            region,
-            to_region,
-            (crop_width, crop_height),
-            dst=crop,
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_CONSTANT,
-            borderValue=0,
-        )
+        _cut(image, transform, crop)
     return crops
+
+
+class PeopleCrops:
+    """Crops (N, height, width, C) as of `crop_people`, cut when an array is made of them or of some
+    rows: `numpy.asarray(crops[2:3])`. Several threads may do so.
+
+    images: of each crop, (H, W, C) with the same C; they must not change meanwhile. transforms:
+    (N, 2, 3).
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        transforms: NDArray[np.floating],
+        crop_size: tuple[int, int],
+    ) -> None:
+        self._images, self._transforms, self._crop_size = images, transforms, crop_size
+        channels = images[0].shape[2] if images else 3
+        self.shape = (len(images), *crop_size, channels)
+
+    def __len__(self) -> int:
+        """N."""
+        return len(self._images)
+
+    def __getitem__(self, rows: slice) -> 'PeopleCrops':
+        return PeopleCrops(self._images[rows], self._transforms[rows], self._crop_size)
+
+    def __array__(
+        self, dtype: DTypeLike | None = None, copy: bool | None = None
+    ) -> NDArray[np.uint8]:
+        crops = np.zeros(self.shape, self.dtype)
+        for crop, image, transform in zip(crops, self._images, self._transforms, strict=True):
+            _cut(image, transform, crop)
+        return crops if dtype is None else crops.astype(dtype, copy=False)
 
 
 def map_points(
@@ -170,6 +183,36 @@ def invert_transforms(transforms: NDArray[np.floating]) -> NDArray[np.float64]:
     transforms = np.asarray(transforms, np.float64)
     linear = np.linalg.inv(transforms[:, :, :2])
     return np.concatenate([linear, -linear @ transforms[:, :, 2:]], axis=2)
+
+
+def _cut(image: NDArray[np.uint8], transform: NDArray[np.float64], crop: NDArray[np.uint8]) -> None:
+    """Fill one crop (height, width, C), which is black, see `crop_people`."""
+    height, width = crop.shape[:2]
+    scale = np.sqrt(abs(np.linalg.det(transform[:, :2])))
+    shrink = max(1, int(scale + 1e-6))
+    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]]) - 0.5
+    reach = corners @ transform[:, :2].T + transform[:, 2]
+    # One block of margin, so that interpolation finds its neighbours; then only the image.
+    low = np.clip(np.floor(reach.min(axis=0)).astype(int) - shrink, 0, None)
+    high = np.ceil(reach.max(axis=0)).astype(int) + shrink + 1
+    region = image[low[1] : max(high[1], 0), low[0] : max(high[0], 0)]
+    if region.size == 0:
+        return
+    if shrink > 1:
+        region = _average_blocks(region, shrink)
+    to_region = transform.copy()
+    to_region[:, 2] += 0.5 - low
+    to_region /= shrink
+    to_region[:, 2] -= 0.5
+    cv2.warpAffine(
+        region,
+        to_region,
+        (width, height),
+        dst=crop,
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=0,
+    )
 
 
 def _average_blocks(image: NDArray[np.uint8], block: int) -> NDArray[np.uint8]:

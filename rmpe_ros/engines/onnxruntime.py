@@ -54,6 +54,12 @@ class OnnxRuntimeEngine:
     """
 
     preferred_batch = 8
+    takes_rows = False
+    """Whether the rows of a batch may be arrays only when they are asked for, each by the thread
+    that computes it: an input is then anything with `shape`, `dtype`, `len` and slices of which
+    `numpy.asarray` makes arrays, such as `PeopleCrops`.
+    """
+
     reason = ''
     state = ''
 
@@ -92,6 +98,7 @@ class OnnxRuntimeEngine:
         if on_cpu and self.metadata.get('rmpe.task') == 'pose' and batched:
             self._people = SideBySide(self.threads, f'{self.name}_people')
             self.preferred_batch = _MANY_PEOPLE
+            self.takes_rows = True
         self._closed = False
 
     def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -104,7 +111,7 @@ class OnnxRuntimeEngine:
             if self._people and len(rows) == 1 and rows != {1}:
                 arrays = self._run_people(dict(inputs), rows.pop())
             else:
-                arrays = self._run_alone(dict(inputs))
+                arrays = self._run_alone({key: np.asarray(each) for key, each in inputs.items()})
         except Exception as error:
             shapes = ', '.join(f'{name} {list(array.shape)}' for name, array in inputs.items())
             raise EngineError(f'{self.name} failed on {shapes}: {_first_line(error)}') from error
@@ -114,9 +121,13 @@ class OnnxRuntimeEngine:
         """The outputs for `people` rows, each computed by one thread."""
         assert self._people is not None
         session = self._sessions[1]
-        answers = self._people(
-            lambda row: session.run(None, {k: v[row : row + 1] for k, v in inputs.items()}), people
-        )
+
+        def run(row: int) -> list[NDArray[Any]]:
+            return session.run(
+                None, {name: np.asarray(rows[row : row + 1]) for name, rows in inputs.items()}
+            )
+
+        answers = self._people(run, people)
         return [np.concatenate(rows) for rows in zip(*answers, strict=True)]
 
     def _run_alone(self, inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rmpe_ros.core.boxes import (
+    PeopleCrops,
     box_iou,
     box_nms,
     boxes_with_area,
@@ -195,6 +196,25 @@ def test_whole_factors_average_blocks(shrink: int) -> None:
     (crop,) = crop_people(image, crop_transforms(np.array([[0, 0, 96, 48]]), size), size)
     expected = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
     np.testing.assert_array_equal(crop, expected)
+
+
+def test_crops_cut_later_are_the_same_bits() -> None:
+    random = np.random.default_rng(0)
+    images = [
+        random.integers(0, 255, (*size, 3), dtype=np.uint8) for size in ((90, 70), (500, 400))
+    ]
+    boxes = np.array([[3.2, 5, 40, 80.5], [-20, 10, 90, 60]])
+    transforms = [crop_transforms(boxes * scale, (64, 48)) for scale in (1, 5)]
+    expected = np.concatenate(
+        [crop_people(*each, (64, 48)) for each in zip(images, transforms, strict=True)]
+    )
+    crops = PeopleCrops([images[0]] * 2 + [images[1]] * 2, np.concatenate(transforms), (64, 48))
+    assert (crops.shape, crops.dtype, len(crops)) == ((4, 64, 48, 3), np.uint8, 4)
+    np.testing.assert_array_equal(np.asarray(crops), expected)
+    assert crops[1:3].shape == (2, 64, 48, 3)
+    np.testing.assert_array_equal(np.asarray(crops[1:3]), expected[1:3])
+    np.testing.assert_array_equal(np.asarray(crops[3:9], np.float32), expected[3:])
+    assert np.asarray(PeopleCrops([], np.zeros((0, 2, 3)), (64, 48))).shape == (0, 64, 48, 3)
 
 
 def test_shrinking_does_not_alias() -> None:
