@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
-from rmpe_ros.networks.decode import decode_heatmaps
+from rmpe_ros.networks.decode import decode_heatmaps, smooth_about
 from rmpe_ros.networks.targets import gaussian_targets, heatmap_cross_entropy
 
 SIZE, CELLS = (256, 192), (64, 48)
@@ -69,3 +69,19 @@ def test_joints_without_weight_carry_no_loss():
     heatmap_cross_entropy(logits, target, torch.tensor([[1.0, 0.0]])).backward()
     assert logits.grad[0, 0].abs().max() > 0
     assert logits.grad[0, 1].abs().max() == 0
+
+
+def test_smoothing_about_peaks_is_smoothing_of_whole_maps():
+    """At every cell, those at the borders included, against the filter over the whole map."""
+    rows, columns = 6, 5
+    maps = torch.rand(rows * columns, 2, rows, columns, generator=torch.Generator().manual_seed(1))
+    cells = torch.arange(rows * columns)[:, None].expand(-1, 2)
+    y, x = cells // columns, cells % columns
+    weights = torch.tensor([1.0, 4, 6, 4, 1]) / 16
+    kernel = (weights[:, None] * weights).expand(2, 1, 5, 5)
+    whole = torch.nn.functional.conv2d(maps, kernel, padding=2, groups=2)
+    whole = torch.nn.functional.pad(whole, (1, 1, 1, 1), mode='replicate')
+    expected = torch.stack(
+        [whole[i, :, y[i, 0] : y[i, 0] + 3, x[i, 0] : x[i, 0] + 3] for i in range(rows * columns)]
+    ).flatten(2)
+    torch.testing.assert_close(smooth_about(maps, x, y), expected)
