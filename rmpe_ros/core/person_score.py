@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -60,8 +60,8 @@ class Logistic:
 
     def __call__(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         """(N,) probabilities of `person_features` (N, 6)."""
-        bias, *weights = astuple(self)
-        logits = bias + features @ np.array(weights, np.float64)
+        weights = (self.box, self.joints, self.confident, self.best, self.exact, self.sure)
+        logits = self.bias + features @ np.array(weights, np.float64)
         return 1 / (1 + np.exp(-np.clip(logits, -50, 50)))
 
 

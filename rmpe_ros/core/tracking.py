@@ -111,7 +111,12 @@ class PoseTracker:
         for person, track in track_of.items():
             track_ids[person] = track.track_id
             keypoints[person] = track.follow(
-                poses[person], stamp, trust.get(person, 1.0), self.parameters.smoothing
+                poses.keypoints[person].astype(np.float64),
+                poses.keypoint_scores[person].copy(),
+                poses.boxes[person].astype(np.float64),
+                stamp,
+                trust=trust.get(person, 1.0),
+                smoothing=self.parameters.smoothing,
             )
         return replace(poses, keypoints=keypoints, track_ids=track_ids)
 
@@ -174,15 +179,21 @@ class _Track:
         self._filter: OneEuroFilter | None = None
 
     def follow(
-        self, sight: Poses, stamp: float, trust: float, smoothing: OneEuroParameters | None
+        self,
+        points: NDArray[np.float64],
+        scores: NDArray[np.float32],
+        box: NDArray[np.float64],
+        stamp: float,
+        *,
+        trust: float,
+        smoothing: OneEuroParameters | None,
     ) -> NDArray[np.floating]:
-        """Take in a sight of the person; returns the keypoints (K, 2) to show.
+        """Take in a sight of the person: keypoints (K, 2), their scores (K,) and the box (4,), all
+        of which it keeps; returns the keypoints to show.
 
         trust: in [0, 1], how well the sight was expected. Of who is half hidden, joints and box
         jump about: that says little about where the person is going.
         """
-        points, box = sight.keypoints[0].astype(np.float64), sight.boxes[0].astype(np.float64)
-        scores = sight.keypoint_scores[0]
         interval = stamp - self.seen
         if self.sights and interval > 0:
             weights = np.minimum(scores, self.keypoint_scores) + 1e-6
