@@ -70,33 +70,42 @@ class BodyRays:
         self.rays = self.camera.rays(poses.keypoints)
         self.seen = poses.keypoint_scores >= self.parameters.min_score
         focal = np.array([self.camera.fx, self.camera.fy])
-        covariances = self.expected_covariances()
+        xx = yy = self.expected_variances()
+        xy = np.zeros_like(xx)
         if poses.covariances is not None:
-            told = np.isfinite(poses.covariances).all(axis=2, keepdims=True)
-            covariances = np.where(told, poses.covariances, covariances)
-        xx, xy, yy = np.moveaxis(covariances, 2, 0)
-        self.noise = np.sqrt((xx + yy) / 2) / focal.mean()  # (N, K), on the plane z = 1
-        left_shoulder, right_shoulder, left_hip, right_hip = self.parts
-        self.shoulders = self.rays[:, [left_shoulder, right_shoulder]].mean(axis=1)
-        self.hips = self.rays[:, [left_hip, right_hip]].mean(axis=1)
+            told = np.isfinite(poses.covariances).all(axis=2)
+            of_network = np.moveaxis(poses.covariances, 2, 0)
+            xx, xy, yy = (
+                np.where(told, *each) for each in zip(of_network, (xx, xy, yy), strict=True)
+            )
+        # (N, K), on the plane z = 1
+        self.noise = np.sqrt(xx if xx is yy else (xx + yy) / 2) / focal.mean()
+        parts = list(self.parts)
+        of_trunk = self.rays[:, parts]
+        self.shoulders = (of_trunk[:, 0] + of_trunk[:, 1]) / 2
+        self.hips = (of_trunk[:, 2] + of_trunk[:, 3]) / 2
         self.middle = (self.shoulders + self.hips) / 2
         # Errors of the four joints are not quite independent.
-        both = np.stack([xx, xy, xy, yy], axis=2)[:, list(self.parts)].mean(axis=1) * 0.3
+        both = np.array([each[:, parts].sum(axis=1) for each in (xx, xy, xy, yy)]).T * (0.3 / 4)
         self.middle_covariances = both.reshape(-1, 2, 2) / np.outer(focal, focal)
 
-    def expected_covariances(self) -> Array:
-        """(N, K, 3) pixels², of networks that do not tell them: by OKS sigmas and boxes."""
+    def expected_variances(self) -> Array:
+        """(N, K) pixels², of x and of y, of networks that tell no covariances: by OKS sigmas and
+        boxes.
+        """
         poses = self.poses
-        sides = np.maximum(poses.boxes[:, 2:] - poses.boxes[:, :2], 1).astype(float)
-        size = np.sqrt(AREA_OF_BOX * sides.prod(axis=1))
+        wide, tall = np.maximum(poses.boxes[:, 2:] - poses.boxes[:, :2], 1).astype(float).T
+        size = np.sqrt(AREA_OF_BOX * (wide * tall))
         sigmas = np.array(poses.skeleton.sigmas) * self.parameters.joint_noise
         pixels = size[:, None] * sigmas * np.where(self.seen, 1, 2.5)
         # Where the picture ends, guesses are as far off as the body goes on.
         edge = np.array(self.image_size[::-1]) * EDGE
         limit = np.array(self.image_size[::-1]) - edge
-        near_edge = ((poses.keypoints < edge) | (poses.keypoints > limit)).any(axis=2)
-        pixels += 0.15 * sides.max(axis=1)[:, None] * near_edge
-        return pixels[:, :, None] ** 2 * np.array([1.0, 0.0, 1.0])
+        near_edge = (poses.keypoints < edge) | (poses.keypoints > limit)
+        if near_edge.any():
+            cut = near_edge[:, :, 0] | near_edge[:, :, 1]
+            pixels += 0.15 * np.maximum(wide, tall)[:, None] * cut
+        return np.asarray(pixels**2)
 
     def joints(self, *names: str) -> list[int]:
         """Indices of those joints that the skeleton has."""

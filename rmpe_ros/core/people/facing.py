@@ -17,22 +17,29 @@ def facing_direction(
     tall, parts = body.parameters.stature, body.parts
     line = np.concatenate([body.middle, np.ones((count, 1))], axis=1)
     away = line - (line @ up)[:, None] * up
-    away /= np.maximum(np.linalg.norm(away, axis=1), 1e-6)[:, None]
+    away /= np.maximum(np.sqrt((away**2).sum(axis=1)), 1e-6)[:, None]
     right = away @ cross_matrix(up)  # of the image
-    lateral = (body.rays @ right[:, :2, None])[:, :, 0] * distance[:, None]  # (N, K) metres
-    seen, noise = body.seen, body.noise * distance[:, None]
-    pairs = ((parts[0], parts[1], SHOULDERS * tall), (parts[2], parts[3], HIPS * tall))
+    # Only of these joints is it asked where they are.
+    nose = body.joints('nose')
+    joints = [*parts, *nose]
+    rays = body.rays[:, joints]
+    lateral = rays[:, :, 0] * right[:, :1] + rays[:, :, 1] * right[:, 1:2]
+    lateral *= distance[:, None]  # (N, J) metres
+    seen, variances = body.seen[:, joints], (body.noise[:, joints] * distance[:, None]) ** 2
+    level = None
+    if positions is not None:
+        level = (positions[:, list(parts)] * away[:, None]).sum(axis=2)
+    pairs = ((0, 1, SHOULDERS * tall), (2, 3, HIPS * tall))
     # The cosine: how wide shoulders and hips look, the left ones on the right of who faces us.
     weight, across, toward = np.full(count, 1e-9), np.zeros(count), np.zeros(count)
     depth_weight = np.full(count, 1e-9)
     for left, right_joint, width in pairs:
         both = seen[:, left] & seen[:, right_joint]
-        variance = (noise[:, left] ** 2 + noise[:, right_joint] ** 2) / width**2 + 0.1**2
+        variance = (variances[:, left] + variances[:, right_joint]) / width**2 + 0.1**2
         share = both / variance
         across += share * (lateral[:, left] - lateral[:, right_joint]) / width
         weight += share
-        if positions is not None:
-            level = (positions * away[:, None]).sum(axis=2)
+        if level is not None:
             difference = (level[:, left] - level[:, right_joint]) / width
             usable = both & (np.abs(difference) < 1.5)
             depth_share = usable / (0.06 / width) ** 2
@@ -40,14 +47,13 @@ def facing_direction(
             depth_weight += depth_share
     cosine = across / weight
     cosine_variance = 1 / weight
-    bounded = np.clip(cosine, -1, 1)
+    bounded = np.minimum(np.maximum(cosine, -1), 1)
     sine = np.sqrt(1 - bounded**2)
     # The sign: the nose is on the side where the person looks; the depth of the shoulders says it.
     evidence = toward / depth_weight / 0.35**2 * (depth_weight > 1)
-    nose = body.joints('nose')
     if nose:
-        offset = (lateral[:, nose[0]] - lateral[:, list(parts[:2])].mean(axis=1)) / 0.12
-        evidence = evidence + np.where(seen[:, nose[0]], offset / 0.5**2, 0)
+        offset = (lateral[:, 4] - (lateral[:, 0] + lateral[:, 1]) / 2) / 0.12
+        evidence = evidence + np.where(seen[:, 4], offset / 0.5**2, 0)
     sign = np.where(evidence < 0, -1.0, 1.0)
     unsure = 2 * sine * np.exp(-np.minimum(np.abs(evidence * sine), 30))
     from_width = sign * sine

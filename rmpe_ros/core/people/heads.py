@@ -8,7 +8,7 @@ a hand's width as the trunk turns.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,9 +70,8 @@ def find_heads(body: BodyRays, distance: Array, positions: Array | None) -> Head
     positions: (N, K, 3) metres in the optical frame, of a depth camera.
     """
     count, joints = len(distance), body.joints(*_AHEAD)
-    heads = Heads.unseen(count)
     if not joints or not count:
-        return heads
+        return Heads.unseen(count)
     ahead = np.array([_AHEAD[body.poses.skeleton.keypoints[joint]] for joint in joints])
     seen = body.poses.keypoint_scores[:, joints] >= body.parameters.min_score + _CLEARLY
     variances = (body.noise[:, joints] * distance[:, None]) ** 2 + (_LOOKING * ahead) ** 2
@@ -82,21 +81,21 @@ def find_heads(body: BodyRays, distance: Array, positions: Array | None) -> Head
     total = weight.sum(axis=1)
     known = total > 0
     total = np.where(known, total, 1.0)
-    rays = (body.rays[:, joints] * weight[:, :, None]).sum(axis=1) / total[:, None]
+    rays = (weight[:, None] @ body.rays[:, joints])[:, 0] / total[:, None]
     spread = np.where(known, _ALIKE / total / distance**2 + _AIM**2, _UNKNOWN)
-    heads = Heads(rays, spread[:, None, None] * np.eye(2), heads.depths, heads.depth_variances)
+    covariances = spread[:, None, None] * np.eye(2)
     if positions is None:
-        return heads
-    return replace(heads, **_depths(positions[:, joints, 2], seen, rays, body))
+        return Heads(rays, covariances, np.ones(count), np.full(count, np.inf))
+    return Heads(rays, covariances, *_depths(positions[:, joints, 2], seen, rays, body))
 
 
-def _depths(z: Array, seen: NDArray[np.bool_], rays: Array, body: BodyRays) -> dict[str, Array]:
+def _depths(z: Array, seen: NDArray[np.bool_], rays: Array, body: BodyRays) -> tuple[Array, Array]:
     """Of the heads' middles, (N,), and variances."""
     used = np.where((z > 0) & seen, z, np.inf)  # NaN is not above 0
     # Behind a head is the wall: the nearer half of the joints tells which surface is the head's.
     ordered, number = np.sort(used, axis=1), np.isfinite(used).sum(axis=1)
     middle = ordered[np.arange(len(z)), np.maximum(number - 1, 0) // 2]
-    middle = np.where(number > 0, middle, 0.0)
+    middle[number == 0] = 0.0
     used = np.abs(used - middle[:, None]) < _THICK
     number = used.sum(axis=1)
     known = number > 1
@@ -106,8 +105,5 @@ def _depths(z: Array, seen: NDArray[np.bool_], rays: Array, body: BodyRays) -> d
     scatter = np.where(used, (z - mean[:, None]) ** 2, 0.0).sum(axis=1) / number
     noise = body.parameters.depth_noise * mean**2 * _SHARED
     variances = (noise**2 + scatter / 4) / number + 0.006**2
-    behind = _SURFACE / np.sqrt(1 + (rays**2).sum(axis=1))
-    return {
-        'depths': np.where(known, mean + behind, 1.0),
-        'depth_variances': np.where(known, variances, np.inf),
-    }
+    behind = _SURFACE / np.sqrt(1 + rays[:, 0] ** 2 + rays[:, 1] ** 2)
+    return np.where(known, mean + behind, 1.0), np.where(known, variances, np.inf)

@@ -29,10 +29,10 @@ def recognised(
     """Who may be who, if `tracks` are seen as the sights `seen`: how much likelier that is (a
     logarithm), the row of somebody new and the row of whom she would be.
     """
-    young = np.isin(people.sights[tracks], _ASKED)
-    young &= people.stamp - people.first_seen[tracks] < _YOUNG
+    young = people.stamp - people.first_seen[tracks] < _YOUNG
     if not young.any():
         return []
+    young &= np.isin(people.sights[tracks], _ASKED)
     away = people.lost & (people.sights >= CONFIRMED)
     away[tracks] = False
     found = []

@@ -11,6 +11,7 @@ where the person may be is that person.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ from rmpe_ros.core.people.people_filter import (
     predict,
     update,
 )
-from rmpe_ros.core.people.people_state import ARRAYS, CONFIRMED, MISS_TIME, Axes, People, joined
+from rmpe_ros.core.people.people_state import CONFIRMED, MISS_TIME, Axes, People, joined
 from rmpe_ros.core.people.places import with_turns
 from rmpe_ros.core.people.sights import Sights
 from rmpe_ros.core.people.statures import Statures
@@ -192,15 +193,18 @@ class PeopleTracker:
         hiders = np.where(hidden, mine.measured_depths, np.nan)
         if hidden.any():
             mine = mine.without_depth(hidden)
-        foreseen = chances.expected[tracks], chances.of_heads[tracks]
+        foreseen = chances.expected, chances.of_heads
+        if len(tracks) < len(people):  # all of them, else: tracks are in order
+            foreseen = foreseen[0][tracks], foreseen[1][tracks]
         turned = tracks[chances.turned[tracks, seen]]
         if len(turned):
             covariances = people.covariances.copy()
             covariances[turned] = with_turns(people[turned], axes.up)
             people = replace(people, covariances=covariances)
         people = self._measure(people, tracks, mine, camera, axes, wrong=wrong, foreseen=foreseen)
-        people.hiders[tracks] = hiders
-        people.strays[tracks] = np.where(wrong, 0, strays)
+        all_hiders, all_strays = people.hiders.copy(), people.strays.copy()
+        all_hiders[tracks], all_strays[tracks] = hiders, np.where(wrong, 0, strays)
+        people = replace(people, hiders=all_hiders, strays=all_strays)
         if way.same is not None:
             people = renamed(people, *way.same)
         if not new.any():
@@ -253,11 +257,13 @@ class PeopleTracker:
 
         wrong: whose places were wrong: they are where the sights are.
         """
-        changed = {name: getattr(people, name).copy() for name in ARRAYS}
-        states, covariances = people.states[tracks], people.covariances[tracks]
+        everybody = len(tracks) == len(people)  # tracks are in order
+        some = people if everybody else people[tracks]
+        states, covariances = some.states, some.covariances
         if wrong.any():
+            states, covariances = states.copy(), covariances.copy()
             states[wrong], covariances[wrong] = self._first(sights[wrong], camera, axes)
-        found, spread = update(
+        states, covariances = update(
             states,
             covariances,
             camera,
@@ -269,35 +275,38 @@ class PeopleTracker:
             heads=sights.heads,
             foreseen=None if wrong.any() else foreseen,
         )
-        changed['states'][tracks], changed['covariances'][tracks] = found, spread
-        changed['yaws'][tracks], changed['yaw_variances'][tracks] = self._yaw.update(
-            people.yaws[tracks],
-            people.yaw_variances[tracks],
-            axes.yaw(sights.facing @ camera.rotation.T),
-            sights.facing_variances,
-        )
-        walking = axes.level(changed['states'][tracks, 3:6])
-        seconds = people.stamp - people.last_seen[tracks]
-        changed['yaws'][tracks], changed['yaw_variances'][tracks] = self._yaw.follow_walking(
-            changed['yaws'][tracks],
-            changed['yaw_variances'][tracks],
+        walking = axes.level(states[:, 3:6])
+        yaws, yaw_variances = self._yaw.follow_walking(
+            *self._yaw.update(
+                some.yaws,
+                some.yaw_variances,
+                axes.yaw(sights.facing @ camera.rotation.T),
+                sights.facing_variances,
+            ),
             axes.yaw(walking),
-            np.linalg.norm(walking, axis=1),
-            np.minimum(seconds, 0.2),
+            np.sqrt((walking**2).sum(axis=1)),
+            np.minimum(people.stamp - some.last_seen, 0.2),
         )
-        statures = people.statures[tracks].updated(*sights.measured_heights)
-        changed['heights'][tracks], changed['height_variances'][tracks] = (
-            statures.values,
-            statures.variances,
-        )
+        statures = some.statures.updated(*sights.measured_heights)
+        measured: dict[str, Any] = {
+            'states': states,
+            'covariances': covariances,
+            'yaws': yaws,
+            'yaw_variances': yaw_variances,
+            'last_seen': np.full(len(tracks), people.stamp),
+            'sights': some.sights + 1,
+            'heights': statures.values,
+            'height_variances': statures.variances,
+            **_appearance(sights),
+        }
+        if everybody:
+            return replace(people, **measured)
+        changed: dict[str, Any] = {name: getattr(people, name).copy() for name in measured}
         # A number that is somebody's now is nobody else's any more.
-        given_away = _among(people.image_ids, sights.image_ids)
-        changed['image_ids'][given_away] = -1
-        changed['last_seen'][tracks] = people.stamp
-        changed['sights'][tracks] += 1
-        for name, value in _appearance(sights).items():
-            changed[name][tracks] = value
-        return People(people.stamp, **changed)
+        changed['image_ids'][_among(people.image_ids, sights.image_ids)] = -1
+        for name, values in measured.items():
+            changed[name][tracks] = values
+        return replace(people, **changed)
 
     def _first(self, sights: Sights, camera: CameraPose, axes: Axes) -> tuple[Array, Array]:
         """States and covariances of people who were nowhere before, at the place of the sights."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from rmpe_ros.core.people.people_filter import Array, Expected, ExpectedHeads, squared_distances
+from rmpe_ros.core.people.people_filter import Array, Expected, ExpectedHeads
 from rmpe_ros.core.people.sights import ALIKE, Sights
 from rmpe_ros.core.people.statures import alike
 
@@ -146,13 +146,15 @@ def _readings(
     there, elsewhere = _by_height(people, sights, expected, off_ray < _NEAR)
     hers = np.where(with_depth, along[:, :, 0], 0) + there
     not_hers = _of_others(people, sights, expected, everybody) + elsewhere
-    others = np.maximum(along[:, :, 1:], np.log(_STRAY * _STRAY_DENSITY))
-    others = np.where(measured[:, 1:], others, 0).sum(axis=2)
     # Of several distances, each would count against somebody new as well.
-    others += np.log(2.0) * np.maximum(measured.sum(axis=1) - 1, 0)
+    others = np.log(2.0) * np.maximum(measured.sum(axis=1) - 1, 0)
+    for method in np.flatnonzero(measured[:, 1:].any(axis=0)) + 1:
+        one = np.maximum(along[:, :, method], np.log(_STRAY * _STRAY_DENSITY))
+        others = others + np.where(measured[:, method], one, 0)
     across = -(_TAIL / 2 + 1) * np.log1p(off_ray / _TAIL) - 0.5 * np.log(determinant)
-    both = np.stack([hers, np.where(with_depth, not_hers, -np.inf)])
-    return _Readings(both + (others + across - np.log(2 * np.pi)), off_ray, best)
+    both = np.array([hers, np.where(with_depth, not_hers, -np.inf)])
+    both += others + across - np.log(2 * np.pi)
+    return _Readings(both, off_ray, best)
 
 
 def _by_height(
@@ -216,18 +218,24 @@ def _off_ray(
     by_head = heads.covariances[:, 0, 0] < sights.ray_covariances[:, 0, 0]
     row = np.concatenate([expected.ray_jacobian, of_heads.jacobian[:, :2]], axis=1)
     spread = row @ people.covariances @ row.transpose(0, 2, 1)
-    error = np.where(
-        by_head[:, None],
-        heads.rays - of_heads.rays[:, None],
-        sights.rays - expected.rays[:, None],
+    # As xx, xy, yy, so that each is one array over all pairs.
+    own = np.where(
+        by_head,
+        _three(spread[:, 2:, 2:])[:, :, None],
+        _three(spread[:, :2, :2])[:, :, None],
     )
-    total = np.where(
-        by_head[:, None, None],
-        spread[:, None, 2:, 2:] + heads.covariances,
-        spread[:, None, :2, :2] + sights.ray_covariances * _OWN,
+    told = np.where(by_head, _three(heads.covariances), _three(sights.ray_covariances) * _OWN)
+    xx, xy, yy = own + told[:, None]
+    x, y = np.where(by_head, heads.rays.T, sights.rays.T)[:, None] - np.where(
+        by_head, of_heads.rays.T[:, :, None], expected.rays.T[:, :, None]
     )
-    determinant = total[..., 0, 0] * total[..., 1, 1] - total[..., 0, 1] ** 2
-    return squared_distances(error, total), determinant
+    determinant = xx * yy - xy * xy
+    return (yy * x * x - 2 * xy * x * y + xx * y * y) / determinant, determinant
+
+
+def _three(covariances: Array) -> Array:
+    """(3, N): xx, xy, yy of covariances (N, 2, 2)."""
+    return covariances.reshape(-1, 4).T[[0, 1, 3]]
 
 
 def _off_distance(

@@ -174,7 +174,7 @@ def observe(
         variances,
         facing,
         facing_variances,
-        body.seen.mean(axis=1),
+        body.seen.sum(axis=1) / body.seen.shape[1],
         poses.track_ids,
         poses.boxes,
         poses.scores,
