@@ -34,11 +34,13 @@ _FAR_OFF = 4.0
 # many seconds out of sight it does so half of the time, alone and beside others, and how steeply
 # that grows.
 _RENAMED, _FORGOTTEN, _FORGOTTEN_CROWDED, _STEEP = 0.001, 1.1, 0.35, 2.5
+# Seconds from one image to the next for which these are.
+_IMAGE = 1 / 15
 # Such a number is somebody else's: beside others, and alone. One that begins has a number that is
 # somebody's so often.
 _MIXED_UP, _MIXED_UP_ALONE, _TAKEN = 0.5, 0.02, 0.02
 # The gain of either of two people of whom a box is that is of both.
-_SHARED_GAIN = 6.0
+_SHARED_GAIN = 10.0
 # Without the number: squared distances at most, and the least clarity to find who was lost; and how
 # much less likely it is for each unit by which the scores of the detector differ.
 _STRANGE_GATE, _PLAIN, _SCORE_WEIGHT = 14.0, 0.5, 6.0
@@ -47,6 +49,8 @@ _STRANGE_GATE, _PLAIN, _SCORE_WEIGHT = 14.0, 0.5, 6.0
 # passes within so many metres.
 _FOUND, _FOUND_LOST, _FOUND_HIDDEN = 0.85, 0.07, 0.3
 _BEHIND, _BROAD = 0.3, 0.3
+# The logistic function of so many times a number is nearly the normal distribution's.
+_LOGISTIC = 1.7
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,8 @@ class Chances:
     is in an image that somebody is seen than that she is hidden.
     unseen: logarithm of how likely it is that nobody is seen. unclear: (N,) sights of which too
     little is seen to begin somebody new, as they may be of somebody who is known.
-    expected, of_heads: what the camera should measure of the people.
+    expected, of_heads: what the camera should measure of the people. shared: (T, N) whether a sight
+    is in a box that is of this person and of another one.
     """
 
     gains: Array
@@ -77,6 +82,7 @@ class Chances:
     unclear: NDArray[np.bool_]
     expected: Expected
     of_heads: ExpectedHeads
+    shared: NDArray[np.bool_]
 
     def read_otherwise(self, track: int, sight: int) -> Chances:
         """The same, but that the depth of a sight is not whose it seems to be."""
@@ -111,12 +117,13 @@ def compare(people: People, sights: Sights, camera: CameraPose, up: Array) -> Ch
     by_place = places.likelihood - np.log(_NEW_DENSITY)
     gain = by_place + _by_number(people, sights, same, crowded)
     gain -= np.where(same, 0, unlike)
-    shared = shared_boxes(people, sights) & ~with_depth
-    gain = np.where(shared, _SHARED_GAIN, gain)
-    possible |= shared
     found = _found(people, expected)
     odds = np.log(found / (1 - found))[:, None]
     gain += odds
+    # In a box of both, neither was missed.
+    shared = shared_boxes(people, sights) & ~with_depth
+    gain = np.where(shared, _SHARED_GAIN, gain)
+    possible |= shared
     clear = plain & ~places.hidden & ahead & near & (places.off_depth < _STRANGE_GATE)
     return Chances(
         np.where(possible, np.maximum(gain, 0), 0),
@@ -131,6 +138,7 @@ def compare(people: People, sights: Sights, camera: CameraPose, up: Array) -> Ch
         np.asarray(perhaps.any(axis=0)),
         expected,
         of_heads,
+        shared,
     )
 
 
@@ -138,8 +146,9 @@ def _by_number(
     people: People, sights: Sights, same: NDArray[np.bool_], crowded: NDArray[np.bool_]
 ) -> Array:
     """(T, N) logarithm of how much the numbers of the image tracker speak for each pair."""
-    unseen = (people.stamp - people.last_seen)[:, None]
-    ages = (unseen / (_FORGOTTEN, _FORGOTTEN_CROWDED)) ** _STEEP
+    waited = max(people.interval - _IMAGE, 0.0)  # who was seen in the image before was not away
+    missed = np.maximum(people.stamp - people.last_seen - waited, 0)[:, None]
+    ages = (missed / (_FORGOTTEN, _FORGOTTEN_CROWDED)) ** _STEEP
     renamed = _RENAMED + (1 - _RENAMED) * ages / (1 + ages)
     renamed = np.where(people.image_ids[:, None] >= 0, renamed, 1.0)
     renamed = np.where(crowded, renamed[:, 1:], renamed[:, :1])
@@ -155,7 +164,13 @@ def _by_number(
 def _found(people: People, expected: Expected) -> Array:
     """(T,) how likely the detector finds who is where she is expected."""
     z = np.exp(expected.log_depths[:, 2] - people.states[:, 8])
+    row = expected.depth_jacobian[:, 0, :3]
+    along = ((row[:, None] @ people.covariances[:, :3, :3])[:, 0] * row).sum(axis=1) * z**2
     apart = np.abs(expected.rays[:, None, 0] - expected.rays[:, 0])
-    before = (z < z[:, None] - _BEHIND) & (apart < _BROAD / z) & expected.ahead
-    found = np.where(before.any(axis=1), _FOUND_HIDDEN, _FOUND)
+    beside = (apart < _BROAD / z) & expected.ahead & ~np.eye(len(people), dtype=bool)
+    # Without depth, who of two is nearer is as unsure as their distances.
+    gap = (z[:, None] - z - _BEHIND) / np.sqrt(along[:, None] + along + 1e-6)
+    before = beside / (1 + np.exp(np.minimum(-_LOGISTIC * gap, 50.0)))
+    hidden = before.max(axis=1, initial=0)
+    found = _FOUND + (_FOUND_HIDDEN - _FOUND) * hidden
     return np.where(people.lost, _FOUND_LOST, found)

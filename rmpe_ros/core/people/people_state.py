@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,7 +73,8 @@ class People:
     METHODS of what the distance was last measured by, -1 for nothing. strays: (N,) clear sights in
     a row at another distance. heights: (N,) logarithms of metres, of the boxes; height_variances:
     (N,), infinite where unknown. hiders: (N,) metres along the optical axis, of what was before
-    each in the last sight, NaN for nothing. stamp: seconds.
+    each in the last sight, NaN for nothing. stamp: seconds; interval: seconds since the
+    image before.
     """
 
     stamp: float
@@ -92,12 +94,14 @@ class People:
     heights: Array
     height_variances: Array
     hiders: Array
+    interval: float = 0.0
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, people: NDArray[np.bool_] | NDArray[np.integer]) -> People:
-        return People(self.stamp, *(getattr(self, name)[people] for name in ARRAYS))
+        some: dict[str, Any] = {name: getattr(self, name)[people] for name in ARRAYS}
+        return replace(self, **some)
 
     @property
     def positions(self) -> Array:
@@ -139,13 +143,15 @@ class People:
         )  # fmt: skip
 
 
-ARRAYS = [each.name for each in fields(People) if each.name != 'stamp']
+ARRAYS = [each.name for each in fields(People) if each.name not in ('stamp', 'interval')]
 
 
 def joined(people: People, others: People) -> People:
     """Both, of the same stamp."""
-    both = ((getattr(people, name), getattr(others, name)) for name in ARRAYS)
-    return People(people.stamp, *(np.concatenate(pair) for pair in both))
+    both: dict[str, Any] = {
+        name: np.concatenate([getattr(people, name), getattr(others, name)]) for name in ARRAYS
+    }
+    return replace(people, **both)
 
 
 def method_name(index: int) -> str:

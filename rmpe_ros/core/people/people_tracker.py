@@ -201,6 +201,11 @@ class PeopleTracker:
             covariances = people.covariances.copy()
             covariances[turned] = with_turns(people[turned], axes.up)
             people = replace(people, covariances=covariances)
+        shares = chances.shared[tracks, seen]
+        if shares.any():  # whose number it is, such a box does not say
+            mine = replace(
+                mine, image_ids=np.where(shares, people.image_ids[tracks], mine.image_ids)
+            )
         people = self._measure(people, tracks, mine, camera, axes, wrong=wrong, foreseen=foreseen)
         all_hiders, all_strays = people.hiders.copy(), people.strays.copy()
         all_hiders[tracks], all_strays[tracks] = hiders, np.where(wrong, 0, strays)
@@ -236,6 +241,7 @@ class PeopleTracker:
         return replace(
             people,
             stamp=stamp,
+            interval=interval,
             states=states,
             covariances=covariances,
             yaw_variances=variances,
@@ -366,7 +372,7 @@ def _among(values: NDArray[np.int32], others: NDArray[np.int32]) -> NDArray[np.b
     return (values[:, None] == others).any(axis=1)
 
 
-def _appearance(sights: Sights) -> dict[str, NDArray]:
+def _appearance(sights: Sights) -> dict[str, Any]:
     """What a person keeps of the last sight."""
     return {
         'image_ids': sights.image_ids,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # Boxes of so many seconds ago tell how large people are and where.
 _RECENT = 0.5
 # The box of both fits by so much better (IoU) than that of one.
-_BETTER = 0.05
+_BETTER = 0.02
 
 
 def shared_boxes(people: People, sights: Sights) -> NDArray[np.bool_]:

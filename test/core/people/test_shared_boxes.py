@@ -115,3 +115,46 @@ def test_a_sight_aside_counts_less_than_a_normal_distribution_has_it():
         for each in (ahead, aside)
     )
     assert straight - off == pytest.approx(5 * np.log(3), abs=1e-6)
+
+
+def compared(everybody, *found):
+    return compare(everybody, sights(*found), CameraPose.identity(), OPTICAL.up)
+
+
+def test_nearer_or_farther_a_shared_box_is_of_either():
+    """In a box of both neither was missed, whichever the detector is likelier to find."""
+    everybody = people(LEFT, RIGHT, z=np.array([12.0, 9.0]))
+    gains = compared(everybody, (0, BOTH)).gains[:, 0]
+    assert gains[0] == gains[1] > 0
+
+
+def test_a_shared_box_takes_nobodys_number():
+    tracker, view = PeopleTracker(), CameraPose.identity()
+    apart, both = [(0, LEFT), (1, RIGHT)], [(1, BOTH)]
+    for index, found in enumerate([apart] * 10 + [both] * 3 + [apart] * 5):
+        now = tracker.update(sights(*found), index / 10, view, OPTICAL)
+        assert now.image_ids[np.argsort(now.ids)].tolist() == [0, 1]
+    assert (now.last_seen == now.stamp).all()
+
+
+@pytest.mark.parametrize('rate', [4, 7, 15])
+def test_a_number_counts_alike_at_any_rate_of_images(rate):
+    """Who was seen in the image before was not away, however long ago that image was."""
+    gains = []
+    for each in (rate, 15):
+        somebody = replace(people(LEFT, seen=1.1 - 1 / each), interval=1 / each)
+        numbered, without = (compared(somebody, (number, LEFT)).gains[0, 0] for number in (0, -1))
+        gains.append(numbered - without)
+    assert gains[0] == pytest.approx(gains[1], abs=1e-9)
+
+
+def test_who_hides_whom_is_as_unsure_as_their_distances():
+    """Chances that nobody is found: 0.15 each who is in view, 0.7 who is hidden."""
+    line = people([0, 0, 10, 30], [0, 0, 10, 30], z=np.array([10.0, 11.0]))
+    assert compared(line).unseen == pytest.approx(np.log(0.15) + np.log(0.7), abs=1e-6)
+    spread = np.zeros((2, 12, 12))
+    spread[:, 2, 2] = 2.0**2
+    unsure = compared(replace(line, covariances=spread)).unseen
+    assert 2 * np.log(0.15) + 0.5 < unsure < 2 * np.log(0.7) - 0.5
+    alone = replace(line, covariances=spread)[[0]]
+    assert compared(alone).unseen == pytest.approx(np.log(0.15), abs=1e-6)
