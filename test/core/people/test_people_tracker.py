@@ -90,6 +90,16 @@ def test_somebody_who_walks_is_found_with_place_and_velocity():
     assert last.yaw_variances[0] < 0.2
 
 
+def test_velocities_are_told_surer_than_the_filter_holds_them():
+    """Of whom one image says nothing of the velocity: 0.85 of 0.8 m/s."""
+    tracker = PeopleTracker()
+    (first,) = run([[(0, 4, 0)]], tracker)
+    assert first.covariances[0][3, 3] == pytest.approx((0.85 * 0.8) ** 2)
+    # What is told is not what the filter goes on from.
+    later = tracker.update(None, 1e-6, camera(), MAP)
+    assert later.covariances[0][3, 3] == pytest.approx((0.85 * 0.8) ** 2, rel=1e-4)
+
+
 def test_an_id_switch_of_the_image_tracker_is_none_here():
     frames = walk(2, (4, -1), (0, 0.7), number=3) + walk(2, (4, 0.4), (0, 0.7), number=9)
     result = run(frames)
