@@ -17,7 +17,7 @@ rmpe train localisation --model standard --data "$recipe" --data-root "$data" --
     --stn-pretrained "$detector" --batch 32 --steps 1820 --warmup 100 --learning-rate 1e-3 --encoder-factor 0.2 --validation-people 40
 rmpe train localisation --model standard --data "$recipe" --data-root "$data" --out "$out/stn-further" --init "$out/stn/checkpoint.pt" \
     --batch 32 --steps 2292 --warmup 100 --learning-rate 7e-4 --encoder-factor 0.25 --validation-people 40 --seed 5
-rmpe export pose "$out/stn-further/checkpoint.pt" "$out/unscored.onnx" --model standard --name standard --model-version 0.5.0 \
+rmpe export pose "$out/stn-further/checkpoint.pt" "$out/unscored.onnx" --model standard --name standard --model-version 0.5.1 \
     --data "$recipe" --data-root "$data"
 rmpe fit-covariance --pose "$out/unscored.onnx" --annotations "$data/val.json" --images "$data/images" --out "$out/spread.onnx"
 rmpe fit-score --pose "$out/spread.onnx" --annotations "$data/val.json" --images "$data/images" --out "$out/standard.onnx"

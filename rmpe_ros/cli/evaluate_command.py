@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 # AP needs the doubtful people, too: the area under the curve ends where the scores end.
 DETECTOR_SCORE_THRESHOLD = 0.05
 
-# COCO counts the 20 best poses of a picture; which these are only the poses tell. More boxes than
-# these make no difference to AP, and a third of all doubtful ones lie beyond.
-MOST_PEOPLE = 30
+# COCO counts the 20 best poses of a picture; which these are only the poses tell, and half of them
+# are merged into others, which makes those better. More boxes than these change AP by 0.0003.
+MOST_PEOPLE = 60
 
 
 def add_parser(subparsers: Any) -> None:

@@ -91,14 +91,14 @@ def test_pictures_with_more_people_than_are_looked_at_are_told(
 ) -> None:
     labels = json.loads(Path(labelled[3]).read_text())
     person = labels['annotations'][0]
-    labels['annotations'] += [{**person, 'id': 100 + number} for number in range(30)]
+    labels['annotations'] += [{**person, 'id': 100 + number} for number in range(60)]
     crowd = tmp_path / 'crowd.json'
     crowd.write_text(json.dumps(labels))
     for options, told in (([], True), (['--max-people', '0'], False), (['--gt-boxes'], False)):
         assert (
             main(['evaluate', labelled[0], labelled[1], '--annotations', str(crowd), *options]) == 0
         )
-        assert ('1 pictures have more than 30 labelled people' in capsys.readouterr().out) == told
+        assert ('1 pictures have more than 60 labelled people' in capsys.readouterr().out) == told
 
 
 def test_true_boxes_and_sources(labelled: list[str], tmp_path: Path) -> None:

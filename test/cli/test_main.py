@@ -250,7 +250,7 @@ def test_every_command_is_in_a_group() -> None:
 def test_the_limit_of_people_is_that_of_the_node() -> None:
     parser = make_parser()
     assert parser.parse_args(['predict', 'x.jpg']).max_people == MAX_PEOPLE
-    assert parser.parse_args(['evaluate', '--annotations', 'x.json']).max_people == 30
+    assert parser.parse_args(['evaluate', '--annotations', 'x.json']).max_people == 60
     assert parser.parse_args(['fit-score', '--annotations', 'x', '--out', 'y']).max_people is None
 
 
