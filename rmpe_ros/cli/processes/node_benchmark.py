@@ -192,7 +192,8 @@ def _run_plain_node() -> None:
     node.create_subscription(Image, 'plain/image_raw', on_image, qos_profile_sensor_data)
     try:
         with suppress(ExternalShutdownException):
-            rclpy.spin(node)
+            while True:  # rclpy.spin may miss the signal for good, up to Jazzy
+                rclpy.spin_once(node, timeout_sec=0.5)
     finally:
         node.destroy_node()
         rclpy.try_shutdown()
