@@ -22,7 +22,7 @@ from rmpe_ros.io.extras import how_to_install
 from rmpe_ros.io.file_guard import Target, derives, reads, writes
 
 if TYPE_CHECKING:
-    from rmpe_ros.evaluation.ablation import Row
+    from rmpe_ros.evaluation.ablation import Detections, Row
     from rmpe_ros.training.data_config import DataConfig
     from rmpe_ros.training.pgpg import ProposalGenerator
 
@@ -156,6 +156,7 @@ class _Ablation:
         }
         self.kept = KeptResults(args.out / 'results.json', settings)
         self.generator: ProposalGenerator | None = None
+        self.detections: Detections | None = None
 
     def run(self) -> int:
         from rmpe_ros.evaluation.ablation import ablation_table
@@ -358,19 +359,20 @@ class _Ablation:
         from rmpe_ros.io.progress import Progress
 
         with self._open(model) as pipeline, Progress(None, 'picture') as progress:
-            detections = detect(
-                self.labels,
-                self.paths,
-                pipeline.detector,
-                noise=self.args.detector_noise,
-                seed=self.args.seed,
-                progress=progress.advance,
-            )
+            if self.detections is None:  # the same for every network
+                self.detections = detect(
+                    self.labels,
+                    self.paths,
+                    pipeline.detector,
+                    noise=self.args.detector_noise,
+                    seed=self.args.seed,
+                    progress=progress.advance,
+                )
             return evaluate_rows(
                 rows,
                 self.labels,
                 self.paths,
-                detections,
+                self.detections,
                 pipeline,
                 self.parameters,
                 progress.advance,
