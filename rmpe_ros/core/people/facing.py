@@ -19,7 +19,7 @@ def facing_direction(
     away = line - (line @ up)[:, None] * up
     away /= np.maximum(np.sqrt((away**2).sum(axis=1)), 1e-6)[:, None]
     right = away @ cross_matrix(up)  # of the image
-    # Only of these joints is it asked where they are.
+    # Only of these joints is it asked where they are; the nose, if there is one, is the last.
     nose = body.joints('nose')
     joints = [*parts, *nose]
     rays = body.rays[:, joints]
@@ -52,8 +52,8 @@ def facing_direction(
     # The sign: the nose is on the side where the person looks; the depth of the shoulders says it.
     evidence = toward / depth_weight / 0.35**2 * (depth_weight > 1)
     if nose:
-        offset = (lateral[:, 4] - (lateral[:, 0] + lateral[:, 1]) / 2) / 0.12
-        evidence = evidence + np.where(seen[:, 4], offset / 0.5**2, 0)
+        offset = (lateral[:, -1] - (lateral[:, 0] + lateral[:, 1]) / 2) / 0.12
+        evidence = evidence + np.where(seen[:, -1], offset / 0.5**2, 0)
     sign = np.where(evidence < 0, -1.0, 1.0)
     unsure = 2 * sine * np.exp(-np.minimum(np.abs(evidence * sine), 30))
     from_width = sign * sine
