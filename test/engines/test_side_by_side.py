@@ -5,10 +5,11 @@ import errno
 import os
 import sys
 import threading
+import time
 
 import pytest
 
-from rmpe_ros.engines.side_by_side import SideBySide
+from rmpe_ros.engines.side_by_side import SideBySide, _Helper
 
 
 @pytest.mark.parametrize('threads', [1, 2, 5])
@@ -83,31 +84,58 @@ def on_two_cpus(task) -> list:
     return results
 
 
+@pytest.fixture
+def several_cpus() -> set[int]:
+    cpus = os.sched_getaffinity(0)
+    if len(cpus) < 2:
+        pytest.skip('there is one CPU')
+    return cpus
+
+
 linux = pytest.mark.skipif(sys.platform != 'linux', reason='only Linux tells and takes CPUs')
 
 
 @linux
-def test_helpers_wake_up_elsewhere_than_their_caller_and_may_then_go_anywhere(
-    monkeypatch: pytest.MonkeyPatch,
+def test_helpers_run_elsewhere_than_their_caller(several_cpus: set[int]) -> None:
+    workers = dict(on_two_cpus(lambda: (threading.get_native_id(), os.sched_getaffinity(0))))
+    assert workers.pop(threading.get_native_id()) == several_cpus, 'the caller stays where it is'
+    (elsewhere,) = workers.values()
+    assert elsewhere < several_cpus
+    assert len(elsewhere) == len(several_cpus) - 1
+
+
+@linux
+@pytest.mark.parametrize('starves', [True, False])
+def test_a_helper_that_gets_no_cpu_has_its_callers(
+    several_cpus: set[int], monkeypatch: pytest.MonkeyPatch, *, starves: bool
 ) -> None:
-    cpus = os.sched_getaffinity(0)
-    if len(cpus) < 2:
-        pytest.skip('there is one CPU')
-    sent: list[tuple[int, set[int]]] = []
-    really = os.sched_setaffinity
+    """When the caller has nothing more to do. One that sleeps looks like one that may not run."""
+    if not starves:
+        monkeypatch.setattr(_Helper, 'time', lambda _: time.perf_counter())
+    caller, meeting = threading.get_native_id(), threading.Barrier(2, timeout=60)
+    places: list[set[int]] = []
 
-    def send(thread: int, mask: set[int]) -> None:
-        sent.append((thread, set(mask)))
-        really(thread, mask)
+    def task(_: int) -> None:
+        meeting.wait()
+        if threading.get_native_id() != caller:
+            time.sleep(0.5)
+            places.append(os.sched_getaffinity(0))
 
-    monkeypatch.setattr(os, 'sched_setaffinity', send)
-    workers = on_two_cpus(lambda: (threading.get_native_id(), os.sched_getaffinity(0)))
-    assert [mask for _, mask in workers] == [cpus, cpus]
-    (helper,) = {thread for thread, _ in workers} - {threading.get_native_id()}
-    (elsewhere,) = [mask for thread, mask in sent if thread == helper]
-    assert elsewhere < cpus
-    assert len(elsewhere) == len(cpus) - 1
-    assert {thread for thread, _ in sent} == {helper, 0}, 'the caller stays where it is'
+    side_by_side = SideBySide(2, 'test')
+    side_by_side(task, 2)
+    side_by_side(task, 2)
+    side_by_side.close()
+    assert (places[1] == several_cpus) is starves
+
+
+def test_nobody_waits_for_a_helper_that_has_not_begun() -> None:
+    side_by_side, end = SideBySide(2, 'test'), threading.Event()
+    assert side_by_side._others is not None
+    busy = side_by_side._others.submit(end.wait, 60)
+    assert side_by_side(lambda piece: piece, 5) == [0, 1, 2, 3, 4]
+    assert not busy.done()
+    end.set()
+    side_by_side.close()
 
 
 @linux
