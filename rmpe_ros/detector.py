@@ -121,6 +121,8 @@ class PersonDetector:
         boxes, scores = outputs['boxes'][0], outputs['scores'][0]
         # NaN compares false, so that a broken score is no candidate.
         candidates = np.flatnonzero(scores >= self.score_threshold)
+        if not len(candidates):
+            return np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
         if len(candidates) > _MOST_CANDIDATES:
             best = np.argpartition(-scores[candidates], _MOST_CANDIDATES)[:_MOST_CANDIDATES]
             candidates = np.sort(candidates[best])
@@ -143,8 +145,15 @@ def letterbox(
     height, width = image.shape[:2]
     ratio = min(size[0] / height, size[1] / width)
     fitted = (max(1, round(height * ratio)), max(1, round(width * ratio)))
-    canvas = np.full((*size, 3), _PADDING, np.uint8)
+    canvas = np.empty((*size, 3), np.uint8)
+    canvas[fitted[0] :] = _PADDING
+    canvas[: fitted[0], fitted[1] :] = _PADDING
     # Bilinear sampling alone would skip pixels there; down to a half it takes a sixth of the time.
     interpolation = cv2.INTER_AREA if ratio < 0.5 else cv2.INTER_LINEAR
-    canvas[: fitted[0], : fitted[1]] = cv2.resize(image, fitted[::-1], interpolation=interpolation)
+    cv2.resize(
+        image,
+        fitted[::-1],
+        dst=canvas[: fitted[0], : fitted[1]],
+        interpolation=interpolation,
+    )
     return canvas, np.array([fitted[1] / width, fitted[0] / height])

@@ -45,10 +45,11 @@ def check_boxes(
             f'box_scores are from 0 to 1, got {sure.min():g} to {sure.max():g}: divide percents by '
             '100'
         )
-    _check_form(given, image_size)
+    some = boxes_with_area(given)
+    _check_form(given, some, image_size)
     clipped = clip_boxes(given, image_size)
     valid = boxes_with_area(clipped)
-    if boxes_with_area(given).any() and not valid.any():
+    if some.any() and not valid.any():
         _warn(
             f'none of the {len(given)} boxes lies in the image of {image_size[1]}x{image_size[0]}: '
             'are they of an image of another size?'
@@ -68,8 +69,12 @@ def _numbers(values: ArrayLike, expected: str) -> NDArray[np.float64]:
         raise ValueError(f'{expected}; got {error}') from error
 
 
-def _check_form(boxes: NDArray[np.float64], image_size: tuple[int, int]) -> None:
-    """Raises ValueError where finite boxes look like another form, and warns of single ones."""
+def _check_form(
+    boxes: NDArray[np.float64], some: NDArray[np.bool_], image_size: tuple[int, int]
+) -> None:
+    """Raises ValueError where finite boxes look like another form, and warns of single ones; `some`
+    have an area.
+    """
     if not len(boxes):
         return
     turned = (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
@@ -82,7 +87,6 @@ def _check_form(boxes: NDArray[np.float64], image_size: tuple[int, int]) -> None
     if turned.any():
         text = f'{turned.sum()} of {len(boxes)} boxes end before they begin, as {example}: left out'
         _warn(text, depth=1)
-    some = boxes_with_area(boxes)
     if some.any() and max(image_size) > 2 * _LARGEST_SHARE:
         least, largest = boxes[some].min(), boxes[some].max()
         if least >= -1 and largest <= _LARGEST_SHARE:

@@ -42,9 +42,9 @@ def expected_similarity(
     0 where a covariance is unknown (NaN).
     """
     sides = boxes[:, 2:].astype(np.float64) - boxes[:, :2]
-    areas = AREA_OF_BOX * sides.prod(axis=1) + np.spacing(1)
+    areas = AREA_OF_BOX * (sides[:, 0] * sides[:, 1]) + np.spacing(1)
     unit = areas[:, None] * (2 * np.asarray(sigmas, np.float64)) ** 2
-    xx, xy, yy = np.moveaxis(np.asarray(covariances, np.float64) / unit[..., None], 2, 0)
+    xx, xy, yy = (np.asarray(covariances, np.float64) / unit[..., None]).transpose(2, 0, 1)
     determinant = (1 + xx) * (1 + yy) - xy**2
     # One that is no covariance could make it less than 1.
     return np.where(np.isfinite(determinant), 1 / np.sqrt(np.maximum(determinant, 1)), 0.0)

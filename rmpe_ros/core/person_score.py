@@ -172,14 +172,16 @@ def person_features(
     joints = np.asarray(keypoint_scores, np.float64)
     close = np.zeros_like(joints) if closeness is None else np.asarray(closeness, np.float64)
     half = np.sort(joints, axis=1)[:, joints.shape[1] // 2 :]
-    return np.stack(
-        [
-            np.log(boxes / (1 - boxes)),
-            joints.mean(axis=1),
-            (joints >= CONFIDENT).mean(axis=1),
-            half.mean(axis=1),
-            close.mean(axis=1),
-            (close * joints).mean(axis=1),
-        ],
-        axis=1,
-    )
+    features = np.empty((len(joints), 6))
+    features[:, 0] = np.log(boxes / (1 - boxes))
+    features[:, 1] = _means(joints)
+    features[:, 2] = _means(joints >= CONFIDENT)
+    features[:, 3] = _means(half)
+    features[:, 4] = _means(close)
+    features[:, 5] = _means(close * joints)
+    return features
+
+
+def _means(rows: NDArray[Any]) -> NDArray[np.float64]:
+    """Of each row; `numpy.mean` takes twice as long for a few people."""
+    return np.asarray(np.add.reduce(rows, axis=1, dtype=np.float64) / rows.shape[1])

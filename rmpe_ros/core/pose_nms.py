@@ -174,6 +174,8 @@ def suppress_poses(
     """
     count, joints = np.shape(keypoints)[:2]
     _check_shapes(keypoints, keypoint_scores, boxes, scores)
+    if count < 2:  # nobody to be compared with
+        return np.arange(count), np.arange(count)
     order = _by_confidence(scores)
     scene = _Scene(keypoints, keypoint_scores, boxes, order, params)
     eta = params.eta_for(joints)
@@ -212,6 +214,8 @@ def merge_poses(
     """
     merged = np.array(keypoints[kept], np.float64)
     merged_scores = np.array(keypoint_scores[kept], np.float64)
+    if len(kept) == len(keypoints):
+        return merged, merged_scores
     # The members of all groups of two and more, one group after the other.
     by_group = np.argsort(representative, kind='stable')
     first = np.searchsorted(representative[by_group], kept)
