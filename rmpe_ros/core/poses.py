@@ -52,7 +52,7 @@ class Poses:
                     f'{name} of {people} {self.skeleton.name} poses must have shape {shape}, '
                     f'got {array.shape}'
                 )
-            if not np.isfinite(array).all():
+            if dtype is np.float32 and not np.isfinite(array).all():
                 raise ValueError(f'{name} must be finite; leave out people with NaN or infinity')
             setattr(self, name, array)
         if self.covariances is not None:

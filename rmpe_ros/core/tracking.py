@@ -196,8 +196,10 @@ class _Track:
         """
         interval = stamp - self.seen
         if self.sights and interval > 0:
-            weights = np.minimum(scores, self.keypoint_scores) + 1e-6
-            moved = np.average(points - self.keypoints, axis=0, weights=weights)
+            # What numpy.average does, without its checks: they took a third of the update.
+            weights = (np.minimum(scores, self.keypoint_scores) + 1e-6)[:, None]
+            moved = ((points - self.keypoints) * weights).sum(axis=0)
+            moved /= weights.sum(axis=0, dtype=np.float64)
             # The first velocities are averaged plainly, later ones over _VELOCITY_TIME.
             share = max(1 - np.exp(-interval / _VELOCITY_TIME), 1 / (self.sights + 1))
             # Nothing was expected yet of who is new.
