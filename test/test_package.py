@@ -177,6 +177,7 @@ def test_built_messages_are_those_of_the_contract():
         'track_id': 'int32',
         'score': 'float',
         'box': 'float[4]',
+        'colours': 'float[6]',
         'keypoints': 'sequence<rmpe_ros/Keypoint>',
     }
     assert list(PersonPoseArray.get_fields_and_field_types()) == [

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,6 +159,7 @@ class _Replay:
                 )
 
     def _process(self, item: BagMessage) -> None:
+        from rmpe_ros.core.clothes import clothes_colours
         from rmpe_ros.io.bags.message_types import POSES, bag_types
         from rmpe_ros.io.messages import (
             NANOSECONDS,
@@ -174,6 +176,7 @@ class _Replay:
             return
         header = item.message.header
         poses = self.stream(image, stamp_nanoseconds(header) / NANOSECONDS, header.frame_id)
+        poses = replace(poses, colours=clothes_colours(image, poses))
         message = self.messages.make(poses, header, image_size=image.shape[:2])
         if not self.frames:
             self._write_skeleton(item)

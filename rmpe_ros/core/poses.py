@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from rmpe_ros.core.skeletons import Skeleton, conversion
 
+COLOURS = 6  # L*, a*, b* of the trunk and of the thighs
+
 
 @dataclass(eq=False)
 class Poses:
@@ -23,6 +25,8 @@ class Poses:
     track_ids: (N,) int32, -1 where there is none (the default).
     covariances: (N, K, 3) float32 xx, xy, yy in pixels² of each keypoint, NaN where unknown; None
         where the pose network does not tell them.
+    colours: (N, 6) float32 of the clothes, see `clothes.clothes_colours`, NaN where unknown; None
+        where nobody looked.
     Raises ValueError when shapes disagree, a value is not finite or a score is not in [0, 1].
     """
 
@@ -33,6 +37,7 @@ class Poses:
     scores: NDArray[np.float32]
     track_ids: NDArray[np.int32] = field(default_factory=lambda: np.full(0, -1, np.int32))
     covariances: NDArray[np.float32] | None = None
+    colours: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         people, joints = len(np.atleast_1d(self.scores)), self.skeleton.num_keypoints
@@ -61,6 +66,13 @@ class Poses:
                 raise ValueError(
                     f'covariances of {people} {self.skeleton.name} poses must have shape '
                     f'{(people, joints, 3)}, got {self.covariances.shape}'
+                )
+        if self.colours is not None:
+            self.colours = np.asarray(self.colours, np.float32)
+            if self.colours.shape != (people, COLOURS):
+                raise ValueError(
+                    f'colours of {people} people must have shape {(people, COLOURS)}, '
+                    f'got {self.colours.shape}'
                 )
         for name in ('keypoint_scores', 'scores'):
             array = getattr(self, name)
@@ -97,6 +109,7 @@ class Poses:
             self.scores[people],
             self.track_ids[people],
             None if self.covariances is None else self.covariances[people],
+            None if self.colours is None else self.colours[people],
         )
 
     def to_skeleton(self, target: Skeleton) -> 'Poses':
@@ -106,7 +119,15 @@ class Poses:
         if target == self.skeleton:
             return self
         keypoints, scores = conversion(self.skeleton, target)(self.keypoints, self.keypoint_scores)
-        return Poses(target, keypoints, scores, self.boxes, self.scores, self.track_ids)
+        return Poses(
+            target,
+            keypoints,
+            scores,
+            self.boxes,
+            self.scores,
+            self.track_ids,
+            colours=self.colours,
+        )
 
     def to_coco_results(self, image_id: int | str, category_id: int = 1) -> list[dict[str, Any]]:
         """One COCO-results dictionary per person, ready for `json.dump` and pycocotools.

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rmpe_ros.core.poses import Poses
+from rmpe_ros.core.poses import COLOURS, Poses
 from rmpe_ros.core.skeletons import SKELETONS, Skeleton
 from rmpe_ros.io.image_decoding import ImageError, decode_image, to_8_bit
 
@@ -23,6 +23,9 @@ NANOSECONDS = 1_000_000_000
 # More people or joints farther away are in no image: such a message is a mistake.
 MAX_PEOPLE = 1000
 MAX_COORDINATE = 1e6
+# L*, a* and b* of what a screen can show are nearer to 0.
+MAX_COLOUR = 150
+_NO_COLOURS = (0.0,) * COLOURS
 
 
 class MessageError(ValueError):
@@ -271,6 +274,12 @@ def message_to_poses(message: Any, skeleton: Skeleton) -> Poses:
     # Zeros are what nobody has filled in.
     positive = (spreads[..., [0, 2]] > 0).all(axis=2) & np.isfinite(spreads[..., 1])
     spreads[~positive] = np.nan
+    # Older bags have no such field.
+    colours = np.array(
+        [getattr(person, 'colours', _NO_COLOURS) for person in message.people], np.float32
+    )
+    colours[~colours.any(axis=1)] = np.nan
+    colours[~(np.abs(colours) <= MAX_COLOUR)] = np.nan
     if max(np.abs(joints[:, :, :2]).max(), np.abs(boxes).max()) > MAX_COORDINATE:
         raise MessageError(
             f'a joint or box is more than {MAX_COORDINATE:.0f} pixels away from the image'
@@ -284,6 +293,7 @@ def message_to_poses(message: Any, skeleton: Skeleton) -> Poses:
             scores=np.array([person.score for person in message.people], np.float32),
             track_ids=np.array([person.track_id for person in message.people], np.int32),
             covariances=None if np.isnan(spreads).all() else spreads,
+            colours=None if np.isnan(colours).all() else colours,
         )
     except ValueError as error:
         raise MessageError(str(error)) from error

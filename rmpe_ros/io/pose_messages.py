@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from rmpe_ros.core.poses import Poses
+from rmpe_ros.core.poses import COLOURS, Poses
 from rmpe_ros.io.messages import MessageClasses
 
 _UNKNOWN = np.full(3, np.nan, np.float32)
+_UNKNOWN_COLOURS = np.full(COLOURS, np.nan, np.float32)
 
 
 class PoseMessages:
@@ -51,20 +52,25 @@ class PoseMessages:
         spreads: Any = repeat(repeat(_UNKNOWN))
         if poses.covariances is not None:
             spreads = poses.covariances
+        colours: Any = repeat(_UNKNOWN_COLOURS)
+        if poses.colours is not None:
+            colours = poses.colours
         rows = zip(
             self._people,
             self._joints,
             poses.scores.tolist(),
             poses.track_ids.tolist(),
             poses.boxes,
+            colours,
             poses.keypoints.tolist(),
             poses.keypoint_scores.tolist(),
             spreads,
             strict=False,
         )
-        for person, joints, person_score, track_id, box, *of_joints in rows:
+        for person, joints, person_score, track_id, box, worn, *of_joints in rows:
             person.score, person.track_id = person_score, track_id
             person.box[:] = box
+            person.colours[:] = worn
             for (joint, covariance), (x, y), score, spread in zip(joints, *of_joints, strict=False):
                 joint.x, joint.y, joint.score = x, y, score
                 covariance[:] = spread
@@ -88,7 +94,15 @@ class PoseMessages:
             for _ in range(self._joint_count)
         ]
         box = np.zeros(4, np.float32)
-        self._people.append(make.person_pose(track_id=-1, score=0.0, box=box, keypoints=joints))
+        self._people.append(
+            make.person_pose(
+                track_id=-1,
+                score=0.0,
+                box=box,
+                colours=_UNKNOWN_COLOURS.copy(),
+                keypoints=joints,
+            )
+        )
         self._joints.append([(joint, joint.covariance) for joint in joints])
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -18,6 +18,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.timer import Timer
 from std_srvs.srv import SetBool
 
+from rmpe_ros.core.clothes import clothes_colours
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.io.messages import ImageConversionError, message_to_rgb, stamp_nanoseconds
 from rmpe_ros.io.process_memory import resident_megabytes
@@ -217,6 +218,7 @@ class PoseNode(ManagedNode):
             try:
                 header = frame.message.header
                 poses = camera.tracking.follow(poses, sure, header, self._settings)
+                poses = replace(poses, colours=clothes_colours(image, poses))
                 self._answer(camera, frame.message, poses, image.shape[:2], times)
             except Exception as error:
                 self._fail(camera, error)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from rmpe_ros.cli.main import main
+from rmpe_ros.core.clothes import clothes_colours
 from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.io.bags.message_types import IMAGE, POSES, SKELETON, bag_classes, bag_types
 from rmpe_ros.io.bags.reader import Bag
@@ -107,6 +108,9 @@ def test_every_frame_gets_the_poses_of_the_pipeline(camera_bag, pictures, tmp_pa
             found = message_to_poses(item.message, BODY19)
             for name in ARRAYS:
                 np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+            if len(found):
+                worn = clothes_colours(pictures[index], expected)
+                np.testing.assert_array_equal(found.colours, worn)
 
 
 @pytest.mark.parametrize(('storage', 'options'), [('mcap', []), ('sqlite3', ['--with-images'])])

@@ -51,6 +51,7 @@ def test_empty() -> None:
         ('scores', np.array([0.5, -0.1, 0.2]), r'scores must be in \[0, 1\]'),
         ('scores', np.array([0.5, np.nan, 0.2]), 'scores must be finite'),
         ('track_ids', np.array([1, 2]), 'track_ids of 3'),
+        ('colours', np.zeros((3, 5)), 'colours of 3 people'),
     ],
 )
 def test_what_does_not_fit_is_refused(field: str, value: np.ndarray, message: str) -> None:
@@ -74,9 +75,10 @@ def test_what_does_not_fit_is_refused(field: str, value: np.ndarray, message: st
 def test_indexing_selects_whole_people(selection: object, expected: list[int]) -> None:
     poses = make_poses()
     poses.track_ids[:] = 5, 6, 7
+    poses.colours = np.arange(18, dtype=np.float32).reshape(3, 6)
     chosen = poses[selection]
     assert chosen.skeleton is poses.skeleton
-    for name in ('keypoints', 'keypoint_scores', 'boxes', 'scores', 'track_ids'):
+    for name in ('keypoints', 'keypoint_scores', 'boxes', 'scores', 'track_ids', 'colours'):
         np.testing.assert_array_equal(getattr(chosen, name), getattr(poses, name)[expected])
 
 
@@ -86,7 +88,9 @@ def test_iterating_ends_after_the_last_person() -> None:
 
 def test_to_skeleton_keeps_the_people() -> None:
     poses = make_poses()
+    poses.colours = np.ones((len(poses), 6), np.float32)
     coco = poses.to_skeleton(COCO17)
+    np.testing.assert_array_equal(coco.colours, poses.colours)
     np.testing.assert_array_equal(coco.keypoints, poses.keypoints[:, :17])
     np.testing.assert_array_equal(coco.boxes, poses.boxes)
     np.testing.assert_array_equal(coco.scores, poses.scores)

@@ -11,7 +11,7 @@ from rmpe_ros.io.messages import make_header
 from rmpe_ros.io.pose_messages import PoseMessages, poses_to_message
 
 
-def some_poses(people, skeleton=BODY19, *, covariances=True, seed=0):
+def some_poses(people, skeleton=BODY19, *, covariances=True, colours=True, seed=0):
     random = np.random.default_rng(seed)
     joints = skeleton.num_keypoints
     return Poses(
@@ -22,6 +22,7 @@ def some_poses(people, skeleton=BODY19, *, covariances=True, seed=0):
         random.random(people),
         np.arange(people),
         covariances=random.uniform(1, 9, (people, joints, 3)) if covariances else None,
+        colours=random.uniform(-90, 90, (people, 6)) if colours else None,
     )
 
 
@@ -35,9 +36,10 @@ def in_bytes(message):
         [some_poses(5), some_poses(2, seed=1), some_poses(0), some_poses(3, seed=2)],
         [some_poses(1), some_poses(6, seed=1)],
         [some_poses(2), some_poses(2, covariances=False), some_poses(2, seed=4)],
+        [some_poses(2), some_poses(2, colours=False), some_poses(2, seed=4)],
         [some_poses(3), some_poses(2, COCO17), some_poses(3, seed=5)],
     ],
-    ids=['fewer', 'more', 'covariances unknown', 'another skeleton'],
+    ids=['fewer', 'more', 'covariances unknown', 'colours unknown', 'another skeleton'],
 )
 def test_nothing_of_the_message_before_is_left(turns):
     messages = PoseMessages(bag_classes())

@@ -9,6 +9,7 @@ import pytest
 from rmpe_ros.msg import PersonPoseArray
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
+from rmpe_ros.core.clothes import clothes_colours
 from rmpe_ros.nodes.inputs.rclpy_messages import poses_to_message, rgb_to_image
 from rmpe_ros.nodes.inputs.stamp_matcher import header_key
 
@@ -78,10 +79,13 @@ def test_positions_join_the_message(
     clouds = peer.collect(PointCloud2, '/lift/poses_3d/points')
     topics.wait()
     header = new_header()
-    sent = poses_to_message(pipeline(two_people), header, image_size=(480, 640))
+    poses = pipeline(two_people)
+    poses.colours = clothes_colours(two_people, poses)
+    sent = poses_to_message(poses, header, image_size=(480, 640))
     lifted = topics.lift(sent, depth_message(header, 2.0, encoding), depth_first=depth_first)
     assert len(lifted.people) == len(sent.people) == 2
     for person, original in zip(lifted.people, sent.people, strict=True):
+        np.testing.assert_array_equal(person.colours, original.colours)
         for joint, known in zip(person.keypoints, original.keypoints, strict=True):
             assert (joint.x, joint.y, joint.score) == (known.x, known.y, known.score)
             expected = ((joint.x - 319.5) * 2 / FOCAL, (joint.y - 239.5) * 2 / FOCAL, 2.0)

@@ -16,6 +16,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from rmpe_ros.msg import PersonPoseArray, SkeletonInfo
 from sensor_msgs.msg import CompressedImage, Image
 
+from rmpe_ros.core.clothes import clothes_colours
 from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.io.messages import compressed_to_rgb, message_to_poses, message_to_skeleton
 from rmpe_ros.nodes.inputs.rclpy_messages import rgb_to_compressed, rgb_to_image
@@ -66,6 +67,9 @@ def test_each_image_is_answered_with_the_poses_of_the_pipeline(
         expected = pipeline(image)
         assert len(expected) == 2
         assert_same_poses(answer, expected)
+        colours = message_to_poses(answer, BODY19).colours
+        np.testing.assert_allclose(colours, clothes_colours(image, expected), atol=0.01)
+        assert np.isfinite(colours).any()
         assert answer.total_ms >= answer.detector_ms > 0
         assert answer.pose_ms > 0
     assert {header_key(answer.header) for answer in answers} == set(sent)

@@ -30,6 +30,8 @@ _UNREADABLE = (
 _SUFFIXES = ('.mcap', '.db3', '.mcap.zstd', '.db3.zstd')
 _ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
 # What messages that cannot be decoded lead to.
+# Fields that bags of earlier versions lack, and do well without.
+_LATER = {('rmpe_ros/msg/PersonPose', 'colours')}
 _BROKEN = (SerdeError, zstd.ZstdError, PieceError, AssertionError, IndexError)
 # A recording as a whole does not become smaller than this share.
 _MOST_PACKED = 1000
@@ -252,7 +254,11 @@ class Bag:
                 )
             return known
         for name in store.fielddefs.keys() & known.fielddefs.keys():
-            lacks = [each[0] for each in _fields(known, name) if each not in _fields(store, name)]
+            lacks = [
+                each[0]
+                for each in _fields(known, name)
+                if each not in _fields(store, name) and (name, each[0]) not in _LATER
+            ]
             if lacks:
                 raise BagError(
                     f'{self.path}: {name} in it has another definition than here: '

@@ -11,14 +11,29 @@ from pathlib import Path
 import lz4.frame
 import numpy as np
 import pytest
-from rosbags.rosbag2 import CompressionMode
+from rosbags.rosbag2 import CompressionMode, Writer
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
+from rmpe_ros.core.poses import Poses
+from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.io.bags import zstandard
-from rmpe_ros.io.bags.message_types import IMAGE
+from rmpe_ros.io.bags.message_types import IMAGE, POSES, bag_classes, message_folder
 from rmpe_ros.io.bags.reader import Bag
 from rmpe_ros.io.bags.storage import BagError
+from rmpe_ros.io.messages import make_header, message_to_poses
+from rmpe_ros.io.pose_messages import poses_to_message
 
-from .conftest import MESSAGES, SECOND, cut, image, leave_journal, storage_file, text, write_bag
+from .conftest import (
+    MESSAGES,
+    SECOND,
+    STORAGES,
+    cut,
+    image,
+    leave_journal,
+    storage_file,
+    text,
+    write_bag,
+)
 
 
 def read_images(path: Path) -> tuple[list[int], Bag]:
@@ -260,6 +275,32 @@ def test_a_type_of_the_same_name_but_other_fields_is_refused(tmp_path, storage):
         pytest.raises(BagError, match='another definition than here: height is missing'),
     ):
         list(bag.messages(bag.topics))
+
+
+@pytest.mark.parametrize('storage', ['sqlite3', 'mcap'])
+def test_poses_of_before_there_were_colours_are_read(tmp_path, storage):
+    poses = Poses(BODY19, *(np.ones((2, *size)) for size in ((19, 2), (19,), (4,), ())))
+    header = make_header(0, 'camera', bag_classes())
+    message = poses_to_message(poses, header, bag_classes(), image_size=(480, 640))
+    store = get_typestore(Stores.LATEST)
+    for file in message_folder({}).glob('*.msg'):
+        lines = [line for line in file.read_text().splitlines() if ' colours ' not in line]
+        store.register(get_types_from_msg('\n'.join(lines), f'rmpe_ros/msg/{file.stem}'))
+    old = store.types['rmpe_ros/msg/PersonPose']
+    assert 'colours' not in old.__dataclass_fields__
+    message.people = [
+        old(track_id=each.track_id, score=each.score, box=each.box, keypoints=each.keypoints)
+        for each in message.people
+    ]
+    path = tmp_path / 'bag'
+    with Writer(path, version=9, storage_plugin=STORAGES[storage]) as writer:
+        topic = writer.add_connection('/poses', POSES, typestore=store)
+        writer.write(topic, 1, store.serialize_cdr(message, POSES))
+    with Bag(path) as bag:
+        (item,) = bag.messages(bag.topics)
+    back = message_to_poses(item.message, BODY19)
+    np.testing.assert_array_equal(back.keypoints, poses.keypoints)
+    assert back.colours is None
 
 
 def test_a_definition_that_makes_no_sense_is_replaced(tmp_path, storage):

@@ -286,6 +286,23 @@ def test_covariances_go_through_messages_where_they_are_known():
     assert message_to_poses(untold, BODY19).covariances is None
 
 
+def test_colours_go_through_messages_where_they_are_known():
+    poses = some_poses(3)
+    poses.colours = np.random.default_rng(0).uniform(-90, 90, (3, 6)).astype(np.float32)
+    poses.colours[1, 3:] = np.nan
+    message = poses_to_message(poses, Header(), image_size=(480, 640))
+    np.testing.assert_array_equal(message_to_poses(message, BODY19).colours, poses.colours)
+    # What a sender leaves at its default, what is infinite and what no screen can show.
+    message.people[0].colours[:] = 0
+    message.people[2].colours[:] = [np.inf, 1e30, -151, 5, 6, 7]
+    back = message_to_poses(message, BODY19).colours
+    assert np.isnan(back[0]).all() and np.isnan(back[2, :3]).all()
+    assert back[2, 3:].tolist() == [5, 6, 7]
+    untold = poses_to_message(some_poses(2), Header(), image_size=(480, 640))
+    assert np.isnan(untold.people[0].colours).all()
+    assert message_to_poses(untold, BODY19).colours is None
+
+
 def test_pose_message_says_all_about_the_frame():
     header = Header(frame_id='camera')
     header.stamp.sec, header.stamp.nanosec = 3, 999_999_999
