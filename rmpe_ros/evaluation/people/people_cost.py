@@ -15,6 +15,7 @@ from rmpe_ros.core.people.sights import Ground, observe
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.skeletons import BODY19
 from rmpe_ros.evaluation.people.simulated_bodies import Build, pose_body
+from rmpe_ros.evaluation.people.simulated_clothes import SimulatedClothes
 from rmpe_ros.evaluation.people.simulated_rooms import CAMERAS, IMAGE_SIZE
 
 _RATE = 15.0
@@ -32,6 +33,7 @@ def people_cost(
     level = np.array([[0, 0, 1.0], [-1, 0, 0], [0, -1, 0]])
     view, camera = CameraPose(level, np.array([0, 0, 1.2])), CAMERAS['pinhole']
     builds = [Build.random(rng) for _ in range(count)]
+    clothes = SimulatedClothes(count, rng)
     ground, tracker, axes = Ground.from_tilt(1.2, 0.0), PeopleTracker(), Axes.of_map()
     spent = []
     for image in range(images):
@@ -58,6 +60,7 @@ def people_cost(
             boxes.astype(np.float32),
             scores.mean(axis=1).astype(np.float32),
             np.arange(count, dtype=np.int32),
+            colours=(clothes.worn + rng.normal(0, 3, clothes.worn.shape)).astype(np.float32),
         )
         times = [time.process_time()]
         sights = observe(

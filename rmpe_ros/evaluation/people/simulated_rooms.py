@@ -8,7 +8,7 @@ that are not found, people that are not there), and depth with noise, holes and 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import cv2
@@ -22,12 +22,15 @@ from rmpe_ros.core.people.distances import Ground
 from rmpe_ros.core.people.people_filter import CameraPose
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.skeletons import BODY19
+from rmpe_ros.evaluation.people.simulated_clothes import SimulatedClothes
 from rmpe_ros.evaluation.people.simulated_depth import DepthErrors, SimulatedDepth
 from rmpe_ros.evaluation.people.simulated_motion import Motion, move
 from rmpe_ros.evaluation.people.simulated_scenes import Scene
 
 Array = NDArray[np.float64]
 IMAGE_SIZE = (480, 640)
+# What is so much before a joint, metres, is not the person herself.
+_OWN_BODY = 0.5
 
 CAMERAS = MappingProxyType(
     {
@@ -110,6 +113,7 @@ class Room:
         self._ray_map = camera.rays(pixels.reshape(-1, 2)).reshape(pixels.shape)
         self._field = 1.05 * float(np.hypot(*np.abs(self._ray_map).max(axis=(0, 1))))
         count = len(scene.walkers)
+        self._clothes = SimulatedClothes(count, np.random.default_rng([seed, 1]))
         self._stray = np.zeros((count, BODY19.num_keypoints, 2))
         self._missing = np.zeros(count, int)
         self._scale = self._rng.normal(1, self.errors.depth.scale)
@@ -179,6 +183,16 @@ class Room:
         clear = points[..., 2] < surface + 0.22
         visible = (inside & clear).mean(axis=1)
         poses, labels = self._detect(pixels, inside, clear, visible)
+        self._clothes.move_on(1 / self.rate)
+        colours = self._clothes.seen(
+            labels,
+            poses.keypoint_scores,
+            inside=inside,
+            bare=points[..., 2] < surface + _OWN_BODY,
+            points=pixels,
+            depths=points[..., 2].mean(axis=1),
+        )
+        poses = replace(poses, colours=colours)
         positions = lift_poses(poses, depth, self.camera, image_size=IMAGE_SIZE)
         middles = np.array([body.middle for body in bodies])
         told = self._told_pose(stamp)
