@@ -232,25 +232,28 @@ def update(
     errors[:, methods] = np.where(known, heads.depths - of_heads.points[:, 2], 0.0)
     variances[:, methods] = heads.depth_variances
     variances = np.minimum(variances, _UNKNOWN)
-    prior = ((rows @ covariances) * rows).sum(axis=2)
+    each = np.arange(methods + 1)
+    spread = rows @ covariances
+    total = spread @ rows.transpose(0, 2, 1)
+    prior = total[:, each, each]
     # Somebody else's surface, or half a body: the farther off, the less it pulls.
     excess = (errors**2 / (prior + variances) / _OUTLYING**2) ** 2
     variances = np.maximum(variances, excess * (prior + variances) - prior)
-    noise = variances[:, :, None] * np.eye(methods + 1)
-    states, covariances = _updated(states, covariances, rows, errors, noise)
+    total[:, each, each] = prior + variances
+    states, covariances = _updated(states, covariances, spread, total, errors)
     # After the distances: where a line of sight leads depends on how far away somebody is.
     expected = expect(states, camera)
     of_heads = expect_heads(states, camera, up)
     rows = np.concatenate([expected.ray_jacobian, of_heads.jacobian[:, :2]], axis=1)
     errors = np.concatenate([rays - expected.rays, heads.rays - of_heads.rays], axis=1)
-    prior = rows @ covariances @ rows.transpose(0, 2, 1)
-    noise = np.zeros((count, 4, 4))
-    for both, spread in ((slice(0, 2), ray_covariances), (slice(2, 4), heads.covariances)):
+    spread = rows @ covariances
+    total = spread @ rows.transpose(0, 2, 1)
+    for both, noise in ((slice(0, 2), ray_covariances), (slice(2, 4), heads.covariances)):
         # Half a body has its middle elsewhere.
-        off = squared_distances(errors[:, both], prior[:, both, both] + spread)
+        off = squared_distances(errors[:, both], total[:, both, both] + noise)
         excess = np.maximum(1, (off / _OUTLYING**2) ** 2)
-        noise[:, both, both] = spread * excess[:, None, None]
-    return _updated(states, covariances, rows, errors, noise)
+        total[:, both, both] += noise * excess[:, None, None]
+    return _updated(states, covariances, spread, total, errors)
 
 
 @dataclass(frozen=True)
@@ -289,11 +292,11 @@ def squared_distances(errors: Array, covariances: Array) -> Array:
 
 
 def _updated(
-    states: Array, covariances: Array, rows: Array, errors: Array, noise: Array
+    states: Array, covariances: Array, spread: Array, total: Array, errors: Array
 ) -> tuple[Array, Array]:
-    """After M measurements of each: rows (T, M, 12), errors (T, M), noise (T, M, M)."""
-    spread = rows @ covariances  # (T, M, 12)
-    total = spread @ rows.transpose(0, 2, 1) + noise
+    """After M measurements of each: errors (T, M), their covariances in `total` (T, M, M) and with
+    the states, spread (T, M, 12).
+    """
     gain = np.linalg.solve(total, spread).transpose(0, 2, 1)
     states = states + (gain @ errors[:, :, None])[:, :, 0]
     covariances = covariances - gain @ spread
