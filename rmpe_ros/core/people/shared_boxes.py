@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rmpe_ros.core.boxes import box_iou
+from rmpe_ros.core.people.people_state import CONFIRMED
 
 if TYPE_CHECKING:
     from rmpe_ros.core.people.people_state import People
@@ -34,7 +35,9 @@ def shared_boxes(people: People, sights: Sights) -> NDArray[np.bool_]:
     same = (people.image_ids[:, None] == sights.image_ids) & (sights.image_ids >= 0)
     recent = people.stamp - people.last_seen < _RECENT
     owners, taken = np.nonzero(same & recent[:, None])
-    missing = np.flatnonzero(recent & (people.image_ids >= 0) & ~same.any(axis=1))
+    # Who is perhaps nobody is in no box of others.
+    known = people.sights >= CONFIRMED
+    missing = np.flatnonzero(known & recent & (people.image_ids >= 0) & ~same.any(axis=1))
     if not len(owners) or not len(missing):
         return shared
     boxes = people.boxes.astype(np.float64)

@@ -71,6 +71,14 @@ def test_a_box_around_two_is_of_both(found, seen, expected):
     assert shared_boxes(people(LEFT, RIGHT, seen=seen), sights(*found))[:, 0].tolist() == expected
 
 
+def test_who_is_perhaps_nobody_shares_none():
+    """A ghost of the detector would be seen in the boxes of others, and count as a person."""
+    both = people(LEFT, RIGHT)
+    ghost = replace(both, sights=np.array([20, 2]))
+    assert shared_boxes(both, sights((0, BOTH))).all()
+    assert not shared_boxes(ghost, sights((0, BOTH))).any()
+
+
 def test_who_is_in_another_box_shares_none():
     assert not shared_boxes(people(LEFT, RIGHT), sights((0, BOTH), (1, RIGHT))).any()
 
