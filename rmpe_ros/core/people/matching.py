@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from rmpe_ros.core.people.clothing import told_by_image
 from rmpe_ros.core.people.people_filter import (
     Array,
     CameraPose,
@@ -124,6 +125,12 @@ def compare(people: People, sights: Sights, camera: CameraPose, up: Array) -> Ch
     shared = shared_boxes(people, sights) & ~with_depth
     gain = np.where(shared, _SHARED_GAIN, gain)
     possible |= shared
+    if np.isfinite(sights.clothing.variances).any():
+        tracks, seen = np.nonzero(possible)
+        unseen = people.stamp - people.last_seen
+        gain[tracks, seen] += told_by_image(
+            people.clothing, sights.clothing, sights.doubts, unseen, (tracks, seen)
+        )
     clear = plain & ~places.hidden & ahead & near & (places.off_depth < _STRANGE_GATE)
     return Chances(
         np.where(possible, np.maximum(gain, 0), 0),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from rmpe_ros.core.people.clothing import same_clothes
 from rmpe_ros.core.people.people_state import ARRAYS, CONFIRMED, People
 
 if TYPE_CHECKING:
@@ -21,6 +22,16 @@ if TYPE_CHECKING:
 
 # After so many sights it is asked who somebody new is, if that takes no longer than this, seconds.
 _ASKED, _YOUNG = (2, 5, 9), 2.0
+# What was known of her before still holds.
+_LASTING = (
+    'ids',
+    'first_seen',
+    'sights',
+    'heights',
+    'height_variances',
+    'colours',
+    'colour_variances',
+)
 
 
 def recognised(
@@ -39,8 +50,10 @@ def recognised(
     for new, sight in zip(tracks[young].tolist(), seen[young].tolist(), strict=True):
         gains = chances.returns[:, sight] + people.sights[new] * chances.missing
         before = away & (people.last_seen < people.first_seen[new])
-        for old in np.flatnonzero(before & np.isfinite(gains)).tolist():
-            found.append((float(gains[old]), new, old))
+        olds = np.flatnonzero(before & np.isfinite(gains))
+        worn = people.clothing[np.array([new])].as_seen()
+        gains = gains[olds] + same_clothes(people.clothing[olds], worn)
+        found += [(gain, new, old) for gain, old in zip(gains.tolist(), olds.tolist(), strict=True)]
     return found
 
 
@@ -49,9 +62,8 @@ def renamed(people: People, new: int, old: int) -> People:
     now = int(np.flatnonzero(people.ids == new)[0])
     before = int(np.flatnonzero(people.ids == old)[0])
     changed = {name: getattr(people, name).copy() for name in ARRAYS}
-    lasting = ('ids', 'first_seen', 'sights', 'heights', 'height_variances')
     for name, values in changed.items():
-        if name not in lasting:
+        if name not in _LASTING:
             values[before] = values[now]
     changed['sights'][before] += people.sights[now]
     return replace(people, **changed)[np.arange(len(people)) != now]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rmpe_ros.core.people.clothing import Clothing
 from rmpe_ros.core.people.people_filter import (
     METHODS,
     Array,
@@ -73,7 +74,8 @@ class People:
     METHODS of what the distance was last measured by, -1 for nothing. strays: (N,) clear sights in
     a row at another distance. heights: (N,) logarithms of metres, of the boxes; height_variances:
     (N,), infinite where unknown. hiders: (N,) metres along the optical axis, of what was before
-    each in the last sight, NaN for nothing. stamp: seconds; interval: seconds since the
+    each in the last sight, NaN for nothing. colours: (N, 6) of the clothes; colour_variances:
+    (N, 6), infinite where unknown. stamp: seconds; interval: seconds since the
     image before.
     """
 
@@ -94,6 +96,8 @@ class People:
     heights: Array
     height_variances: Array
     hiders: Array
+    colours: Array
+    colour_variances: Array
     interval: float = 0.0
 
     def __len__(self) -> int:
@@ -119,6 +123,11 @@ class People:
         return Statures(self.heights, self.height_variances)
 
     @property
+    def clothing(self) -> Clothing:
+        """What each wears."""
+        return Clothing(self.colours, self.colour_variances)
+
+    @property
     def lost(self) -> NDArray[np.bool_]:
         """(N,) who was not seen for longer than a detector misses now and then."""
         return self.stamp - self.last_seen > MISS_TIME
@@ -136,10 +145,12 @@ class People:
         times, whole = np.zeros(0), np.zeros(0, np.int64)
         boxes, scores = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
         image_ids, (yaws, variances) = np.zeros(0, np.int32), unknown_yaws(0)
+        unknown = Clothing.unknown(0)
         return People(
             stamp, whole, states, covariances, yaws, variances, times, times, whole,
             image_ids, boxes, scores, methods=whole, strays=whole, heights=times,
-            height_variances=times, hiders=times,
+            height_variances=times, hiders=times, colours=unknown.values,
+            colour_variances=unknown.variances,
         )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rmpe_ros.core.assignment import good_assignments
+from rmpe_ros.core.people.clothing import Clothing
 from rmpe_ros.core.people.hypotheses import UNLIKELY, Hypothesis, pruned, room_for, told
 from rmpe_ros.core.people.matching import Chances, compare
 from rmpe_ros.core.people.newcomers import recognised, renamed
@@ -251,6 +252,7 @@ class PeopleTracker:
             covariances=covariances,
             yaw_variances=variances,
             height_variances=people.statures.later(interval).variances,
+            colour_variances=people.clothing.later(interval).variances,
         )
 
     def _measure(
@@ -299,6 +301,7 @@ class PeopleTracker:
             np.minimum(people.stamp - some.last_seen, 0.2),
         )
         statures = some.statures.updated(*sights.measured_heights)
+        clothing = some.clothing.updated(sights.clothing, sights.doubts)
         measured: dict[str, Any] = {
             'states': states,
             'covariances': covariances,
@@ -308,6 +311,8 @@ class PeopleTracker:
             'sights': some.sights + 1,
             'heights': statures.values,
             'height_variances': statures.variances,
+            'colours': clothing.values,
+            'colour_variances': clothing.variances,
             **_appearance(sights),
         }
         if everybody:
@@ -350,7 +355,7 @@ class PeopleTracker:
             log_depth_variances=sights.log_depth_variances + unsure[:, None],
             heads=replace(heads, depth_variances=head_variances),
         )
-        unknown = Statures.unknown(count)
+        unknown, undressed = Statures.unknown(count), Clothing.unknown(count)
         new = People(
             people.stamp,
             numbers,
@@ -365,6 +370,8 @@ class PeopleTracker:
             heights=unknown.values,
             height_variances=unknown.variances,
             hiders=np.full(count, np.nan),
+            colours=undressed.values,
+            colour_variances=undressed.variances,
         )
         new = self._measure(
             new, np.arange(count), sights, camera, axes, wrong=np.zeros(count, bool)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from rmpe_ros.core.camera import PinholeCamera
 from rmpe_ros.core.people.body_rays import BodyRays, SightParameters
+from rmpe_ros.core.people.clothing import Clothing, doubtful
 from rmpe_ros.core.people.distances import Ground, by_depth, by_ground, by_size, turned_depth
 from rmpe_ros.core.people.facing import facing_direction
 from rmpe_ros.core.people.heads import Heads, find_heads
@@ -54,7 +55,8 @@ class Sights:
     infinite where a method does not know. facing: (N, 3), optical frame, level and of length 1;
     facing_variances: (N,) rad², infinite where unknown. clarity: (N,) share of the joints that are
     seen and not guessed. image_ids: (N,) of the image tracker, -1
-    for none. boxes: (N, 4) pixels. scores: (N,). heads: of the same people.
+    for none. boxes: (N, 4) pixels. scores: (N,). heads, clothing: of the same people; doubts: (N,)
+    in [0, 1], whether what is seen are the clothes of each.
     """
 
     rays: Array
@@ -69,6 +71,8 @@ class Sights:
     scores: NDArray[np.float32]
     heads: Heads
     apparent_heights: Array
+    clothing: Clothing
+    doubts: Array
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -164,6 +168,7 @@ def observe(
     log_depths[:, 0], variances[:, 0] = _checked_by_heads(
         log_depths[:, 0], variances[:, 0], heads, up
     )
+    clarity = body.seen.sum(axis=1) / body.seen.shape[1]
     # The sway of the trunk with the steps and its unknown middle, besides the noise of the joints.
     spread = ALIKE * (0.02 / distance) ** 2 + _AIM**2
     variances *= (ALIKE, _ALIKE_LENGTHS, _ALIKE_LENGTHS)
@@ -174,12 +179,14 @@ def observe(
         variances,
         facing,
         facing_variances,
-        body.seen.sum(axis=1) / body.seen.shape[1],
+        clarity,
         poses.track_ids,
         poses.boxes,
         poses.scores,
         heads,
         apparent_heights(body),
+        Clothing.of_sights(poses.colours, count),
+        doubtful(poses.boxes, clarity),
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from rmpe_ros.core.people.clothing import Clothing
 from rmpe_ros.core.people.heads import Heads
 from rmpe_ros.core.people.people_filter import CameraPose
 from rmpe_ros.core.people.people_state import OCCLUDED, TENTATIVE, TRACKED, Axes
@@ -23,10 +24,10 @@ def camera(place=(0.0, 0.0), yaw=0.0):
     return CameraPose(turn @ level, np.array([*place, 1.2]))
 
 
-def sights(people, view, *, rng=None, depth_sd=0.02, tall=None):
+def sights(people, view, *, rng=None, depth_sd=0.02, tall=None, worn=None):
     """What a depth camera sees of people (image id, x, y): all of each, faced by nobody.
 
-    tall: of their boxes, metres; unknown if it is None.
+    tall: of their boxes, metres; worn: (N, 6) colours; unknown if they are None.
     """
     count = len(people)
     points = view.to_camera(np.array([(x, y, 1.1) for _, x, y in people], float).reshape(-1, 3))
@@ -52,6 +53,8 @@ def sights(people, view, *, rng=None, depth_sd=0.02, tall=None):
         np.full(count, 0.8, np.float32),
         Heads.unseen(count),
         np.full(count, np.nan) if tall is None else np.log(tall) - np.log(points[:, 2]),
+        Clothing.of_sights(worn, count),
+        np.zeros(count),
     )
 
 
@@ -423,6 +426,24 @@ def test_of_two_who_come_back_each_keeps_her_number_by_height():
         people = tracker.update(seen, index / RATE, view, MAP)
     places = dict(zip(people.ids.tolist(), people.positions[:, 0].tolist(), strict=True))
     assert places == {0: pytest.approx(4.4, abs=0.15), 1: pytest.approx(4.0, abs=0.15)}
+
+
+@pytest.mark.parametrize('dressed', [True, False])
+def test_of_two_who_come_back_each_keeps_her_number_by_her_clothes(dressed):
+    """They walk behind something, where both turn: each comes back where the other is expected."""
+    tracker, here = PeopleTracker(), camera()
+    worn = np.array([[45.0, 55, 35, 25, 2, -20], [90.0, 0, 5, 40, 2, -12]])
+    for index in range(round(2 * RATE)):
+        away = 0.5 * index / RATE
+        people = [(0, 4, -1.5 + away), (1, 4, 1.5 - away)]
+        seen = sights(people, here, worn=worn if dressed else None)
+        tracker.update(seen, index / RATE, here, MAP)
+    for index in range(round(3 * RATE)):
+        people = [(7, 4, -0.6 - 0.3 * index / RATE), (8, 4, 0.6 + 0.3 * index / RATE)]
+        seen = sights(people, here, worn=worn if dressed else None)
+        told = tracker.update(seen, 4.5 + index / RATE, here, MAP)
+    ids = {int(number): int(image) for number, image in zip(told.ids, told.image_ids, strict=True)}
+    assert (ids == {0: 7, 1: 8}) is dressed
 
 
 def test_who_is_seen_all_the_time_is_not_somebody_who_is_lost_beside_her():

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from rmpe_ros.core.people.clothing import Clothing
 from rmpe_ros.core.people.heads import Heads
 from rmpe_ros.core.people.matching import compare
 from rmpe_ros.core.people.people_filter import CameraPose, MotionModel, first_states
@@ -30,6 +31,7 @@ def people(*boxes, seen=1.0, z=10.0):
         np.arange(count, dtype=np.int32), np.array(boxes, np.float32),
         np.ones(count, np.float32), 0 * whole, 0 * whole, zeros, zeros + np.inf,
         zeros + np.nan,
+        np.zeros((count, 6)), np.full((count, 6), np.inf),
     )  # fmt: skip
 
 
@@ -52,6 +54,8 @@ def sights(*found, method=2, sd=0.2):
         np.ones(count, np.float32),
         Heads.unseen(count),
         np.full(count, np.nan),
+        Clothing.unknown(count),
+        np.zeros(count),
     )
 
 

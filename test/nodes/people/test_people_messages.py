@@ -51,6 +51,8 @@ def people(count=3, yaw=0.5):
         heights=np.zeros(count),
         height_variances=np.full(count, np.inf),
         hiders=np.full(count, np.nan),
+        colours=np.zeros((count, 6)),
+        colour_variances=np.full((count, 6), np.inf),
     )
 
 
