@@ -29,9 +29,9 @@ _UNREADABLE = (
 )  # fmt: skip
 _SUFFIXES = ('.mcap', '.db3', '.mcap.zstd', '.db3.zstd')
 _ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
-# What messages that cannot be decoded lead to.
 # Fields that bags of earlier versions lack, and do well without.
 _LATER = {('rmpe_ros/msg/PersonPose', 'colours')}
+# What messages that cannot be decoded lead to.
 _BROKEN = (SerdeError, zstd.ZstdError, PieceError, AssertionError, IndexError)
 # A recording as a whole does not become smaller than this share.
 _MOST_PACKED = 1000
