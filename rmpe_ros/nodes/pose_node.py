@@ -21,7 +21,7 @@ from std_srvs.srv import SetBool
 from rmpe_ros.core.clothes import clothes_colours
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.io.messages import ImageConversionError, message_to_rgb, stamp_nanoseconds
-from rmpe_ros.io.process_memory import resident_megabytes
+from rmpe_ros.io.process_memory import resident_megabytes, return_freed_memory
 from rmpe_ros.msg import PersonPoseArray
 from rmpe_ros.nodes.estimation.camera_topics import CameraTopics, camera_names
 from rmpe_ros.nodes.estimation.estimate_service import BURST, EstimateService
@@ -30,7 +30,6 @@ from rmpe_ros.nodes.estimation.node_pipeline import (
     apply_settings,
     engines_sentence,
     make_pipeline,
-    return_memory,
 )
 from rmpe_ros.nodes.health.debug_topics import DebugTopics
 from rmpe_ros.nodes.health.diagnostics import (
@@ -159,7 +158,7 @@ class PoseNode(ManagedNode):
             return
         pipeline.close()
         del pipeline
-        return_memory()
+        return_freed_memory()
 
     # The way of a frame.
 

@@ -84,8 +84,10 @@ def measure_transport(size: tuple[int, int], repeat: int, models: dict[str, str]
 
     times: (p50, p95) in milliseconds of 'plain subscription', the image's stamp to the callback of
     a process that does nothing else, the floor of the next; 'node less pipeline', the stamp to
-    publication of the poses less the pipeline; 'and back', the same until the poses are received
-    here; 'pipeline', the node's own; 'message of 20 people', from poses to bytes.
+    publication of the poses less the pipeline; 'camera publishing', the part of it that the camera
+    takes, which is a Python node here; 'less camera, too', the part that it does not; 'and back',
+    the stamp until the poses are received here less the pipeline; 'pipeline', the node's own;
+    'message of 20 people', from poses to bytes.
     """
     import rclpy
 
@@ -233,7 +235,8 @@ def _ask(
         raise ValueError(f'pose_node did not start: {child.log_tail(1)}')
     spin_until(lambda: False, 1.0)  # the node's side of the discovery
     message = _image(size)
-    times: dict[str, list[float]] = {'node less pipeline': [], 'and back': [], 'pipeline': []}
+    names = 'node less pipeline', 'camera publishing', 'less camera, too', 'and back', 'pipeline'
+    times: dict[str, list[float]] = {name: [] for name in names}
     lost = 0
     for turn in range(-_WARM_UP, repeat):
         answers.clear()
@@ -241,6 +244,7 @@ def _ask(
         stamp = node.get_clock().now()
         message.header.stamp = stamp.to_msg()
         camera.publish(message)
+        publishing = (node.get_clock().now() - stamp).nanoseconds / 1e6
         if not spin_until(lambda: answers and latencies, _ANSWER_TIMEOUT):
             if child.exit_code is not None:
                 raise ValueError(f'pose_node ended: {child.log_tail(1)}')
@@ -248,9 +252,11 @@ def _ask(
             continue
         received, answer = answers[-1]
         if turn >= 0 and answer.header == message.header:
-            times['node less pipeline'].append(latencies[-1] - answer.total_ms)
-            times['and back'].append((received - stamp.nanoseconds) / 1e6 - answer.total_ms)
-            times['pipeline'].append(answer.total_ms)
+            overhead = latencies[-1] - answer.total_ms
+            back = (received - stamp.nanoseconds) / 1e6 - answer.total_ms
+            values = overhead, publishing, overhead - publishing, back, answer.total_ms
+            for name, value in zip(names, values, strict=True):
+                times[name].append(value)
     return times, lost
 
 

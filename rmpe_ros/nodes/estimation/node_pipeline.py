@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pipeline that the parameters of `pose_node` describe, and the memory that it leaves."""
+"""The pipeline that the parameters of `pose_node` describe."""
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import logging
-import sys
 from collections.abc import Callable
 
 from rmpe_ros.core.pose_nms import PoseNmsParameters
@@ -72,12 +69,3 @@ def engines_sentence(pipeline: PosePipeline) -> str:
         short = 'TensorRT is not installed' if missing else reasons[0].partition('; ')[0]
         why = f', as {short} ("rmpe doctor" tells all)'
     return f'the models run on {backends[0]}{why}'
-
-
-def return_memory() -> None:
-    """Give freed memory back to the system; glibc keeps it otherwise."""
-    gc.collect()
-    if sys.platform == 'linux':
-        trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
-        if trim is not None:
-            trim(0)

@@ -13,6 +13,7 @@ import rclpy
 from rclpy.logging import get_logger
 from rclpy.signals import SignalHandlerOptions
 
+from rmpe_ros.io.process_memory import reuse_freed_memory
 from rmpe_ros.nodes import on_ending_signals
 from rmpe_ros.nodes.lifecycle.guarded_node import GuardedExecutor, GuardedNode
 from rmpe_ros.nodes.lifecycle.managed_node import ManagedNode
@@ -43,6 +44,7 @@ def run_node(
     # published and the last words still reach /rosout. A second signal changes nothing.
     on_ending_signals(on_signal)
     end_with_parent()
+    reuse_freed_memory()
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     except (RuntimeError, ValueError) as error:

@@ -2,10 +2,12 @@
 """The worker and its slots, with real threads."""
 
 import threading
+import time
 from concurrent.futures import CancelledError
 
 import pytest
 
+from rmpe_ros.nodes.estimation import frame_worker
 from rmpe_ros.nodes.estimation.frame_worker import FrameWorker
 
 # Long enough for a loaded machine; nothing waits for it when all is well.
@@ -55,6 +57,40 @@ def test_a_busy_worker_gets_the_newest_frame_next():
     assert done.wait(PATIENCE)
     assert worker.stop()
     assert seen == [0, 3]
+
+
+def test_an_idle_worker_has_taken_a_frame_when_put_returns(monkeypatch):
+    monkeypatch.setattr(frame_worker, '_HAND_OVER', PATIENCE)
+    seen: list[int] = []
+    done = threading.Event()
+
+    def process(frames: dict[int, int]) -> None:
+        seen.append(frames[0])
+        done.set()
+
+    worker: FrameWorker[int] = FrameWorker(process, pytest.fail)
+    worker.start()
+    for frame in range(0, 200, 2):
+        done.clear()
+        worker.put(frame)
+        assert worker.put(frame + 1) is None
+        assert done.wait(PATIENCE)
+        while worker.put(frame + 1) is not None:  # until it is idle
+            time.sleep(0.001)
+    assert worker.stop()
+    assert set(range(0, 200, 2)) <= set(seen)
+
+
+def test_nobody_waits_for_a_camera_that_rests(monkeypatch):
+    monkeypatch.setattr(frame_worker, '_HAND_OVER', PATIENCE)
+    worker: FrameWorker[int] = FrameWorker(lambda frames: None, pytest.fail)
+    worker.start()
+    worker.rest(0, PATIENCE)
+    before = time.monotonic()
+    worker.put(1)
+    worker.put(2)
+    assert time.monotonic() < before + PATIENCE / 2
+    assert worker.stop()
 
 
 def test_an_exception_is_reported_and_the_worker_goes_on():
