@@ -76,8 +76,8 @@ def test_boxes_are_where_people_go(rate: int, smoothing: OneEuroParameters | Non
         if forecast is None:
             continue
         truth = np.concatenate([frame.truth.min(axis=1), frame.truth.max(axis=1)], axis=1)
-        # 5 % of the height on each side of the joints.
-        margin = np.ptp(frame.truth, axis=1).max(axis=1, keepdims=True) * 0.05
+        # 3 % of the height on each side of the joints.
+        margin = np.ptp(frame.truth, axis=1).max(axis=1, keepdims=True) * 0.03
         wanted = truth + margin * np.array([-1, -1, 1, 1])
         assert box_iou(wanted, forecast).max(axis=1).min() > 0.7
 
@@ -94,7 +94,7 @@ def test_a_head_without_a_top_gets_more_room_above() -> None:
     assert forecast is not None
     height = np.ptp(points[0, :, 1])
     low, high = points[0, :, 1].min() + 0.5, points[0, :, 1].max() + 0.5
-    around = np.array([low - 0.12 * height, high + 0.05 * height])
+    around = np.array([low - 0.12 * height, high + 0.03 * height])
     expected = (frame.poses.boxes[0, [1, 3]] + around) / 2
     np.testing.assert_allclose(forecast[0][0, [1, 3]], expected, rtol=1e-4)
 
