@@ -142,13 +142,18 @@ def letterbox(
     Returns the canvas uint8 (height, width, 3) and the scale (x, y): canvas = image · scale, in
     edge coordinates. The two differ only by rounding to whole pixels.
     """
-    height, width = image.shape[:2]
+    height, width = original = image.shape[:2]
     ratio = min(size[0] / height, size[1] / width)
     fitted = (max(1, round(height * ratio)), max(1, round(width * ratio)))
     canvas = np.empty((*size, 3), np.uint8)
     canvas[fitted[0] :] = _PADDING
     canvas[: fitted[0], fitted[1] :] = _PADDING
-    # Bilinear sampling alone would skip pixels there; down to a half it takes a sixth of the time.
+    # Bilinear sampling would skip pixels below a half. Means of two by two cost a tenth of others.
+    while ratio < 0.5 and height % 2 == 0 and width % 2 == 0:
+        height, width, ratio = height // 2, width // 2, ratio * 2
+        image = np.asarray(
+            cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8
+        )
     interpolation = cv2.INTER_AREA if ratio < 0.5 else cv2.INTER_LINEAR
     cv2.resize(
         image,
@@ -156,4 +161,4 @@ def letterbox(
         dst=canvas[: fitted[0], : fitted[1]],
         interpolation=interpolation,
     )
-    return canvas, np.array([fitted[1] / width, fitted[0] / height])
+    return canvas, np.array([fitted[1] / original[1], fitted[0] / original[0]])

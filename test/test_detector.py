@@ -3,6 +3,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -87,6 +88,18 @@ def test_letterbox_keeps_the_aspect_and_pads_with_grey() -> None:
     assert (canvas[:43] == 7).all()
     assert (canvas[43:] == 114).all()
     np.testing.assert_allclose(scale, [128 / 300, 43 / 100])
+
+
+@pytest.mark.parametrize('size', [(1080, 1920), (540, 960), (2160, 3840), (1536, 2048), (541, 959)])
+def test_letterbox_keeps_every_pixel_where_it_is(size: tuple[int, int]) -> None:
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    waves = np.sin(columns / size[1] * 9) + np.cos(rows / size[0] * 7)
+    image = np.repeat((waves * 60 + 128).astype(np.uint8)[..., None], 3, axis=2)
+    canvas, scale = letterbox(image, (448, 448))
+    height = round(size[0] * scale[1])
+    assert round(size[1] * scale[0]) == 448
+    expected = cv2.resize(image, (448, height), interpolation=cv2.INTER_AREA)
+    assert np.abs(canvas[:height].astype(int) - expected).max() <= 2
 
 
 def test_letterbox_shrinks_without_aliasing() -> None:
