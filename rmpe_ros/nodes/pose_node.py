@@ -45,6 +45,7 @@ from rmpe_ros.nodes.inputs.image_subscription import ImageMessage
 from rmpe_ros.nodes.inputs.rclpy_messages import make_pose_messages, poses_to_message
 from rmpe_ros.nodes.lifecycle.managed_node import ManagedNode
 from rmpe_ros.nodes.lifecycle.node_process import run_node
+from rmpe_ros.nodes.lifecycle.shared_memory import advice_on_lost_images
 from rmpe_ros.nodes.settings.parameter_tables import PoseSettings
 from rmpe_ros.nodes.settings.parameters import declare_parameters
 from rmpe_ros.pipeline import PosePipeline
@@ -331,6 +332,7 @@ class PoseNode(ManagedNode):
             since=now - camera.listening_since,
             image_timeout=self._settings.image_timeout,
             publishers=self.count_publishers(camera.topic),
+            advice='' if self._settings.compressed else advice_on_lost_images(),
         )
 
     def _watch(self) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rmpe_ros.cli.processes.abandoned_segments import SHARED_MEMORY
-from rmpe_ros.core.share_folders import share_folders
+from rmpe_ros.core.share_folders import shared_memory_profile
 
 # Domain ids whose ports lie below the ports that Linux gives away by itself (from 32768 on).
 _DOMAIN_IDS = range(1, 101)
@@ -66,14 +66,6 @@ def choose_domain_id(among: Sequence[int] | None = None) -> int:
                 continue
             return domain_id
     raise OSError('every ROS domain id is in use on this machine; set ROS_DOMAIN_ID')
-
-
-def shared_memory_profile(environment: Mapping[str, str]) -> Path | None:
-    """config/fastdds_shared_memory.xml of this package, wherever it is installed."""
-    for folder in share_folders('config', environment):
-        if (folder / 'fastdds_shared_memory.xml').is_file():
-            return folder / 'fastdds_shared_memory.xml'
-    return None
 
 
 def has_shared_memory(processes: int) -> bool:

@@ -120,16 +120,24 @@ class FrameStatistics:
 
 
 def silence(
-    snapshot: Snapshot, topic: str, *, since: float, image_timeout: float, publishers: int
+    snapshot: Snapshot,
+    topic: str,
+    *,
+    since: float,
+    image_timeout: float,
+    publishers: int,
+    advice: str = '',
 ) -> str:
     """The sentence about missing images, empty when they come.
 
-    since: seconds since the node listens; publishers: how many of them `topic` has.
+    since: seconds since the node listens; publishers: how many of them `topic` has; advice: for
+    when they publish and none has come.
     """
     age = snapshot.image_age
     who = f'{publishers} publish it' if publishers > 1 else 'one node publishes it'
     who = who if publishers else 'nobody publishes it'
     if age is None:
+        who += f'; {advice}' if publishers and advice else ''
         return f'no image on {topic} yet: {who}' if since > image_timeout else ''
     if min(age, since) > image_timeout:
         return f'no image on {topic} for {age:.0f} s: {who}'

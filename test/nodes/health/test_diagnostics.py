@@ -136,6 +136,19 @@ def test_silence_before_the_first_image(since, sentence):
     assert snapshot.sentence() == 'no frame processed yet (0 bad, 0 failed)'
 
 
+@pytest.mark.parametrize(
+    ('publishers', 'sentence'),
+    [
+        (1, 'no image on /cam yet: one node publishes it; try this'),
+        (0, 'no image on /cam yet: nobody publishes it'),
+    ],
+)
+def test_advice_is_given_where_somebody_publishes_and_nothing_comes(publishers, sentence):
+    snapshot = FrameStatistics().snapshot(3.0)
+    options = {'since': 6.0, 'image_timeout': 5.0, 'publishers': publishers, 'advice': 'try this'}
+    assert silence(snapshot, '/cam', **options) == sentence
+
+
 def test_resident_memory_grows_with_what_is_held():
     before = resident_megabytes()
     if before is None:
