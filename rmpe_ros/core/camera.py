@@ -118,7 +118,16 @@ class PinholeCamera:
         NaN where the distortion cannot be undone.
         """
         if not (self.distortion or self.fisheye) or not pixels.size:
-            return np.asarray((pixels - (self.cx, self.cy)) / (self.fx, self.fy), np.float64)
+            undistorted = pixels.astype(np.float64)
+            x, y = (
+                undistorted[..., 0],
+                undistorted[..., 1],
+            )  # both at once is twice as slow for a few pixels
+            x -= self.cx
+            x /= self.fx
+            y -= self.cy
+            y /= self.fy
+            return undistorted
         matrix = np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]], np.float64)
         points = np.asarray(pixels, np.float64).reshape(-1, 1, 2)
         coefficients = np.array(self.distortion, np.float64)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,14 @@ class SightParameters:
 
 @dataclass(eq=False)
 class BodyRays:
-    """The joints as lines of sight, and what the methods share of them."""
+    """The joints as lines of sight, and what the methods share of them.
+
+    People come last in these arrays, so that what is of one joint lies together: rays (2, K, N) on
+    the plane z = 1, with standard deviations, noise (K, N); seen, at_edge (K, N): whether a joint
+    is no guess, and whether it is where the image ends; of the trunk, shoulders, hips (2, N) and
+    line (3, N), the line of sight to its middle, z = 1, with slant (N,), its length;
+    middle_covariances (N, 2, 2).
+    """
 
     poses: Poses
     camera: PinholeCamera
@@ -58,61 +66,96 @@ class BodyRays:
     parameters: SightParameters
     rays: Array = field(init=False)
     seen: NDArray[np.bool_] = field(init=False)
+    at_edge: NDArray[np.bool_] = field(init=False)
     noise: Array = field(init=False)
     shoulders: Array = field(init=False)
     hips: Array = field(init=False)
-    middle: Array = field(init=False)
+    line: Array = field(init=False)
+    slant: Array = field(init=False)
     middle_covariances: Array = field(init=False)
 
     def __post_init__(self) -> None:
-        poses = self.poses
+        poses, fx, fy = self.poses, self.camera.fx, self.camera.fy
         self.parts = trunk_joints(poses.skeleton)
-        self.rays = self.camera.rays(poses.keypoints)
-        self.seen = poses.keypoint_scores >= self.parameters.min_score
-        focal = np.array([self.camera.fx, self.camera.fy])
-        xx = yy = self.expected_variances()
+        self.rays = people_last(self.camera.rays(poses.keypoints))
+        self.seen = poses.keypoint_scores.T >= self.parameters.min_score
+        self.at_edge = self._at_edge()
+        sd = self._expected_sd()
+        xx = yy = sd * sd
         xy = np.zeros_like(xx)
         if poses.covariances is not None:
-            told = np.isfinite(poses.covariances).all(axis=2)
-            of_network = np.moveaxis(poses.covariances, 2, 0)
+            of_network = people_last(poses.covariances)
+            told = np.isfinite(of_network).all(axis=0)
             xx, xy, yy = (
                 np.where(told, *each) for each in zip(of_network, (xx, xy, yy), strict=True)
             )
-        # (N, K), on the plane z = 1
-        self.noise = np.sqrt(xx if xx is yy else (xx + yy) / 2) / focal.mean()
-        parts = list(self.parts)
-        of_trunk = self.rays[:, parts]
-        self.shoulders = (of_trunk[:, 0] + of_trunk[:, 1]) / 2
-        self.hips = (of_trunk[:, 2] + of_trunk[:, 3]) / 2
-        self.middle = (self.shoulders + self.hips) / 2
+            sd = np.sqrt((xx + yy) / 2)
+        self.noise = sd / ((fx + fy) / 2)
+        left_shoulder, right_shoulder, left_hip, right_hip = (self.rays[:, j] for j in self.parts)
+        self.shoulders = (left_shoulder + right_shoulder) * 0.5
+        self.hips = (left_hip + right_hip) * 0.5
+        self.line = np.ones((3, len(poses)))
+        self.line[:2] = (self.shoulders + self.hips) * 0.5
+        self.slant = slants(*self.line[:2])
         # Errors of the four joints are not quite independent.
-        both = np.array([each[:, parts].sum(axis=1) for each in (xx, xy, xy, yy)]).T * (0.3 / 4)
-        self.middle_covariances = both.reshape(-1, 2, 2) / np.outer(focal, focal)
+        covariances = np.empty((len(poses), 2, 2))
+        covariances[:, 0, 0] = self.of_trunk(xx) * (0.3 / 4 / fx**2)
+        covariances[:, 0, 1] = covariances[:, 1, 0] = self.of_trunk(xy) * (0.3 / 4 / (fx * fy))
+        covariances[:, 1, 1] = self.of_trunk(yy) * (0.3 / 4 / fy**2)
+        self.middle_covariances = covariances
 
-    def expected_variances(self) -> Array:
-        """(N, K) pixels², of x and of y, of networks that tell no covariances: by OKS sigmas and
+    def of_trunk(self, values: Array) -> Array:
+        """(N,) sum over the joints of the trunk."""
+        first, second, third, fourth = self.parts
+        return values[first] + values[second] + values[third] + values[fourth]
+
+    def _at_edge(self) -> NDArray[np.bool_]:
+        height, width = self.image_size
+        x, y = people_last(self.poses.keypoints)
+        beside = (x < width * EDGE) | (x > width - width * EDGE)
+        return beside | (y < height * EDGE) | (y > height - height * EDGE)
+
+    def _expected_sd(self) -> Array:
+        """(K, N) pixels, in x and in y, of networks that tell no covariances: by OKS sigmas and
         boxes.
         """
-        poses = self.poses
-        wide, tall = np.maximum(poses.boxes[:, 2:] - poses.boxes[:, :2], 1).astype(float).T
-        size = np.sqrt(AREA_OF_BOX * (wide * tall))
-        sigmas = np.array(poses.skeleton.sigmas) * self.parameters.joint_noise
-        pixels = size[:, None] * sigmas * np.where(self.seen, 1, 2.5)
+        boxes = self.poses.boxes.T
+        wide, tall = np.maximum(boxes[2:] - boxes[:2], 1).astype(float)
+        size = np.sqrt(AREA_OF_BOX * self.parameters.joint_noise**2 * (wide * tall))
+        pixels = _sigmas(self.poses.skeleton) * size * np.where(self.seen, 1.0, 2.5)
         # Where the picture ends, guesses are as far off as the body goes on.
-        edge = np.array(self.image_size[::-1]) * EDGE
-        limit = np.array(self.image_size[::-1]) - edge
-        near_edge = (poses.keypoints < edge) | (poses.keypoints > limit)
-        if near_edge.any():
-            cut = near_edge[:, :, 0] | near_edge[:, :, 1]
-            pixels += 0.15 * np.maximum(wide, tall)[:, None] * cut
-        return np.asarray(pixels**2)
+        if self.at_edge.any():
+            pixels += 0.15 * np.maximum(wide, tall) * self.at_edge
+        return pixels
 
-    def joints(self, *names: str) -> list[int]:
+    def joints(self, *names: str) -> NDArray[np.intp]:
         """Indices of those joints that the skeleton has."""
-        keypoints = self.poses.skeleton.keypoints
-        return [keypoints.index(name) for name in names if name in keypoints]
+        return joints_of(self.poses.skeleton.keypoints, *names)
 
 
+def people_last(values: NDArray[np.floating]) -> Array:
+    """(N, K, C) as (C, K, N)."""
+    return np.ascontiguousarray(values.transpose(2, 1, 0), float)
+
+
+def slants(x: Array, y: Array) -> Array:
+    """(N,) how much longer lines of sight are than their part along the optical axis."""
+    return np.sqrt(1.0 + x * x + y * y)
+
+
+@cache
+def joints_of(keypoints: tuple[str, ...], *names: str) -> NDArray[np.intp]:
+    """Indices of those of the joints `names` that a skeleton with these keypoints has."""
+    return np.array([keypoints.index(name) for name in names if name in keypoints], np.intp)
+
+
+@cache
+def _sigmas(skeleton: Skeleton) -> Array:
+    """(K, 1)."""
+    return np.array(skeleton.sigmas)[:, None]
+
+
+@cache
 def trunk_joints(skeleton: Skeleton) -> tuple[int, ...]:
     """Indices of both shoulders and both hips; ValueError for a skeleton without them."""
     missing = [name for name in _PARTS if name not in skeleton.keypoints]

@@ -42,8 +42,8 @@ class Clothing:
     values: Array
     variances: Array
 
-    def __getitem__(self, people: NDArray[np.integer] | NDArray[np.bool_]) -> Clothing:
-        return Clothing(self.values[people], self.variances[people])
+    def __getitem__(self, people: NDArray[np.integer]) -> Clothing:
+        return Clothing(self.values.take(people, axis=0), self.variances.take(people, axis=0))
 
     @staticmethod
     def unknown(count: int) -> Clothing:
@@ -68,16 +68,16 @@ class Clothing:
 
     def updated(self, sights: Clothing, doubts: Array) -> Clothing:
         """After these people were seen in `sights`, with so many `doubts` (N,)."""
-        if np.isinf(sights.variances).all():
-            return self
         measured, known = np.isfinite(sights.variances), np.isfinite(self.variances)
+        if not measured.any():
+            return self
         before = np.where(known, self.variances, _SPREAD)
         apart = np.where(measured, sights.values - self.values, 0.0)
-        off = np.where(known, apart**2 / (before + _OWN), 0.0).reshape(-1, 2, 3).sum(axis=2)
-        less = np.clip(off / _OUTLYING**2, 1.0, _LEAST).repeat(3, axis=1)
-        noise = _ALIKE * _OWN * less * (1 + _DOUBTFUL * doubts[:, None])
+        off = np.where(known, apart * apart / (before + _OWN), 0.0).reshape(-1, 2, 3).sum(axis=2)
+        less = np.minimum(np.maximum(off / _OUTLYING**2, 1.0), _LEAST).repeat(3, axis=1)
+        noise = (_ALIKE * _OWN) * less * (1.0 + _DOUBTFUL * doubts[:, None])
         gain = np.where(measured, before / (before + noise), 0.0)
-        variances = np.where(measured | known, before * (1 - gain), np.inf)
+        variances = np.where(measured | known, before * (1.0 - gain), np.inf)
         return Clothing(self.values + gain * apart, variances)
 
 
@@ -142,22 +142,22 @@ def _speaks(
     values = np.where(known, values - _MEAN, 0.0)
     worn = worn - _MEAN
     # Squares about the mean of all people, as products of a person's numbers and a sight's.
-    of_people = (
-        weight - some / anybody,
-        -2 * weight * worn,
-        weight * worn**2 + some * np.log(variances / anybody),
+    of_people, of_sights = np.empty((3, len(worn), 6)), np.empty((3, len(values), 6))
+    of_people[0] = weight - some / anybody
+    of_people[1] = -2.0 * weight * worn
+    of_people[2] = weight * worn**2 + some * np.log(variances / anybody)
+    of_sights[0], of_sights[1], of_sights[2] = values**2, values, known
+    people, sights = (  # (2, T, 9) and (2, N, 9)
+        each.reshape(3, -1, 2, 3).transpose(2, 1, 0, 3).reshape(2, -1, 9)
+        for each in (of_people, of_sights)
     )
-    total = sum(
-        each.reshape(-1, 2, 3).transpose(1, 0, 2) @ sight.reshape(-1, 2, 3).transpose(1, 2, 0)
-        for each, sight in zip(of_people, (values**2, values, known.astype(float)), strict=True)
-    )
-    return np.asarray(-0.5 * total)
+    return np.asarray(-0.5 * (people @ sights.transpose(0, 2, 1)))
 
 
 def doubtful(boxes: NDArray[np.floating], clarity: Array) -> Array:
     """(N,) in [0, 1], how much speaks for it that colours are not of the people in these boxes."""
     little = (_CLEAR[1] - clarity) / (_CLEAR[1] - _CLEAR[0])
-    return np.maximum(np.clip(little, 0, 1), covered_shares(boxes))
+    return np.minimum(np.maximum(little, covered_shares(boxes)), 1.0)
 
 
 def covered_shares(boxes: NDArray[np.floating]) -> Array:
@@ -166,13 +166,12 @@ def covered_shares(boxes: NDArray[np.floating]) -> Array:
     """
     if len(boxes) < 2:
         return np.zeros(len(boxes))
-    left, top, right, bottom = boxes.T.astype(np.float64)
+    left, top, right, bottom = np.ascontiguousarray(boxes.T, np.float64)
     wide, tall = right - left, bottom - top
-    inner = left + _MIDDLE[0] * wide, left + _MIDDLE[2] * wide
-    upper = top + _MIDDLE[1] * tall, top + _MIDDLE[3] * tall
-    across = np.minimum(inner[1][:, None], right) - np.maximum(inner[0][:, None], left)
-    down = np.minimum(upper[1][:, None], bottom) - np.maximum(upper[0][:, None], top)
-    nearer = bottom > bottom[:, None]
-    area = (inner[1] - inner[0]) * (upper[1] - upper[0])
-    share = np.maximum(across, 0) * np.maximum(down, 0) * nearer / np.maximum(area, 1e-6)[:, None]
-    return np.asarray(np.minimum(share.max(axis=1), 1.0))
+    inner_left, inner_right = left + _MIDDLE[0] * wide, left + _MIDDLE[2] * wide
+    upper, lower = top + _MIDDLE[1] * tall, top + _MIDDLE[3] * tall
+    across = np.minimum(inner_right[:, None], right) - np.maximum(inner_left[:, None], left)
+    down = np.minimum(lower[:, None], bottom) - np.maximum(upper[:, None], top)
+    covered = np.maximum(across, 0.0) * np.maximum(down, 0.0) * (bottom > bottom[:, None])
+    area = (inner_right - inner_left) * (lower - upper)
+    return np.asarray(np.minimum(covered.max(axis=1) / np.maximum(area, 1e-6), 1.0))

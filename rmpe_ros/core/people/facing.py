@@ -3,69 +3,86 @@
 
 from __future__ import annotations
 
-import numpy as np
+from functools import cache
 
-from rmpe_ros.core.people.body_rays import HIPS, SHOULDERS, BodyRays
+import numpy as np
+from numpy.typing import NDArray
+
+from rmpe_ros.core.people.body_rays import HIPS, SHOULDERS, BodyRays, joints_of, trunk_joints
 from rmpe_ros.core.people.people_filter import Array, cross_matrix
+from rmpe_ros.core.skeletons import Skeleton
+
+# Of the joints of the trunk, the left ones and the right ones, of shoulders and hips.
+_LEFT, _RIGHT = slice(0, 4, 2), slice(1, 4, 2)
+_WIDTHS = np.array([[SHOULDERS], [HIPS]])
 
 
 def facing_direction(
     body: BodyRays, distance: Array, positions: Array | None, up: Array
 ) -> tuple[Array, Array]:
-    """Where the trunk faces: (N, 3), and its variance in rad² (N,)."""
-    count = len(body.poses)
-    tall, parts = body.parameters.stature, body.parts
-    line = np.concatenate([body.middle, np.ones((count, 1))], axis=1)
-    away = line - (line @ up)[:, None] * up
-    away /= np.maximum(np.sqrt((away**2).sum(axis=1)), 1e-6)[:, None]
-    right = away @ cross_matrix(up)  # of the image
+    """Where the trunk faces: (3, N), and its variance in rad² (N,)."""
+    rise = up @ body.line
+    away = body.line - up[:, None] * rise
+    away /= np.sqrt(np.maximum(body.slant**2 - rise**2, 1e-12))
+    right = cross_matrix(up).T @ away  # of the image
     # Only of these joints is it asked where they are; the nose, if there is one, is the last.
-    nose = body.joints('nose')
-    joints = [*parts, *nose]
-    rays = body.rays[:, joints]
-    lateral = rays[:, :, 0] * right[:, :1] + rays[:, :, 1] * right[:, 1:2]
-    lateral *= distance[:, None]  # (N, J) metres
-    seen, variances = body.seen[:, joints], (body.noise[:, joints] * distance[:, None]) ** 2
-    level = None
-    if positions is not None:
-        level = (positions[:, list(parts)] * away[:, None]).sum(axis=2)
-    pairs = ((0, 1, SHOULDERS * tall), (2, 3, HIPS * tall))
+    joints = _joints(body.poses.skeleton)
+    x, y = body.rays.take(joints, axis=1)
+    sideward = right * distance
+    lateral = x * sideward[0] + y * sideward[1]  # (J, N) metres
+    seen, sd = body.seen.take(joints, axis=0), body.noise.take(joints, axis=0) * distance
     # The cosine: how wide shoulders and hips look, the left ones on the right of who faces us.
-    weight, across, toward = np.full(count, 1e-9), np.zeros(count), np.zeros(count)
-    depth_weight = np.full(count, 1e-9)
-    for left, right_joint, width in pairs:
-        both = seen[:, left] & seen[:, right_joint]
-        variance = (variances[:, left] + variances[:, right_joint]) / width**2 + 0.1**2
-        share = both / variance
-        across += share * (lateral[:, left] - lateral[:, right_joint]) / width
-        weight += share
-        if level is not None:
-            difference = (level[:, left] - level[:, right_joint]) / width
-            usable = both & (np.abs(difference) < 1.5)
-            depth_share = usable / (0.06 / width) ** 2
-            toward += np.where(usable, difference, 0) * depth_share
-            depth_weight += depth_share
-    cosine = across / weight
-    cosine_variance = 1 / weight
-    bounded = np.minimum(np.maximum(cosine, -1), 1)
-    sine = np.sqrt(1 - bounded**2)
+    widths = _WIDTHS * body.parameters.stature
+    both = seen[_LEFT] & seen[_RIGHT]
+    share = both / ((sd[_LEFT] ** 2 + sd[_RIGHT] ** 2) / widths**2 + 0.1**2)
+    weight = share[0] + share[1] + 1e-9
+    share *= (lateral[_LEFT] - lateral[_RIGHT]) / widths
+    cosine, cosine_variance = (share[0] + share[1]) / weight, 1.0 / weight
+    bounded = np.minimum(np.maximum(cosine, -1.0), 1.0)
+    sine = np.sqrt(1.0 - bounded**2)
+    toward, depth_weight = _by_depth(both, widths, positions, joints, away)
+    by_depth = depth_weight > 1.0
     # The sign: the nose is on the side where the person looks; the depth of the shoulders says it.
-    evidence = toward / depth_weight / 0.35**2 * (depth_weight > 1)
-    if nose:
-        offset = (lateral[:, -1] - (lateral[:, 0] + lateral[:, 1]) / 2) / 0.12
-        evidence = evidence + np.where(seen[:, -1], offset / 0.5**2, 0)
-    sign = np.where(evidence < 0, -1.0, 1.0)
-    unsure = 2 * sine * np.exp(-np.minimum(np.abs(evidence * sine), 30))
-    from_width = sign * sine
+    evidence = toward * by_depth / 0.35**2
+    if len(joints) > len(body.parts):
+        offset = (lateral[-1] - 0.5 * (lateral[0] + lateral[1])) / 0.12
+        evidence = evidence + np.where(seen[-1], offset / 0.5**2, 0.0)
+    unsure = 2.0 * sine * np.exp(-np.minimum(np.abs(evidence * sine), 30.0))
+    from_width = np.where(evidence < 0, -sine, sine)
     width_variance = cosine_variance * (bounded / np.maximum(sine, 0.3)) ** 2 + 0.02
     # From the side the farther shoulder is hidden, and its depth is the nearer one's.
-    depth_variance = 1 / depth_weight + 0.3 * sine**4 + 0.01
-    both_weight = 1 / width_variance + 1 / depth_variance
-    sideways = from_width / width_variance + toward / depth_weight / depth_variance
-    sideways = np.where(depth_weight > 1, sideways / both_weight, from_width)
+    depth_variance = 1.0 / depth_weight + 0.3 * sine**4 + 0.01
+    sideways = from_width * depth_variance + toward * width_variance
+    sideways = np.where(by_depth, sideways / (width_variance + depth_variance), from_width)
     norm = np.maximum(np.hypot(sideways, bounded), 1e-6)
     sideways, toward_us = sideways / norm, bounded / norm
-    facing = -toward_us[:, None] * away + sideways[:, None] * right
     variance = cosine_variance / np.maximum(np.abs(sideways), 0.35) ** 2 + unsure**2 + 0.02
-    known = (weight > 1) & np.isfinite(variance) & (variance < 1.5)
-    return facing, np.where(known, variance, np.inf)
+    known = (weight > 1.0) & (variance < 1.5)
+    return sideways * right - toward_us * away, np.where(known, variance, np.inf)
+
+
+def _by_depth(
+    both: NDArray[np.bool_],
+    widths: Array,
+    positions: Array | None,
+    joints: NDArray[np.intp],
+    away: Array,
+) -> tuple[Array, Array]:
+    """(N,) how far the left one of shoulders and hips is behind the right one, as a part of the
+    width, and how much that counts.
+    """
+    count = both.shape[1]
+    if positions is None:
+        return np.zeros(count), np.full(count, 1e-9)
+    depth = (positions.take(joints[:4], axis=1) @ away.T[:, :, None])[:, :, 0].T
+    difference = (depth[_LEFT] - depth[_RIGHT]) / widths
+    usable = both & (np.abs(difference) < 1.5)
+    share = usable * (widths / 0.06) ** 2
+    weight = share[0] + share[1] + 1e-9
+    share *= np.where(usable, difference, 0.0)
+    return (share[0] + share[1]) / weight, weight
+
+
+@cache
+def _joints(skeleton: Skeleton) -> NDArray[np.intp]:
+    return np.array([*trunk_joints(skeleton), *joints_of(skeleton.keypoints, 'nose')])

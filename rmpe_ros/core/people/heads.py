@@ -9,12 +9,14 @@ a hand's width as the trunk turns.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rmpe_ros.core.people.body_rays import BodyRays
+from rmpe_ros.core.people.body_rays import BodyRays, joints_of, slants
 from rmpe_ros.core.people.people_filter import Array
+from rmpe_ros.core.skeletons import Skeleton
 
 # Joints of the head, and how far before its middle they are, metres.
 _AHEAD = {'left_ear': 0.0, 'right_ear': 0.0, 'left_eye': 0.09, 'right_eye': 0.09, 'nose': 0.11}
@@ -49,10 +51,10 @@ class Heads:
     depths: Array
     depth_variances: Array
 
-    def __getitem__(self, people: NDArray[np.integer] | NDArray[np.bool_]) -> Heads:
+    def __getitem__(self, people: NDArray[np.integer]) -> Heads:
         return Heads(
-            self.rays[people],
-            self.covariances[people],
+            self.rays.take(people, axis=0),
+            self.covariances.take(people, axis=0),
             self.depths[people],
             self.depth_variances[people],
         )
@@ -69,41 +71,52 @@ def find_heads(body: BodyRays, distance: Array, positions: Array | None) -> Head
 
     positions: (N, K, 3) metres in the optical frame, of a depth camera.
     """
-    count, joints = len(distance), body.joints(*_AHEAD)
-    if not joints or not count:
+    count, (joints, ahead, ears) = len(distance), _joints(body.poses.skeleton)
+    if not len(joints) or not count:
         return Heads.unseen(count)
-    ahead = np.array([_AHEAD[body.poses.skeleton.keypoints[joint]] for joint in joints])
-    seen = body.poses.keypoint_scores[:, joints] >= body.parameters.min_score + _CLEARLY
-    variances = (body.noise[:, joints] * distance[:, None]) ** 2 + (_LOOKING * ahead) ** 2
-    ears = ahead == 0
-    alone = seen[:, ears].sum(axis=1) == 1
-    weight = seen / (variances + (alone[:, None] & ears) * _EAR**2)
-    total = weight.sum(axis=1)
+    scores = body.poses.keypoint_scores.take(joints, axis=1).T
+    seen = scores >= body.parameters.min_score + _CLEARLY
+    variances = (body.noise.take(joints, axis=0) * distance) ** 2 + (_LOOKING * ahead) ** 2
+    alone = seen[:ears].sum(axis=0) == 1
+    variances[:ears] += alone * _EAR**2
+    weight = seen / variances
+    total = weight.sum(axis=0)
     known = total > 0
     total = np.where(known, total, 1.0)
-    rays = (weight[:, None] @ body.rays[:, joints])[:, 0] / total[:, None]
-    spread = np.where(known, _ALIKE / total / distance**2 + _AIM**2, _UNKNOWN)
-    covariances = spread[:, None, None] * np.eye(2)
+    rays = (weight * body.rays.take(joints, axis=1)).sum(axis=1) / total
+    spread = np.where(known, _ALIKE / (total * distance**2) + _AIM**2, _UNKNOWN)
+    covariances = np.zeros((count, 2, 2))
+    covariances[:, 0, 0] = covariances[:, 1, 1] = spread
     if positions is None:
-        return Heads(rays, covariances, np.ones(count), np.full(count, np.inf))
-    return Heads(rays, covariances, *_depths(positions[:, joints, 2], seen, rays, body))
+        return Heads(rays.T, covariances, np.ones(count), np.full(count, np.inf))
+    z = positions[:, :, 2].take(joints, axis=1).T
+    return Heads(rays.T, covariances, *_depths(z, seen, slants(*rays), body))
 
 
-def _depths(z: Array, seen: NDArray[np.bool_], rays: Array, body: BodyRays) -> tuple[Array, Array]:
-    """Of the heads' middles, (N,), and variances."""
+@cache
+def _joints(skeleton: Skeleton) -> tuple[NDArray[np.intp], Array, int]:
+    """(J,) joints of the head; how far ahead they are, (J, 1) metres; how many are ears, which come
+    first.
+    """
+    joints = joints_of(skeleton.keypoints, *_AHEAD)
+    ahead = np.array([[_AHEAD[skeleton.keypoints[joint]]] for joint in joints])
+    return joints, ahead, int((ahead == 0).sum())
+
+
+def _depths(z: Array, seen: NDArray[np.bool_], slant: Array, body: BodyRays) -> tuple[Array, Array]:
+    """Of the heads' middles, (N,), and variances, of joints at z (J, N) that were `seen`."""
     used = np.where((z > 0) & seen, z, np.inf)  # NaN is not above 0
     # Behind a head is the wall: the nearer half of the joints tells which surface is the head's.
-    ordered, number = np.sort(used, axis=1), np.isfinite(used).sum(axis=1)
-    middle = ordered[np.arange(len(z)), np.maximum(number - 1, 0) // 2]
+    ordered, number = np.sort(used, axis=0), np.isfinite(used).sum(axis=0)
+    middle = ordered[np.maximum(number - 1, 0) >> 1, np.arange(len(slant))]
     middle[number == 0] = 0.0
-    used = np.abs(used - middle[:, None]) < _THICK
-    number = used.sum(axis=1)
+    used = np.abs(used - middle) < _THICK
+    number = used.sum(axis=0)
     known = number > 1
     number = np.maximum(number, 1)
     z = np.where(used, z, 0.0)
-    mean = z.sum(axis=1) / number
-    scatter = np.where(used, (z - mean[:, None]) ** 2, 0.0).sum(axis=1) / number
-    noise = body.parameters.depth_noise * mean**2 * _SHARED
-    variances = (noise**2 + scatter / 4) / number + 0.006**2
-    behind = _SURFACE / np.sqrt(1 + rays[:, 0] ** 2 + rays[:, 1] ** 2)
-    return np.where(known, mean + behind, 1.0), np.where(known, variances, np.inf)
+    mean = z.sum(axis=0) / number
+    scatter = np.where(used, (z - mean) ** 2, 0.0).sum(axis=0) / number
+    noise = body.parameters.depth_noise * _SHARED * mean**2
+    variances = (noise**2 + 0.25 * scatter) / number + 0.006**2
+    return np.where(known, mean + _SURFACE / slant, 1.0), np.where(known, variances, np.inf)

@@ -9,8 +9,9 @@ ankles on the ground, the size of the body.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,7 @@ LEVEL = np.array([0.0, -1.0, 0.0])
 ALIKE = 8.0
 # The same of distances by ground and size, whose spread is told with some reserve.
 _ALIKE_LENGTHS = 3.0
+_ALIKE_METHODS = np.array([[ALIKE], [_ALIKE_LENGTHS], [_ALIKE_LENGTHS]])
 # How well it is known where a camera looks, radians: mounting, odometry, TF.
 _AIM = 0.005
 
@@ -77,11 +79,13 @@ class Sights:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def __getitem__(self, people: NDArray[np.integer] | NDArray[np.bool_]) -> Sights:
-        some = Sights(*(getattr(self, name)[people] for name in self.__dataclass_fields__))
+    def __getitem__(self, people: NDArray[np.intp] | NDArray[np.bool_]) -> Sights:
+        rows = np.arange(len(self))[people]  # taking rows is faster than indexing by them
+        some: dict[str, Any] = {name: getattr(self, name).take(rows, axis=0) for name in _ARRAYS}
+        sights = Sights(**some, heads=self.heads[rows], clothing=self.clothing[rows])
         if 'measured_heights' in self.__dict__:  # once an image, for whom they are compared with
-            some.__dict__['measured_heights'] = tuple(e[people] for e in self.measured_heights)
-        return some
+            sights.__dict__['measured_heights'] = tuple(e[rows] for e in self.measured_heights)
+        return sights
 
     def without_depth(self, people: NDArray[np.bool_]) -> Sights:
         """The same, where the depth of `people` (N,) was not measured."""
@@ -125,6 +129,9 @@ class Sights:
         return np.asarray(np.isfinite(self.log_depth_variances).any(axis=1))
 
 
+_ARRAYS = [each.name for each in fields(Sights) if each.name not in ('heads', 'clothing')]
+
+
 def observe(
     poses: Poses,
     camera: PinholeCamera,
@@ -145,39 +152,34 @@ def observe(
     body = BodyRays(poses, camera, image_size, parameters)
     up = LEVEL if ground is None else ground.up
     count = len(poses)
-    log_depths = np.zeros((count, len(METHODS)))
-    variances = np.full((count, len(METHODS)), np.inf)
+    depths, variances = np.ones((len(METHODS), count)), np.full((len(METHODS), count), np.inf)
     # The size is always of use: to tell people apart, and to check the others.
-    z, variances[:, 2] = by_size(body, up, parameters)
-    log_depths[:, 2] = np.log(z)
+    depths[2], variances[2] = by_size(body, up, parameters)
     if positions is not None and parameters.method in _WITH_DEPTH:
-        z, variances[:, 0] = by_depth(body, positions, z, variances[:, 2], parameters)
-        log_depths[:, 0] = np.log(z)
+        depths[0], variances[0] = by_depth(body, positions, depths[2], variances[2], parameters)
     if ground is not None and parameters.method in ('best', 'ground'):
-        z, variances[:, 1] = by_ground(body, ground)
-        log_depths[:, 1] = np.log(z)
+        depths[1], variances[1] = by_ground(body, ground)
     if parameters.method in ('depth', 'ground'):
         only = np.arange(len(METHODS)) == METHODS.index(parameters.method)
-        variances[:, ~only] = np.inf
-    distance = np.exp(_best(log_depths, variances))
+        variances[~only] = np.inf
+    distance = depths[variances.argmin(axis=0), np.arange(count)]  # 1 where there is none
     facing, facing_variances = facing_direction(body, distance, positions, up)
-    log_depths[:, 0], variances[:, 0] = turned_depth(
-        log_depths[:, 0], variances[:, 0], body, facing, facing_variances
-    )
+    z, z_variances = turned_depth(depths[0], variances[0], body, facing, facing_variances)
     heads = find_heads(body, distance, positions if parameters.method in _WITH_DEPTH else None)
-    log_depths[:, 0], variances[:, 0] = _checked_by_heads(
-        log_depths[:, 0], variances[:, 0], heads, up
-    )
-    clarity = body.seen.sum(axis=1) / body.seen.shape[1]
+    depths[0], variances[0] = _checked_by_heads(z, z_variances, heads, up)
+    variances *= _ALIKE_METHODS
+    clarity = body.seen.sum(axis=0) / len(body.seen)
     # The sway of the trunk with the steps and its unknown middle, besides the noise of the joints.
-    spread = ALIKE * (0.02 / distance) ** 2 + _AIM**2
-    variances *= (ALIKE, _ALIKE_LENGTHS, _ALIKE_LENGTHS)
+    spread = (ALIKE * 0.02**2) / distance**2 + _AIM**2
+    covariances = ALIKE * body.middle_covariances
+    covariances[:, 0, 0] += spread
+    covariances[:, 1, 1] += spread
     return Sights(
-        body.middle,
-        ALIKE * body.middle_covariances + spread[:, None, None] * np.eye(2),
-        log_depths,
-        variances,
-        facing,
+        body.line[:2].T,
+        covariances,
+        np.log(depths).T,
+        variances.T,
+        facing.T,
         facing_variances,
         clarity,
         poses.track_ids,
@@ -190,21 +192,13 @@ def observe(
     )
 
 
-def _best(log_depths: Array, variances: Array) -> Array:
-    """(N,) of the surest method, 0 where there is none."""
-    best = np.argmin(variances, axis=1)
-    return log_depths[np.arange(len(best)), best]
-
-
-def _checked_by_heads(
-    log_depths: Array, variances: Array, heads: Heads, up: Array
-) -> tuple[Array, Array]:
-    """Logarithms of distances by depth, from the heads where what was taken for the trunk is not.
+def _checked_by_heads(z: Array, variances: Array, heads: Heads, up: Array) -> tuple[Array, Array]:
+    """Distances by depth, from the heads where what was taken for the trunk is not.
 
     Heads look out over tables and from behind people.
     """
     below = np.maximum(heads.depths - HEAD_ABOVE * up[2], 0.2)
     known = np.isfinite(heads.depth_variances)
-    far = known & ~(np.isfinite(variances) & (np.abs(np.exp(log_depths) - below) < _REACH))
+    far = known & ~(np.isfinite(variances) & (np.abs(z - below) < _REACH))
     told = (heads.depth_variances + _LEANING**2) / below**2
-    return np.where(far, np.log(below), log_depths), np.where(far, told, variances)
+    return np.where(far, below, z), np.where(far, told, variances)

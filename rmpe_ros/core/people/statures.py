@@ -50,48 +50,48 @@ class Statures:
 
     def updated(self, measured: Array, variances: Array) -> Statures:
         """After boxes of these people were `measured` (N,) with variances, infinite for nothing."""
-        before = np.where(np.isfinite(self.variances), self.variances, _SPREAD**2)
-        noise = _ALIKE * (variances + _BOX**2)
-        apart = np.where(np.isfinite(noise), measured - self.values, 0.0)
-        excess = apart**2 / (before + variances + _BOX**2) / _OUTLYING**2
-        noise = noise * np.maximum(1.0, excess) ** 2
-        gain = before / (before + noise)
-        known = np.isfinite(self.variances) | np.isfinite(noise)
-        values = np.where(np.isfinite(noise), self.values + gain * apart, self.values)
-        return Statures(values, np.where(known, before * (1 - gain), np.inf))
+        known, seen = np.isfinite(self.variances), np.isfinite(variances)
+        before = np.where(known, self.variances, _SPREAD**2)
+        noise = variances + _BOX**2
+        apart = np.where(seen, measured - self.values, 0.0)
+        excess = apart * apart / (_OUTLYING**2 * (before + noise))
+        noise *= _ALIKE * np.maximum(1.0, excess) ** 2
+        gain = before / (before + noise)  # 0 where nothing was measured
+        variances = np.where(known | seen, before * (1.0 - gain), np.inf)
+        return Statures(self.values + gain * apart, variances)
 
 
 def apparent_heights(body: BodyRays) -> Array:
     """(N,) logarithms of the heights of boxes on the plane z = 1; NaN where the image cuts them."""
-    boxes = body.poses.boxes.astype(float)
-    if not len(boxes):
-        return np.zeros(0)
-    middle = (boxes[:, 0] + boxes[:, 2]) / 2
-    ends = np.stack([middle, boxes[:, 1], middle, boxes[:, 3]], axis=1).reshape(-1, 2, 2)
+    left, top, right, bottom = np.ascontiguousarray(body.poses.boxes.T, float)
+    ends = np.empty((2, len(left), 2))
+    ends[:, :, 0] = 0.5 * (left + right)
+    ends[0, :, 1], ends[1, :, 1] = top, bottom
     rays = body.camera.rays(ends)
     height, edge = body.image_size[0], body.image_size[0] * EDGE
-    whole = (boxes[:, 1] > edge) & (boxes[:, 3] < height - 1 - edge)
+    lowest = height - 1 - edge
+    whole = (top > edge) & (bottom < lowest)
     ankles = body.joints('left_ankle', 'right_ankle')
-    if ankles:  # guesses, where they are not in the picture
-        whole &= (body.poses.keypoints[:, ankles, 1] < height - 1 - edge).all(axis=1)
-    apart = np.hypot(*(rays[:, 1] - rays[:, 0]).T)
+    if len(ankles):  # guesses, where they are not in the picture
+        whole &= (body.poses.keypoints[:, :, 1].take(ankles, axis=1) < lowest).all(axis=1)
+    apart = np.hypot(*(rays[1] - rays[0]).T)
     return np.where(whole, np.log(np.maximum(apart, 1e-3)), np.nan)
 
 
 def alike(people: Statures, values: Array, variances: Array, unseen: Array) -> Array:
-    """(P,) logarithm of how much likelier it is that these people, who were not seen for `unseen`
-    seconds, have heights `values` with `variances` than that anybody has; 0 where unknown.
+    """(..., P) logarithm of how much likelier it is that these people, who were not seen for
+    `unseen` seconds, have heights `values` (..., P) with `variances` than that anybody has; 0 where
+    unknown.
     """
     known = np.isfinite(variances + values + people.variances)
     values = np.where(known, values, 0.0)
     own = np.where(known, variances, 1.0) + _BOX**2
-    later = 1 - np.exp(-((unseen / _BENDING) ** 2))
-    bent = _OTHERWISE[0] + _OTHERWISE[1] * later
+    bent = sum(_OTHERWISE) - _OTHERWISE[1] * np.exp((unseen / _BENDING) ** 2 * -1.0)
     mine = _density(values - people.values, own + people.variances, bent)
     anybody = _density(values - _MEAN, own + _SPREAD**2, _OTHERS)
     return np.where(known, _OWN * np.log(mine / anybody), 0.0)
 
 
 def _density(off: Array, variances: Array, otherwise: Array | float) -> Array:
-    normal = np.exp(-0.5 * off**2 / variances) / np.sqrt(2 * np.pi * variances)
-    return (1 - otherwise) * normal + otherwise / 2
+    normal = np.exp(-0.5 * off * off / variances) / np.sqrt((2 * np.pi) * variances)
+    return (1.0 - otherwise) * normal + 0.5 * otherwise
