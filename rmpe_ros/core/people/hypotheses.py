@@ -10,7 +10,7 @@ multiple targets, 1979; best assignments only, as Cox and Hingorani do, 1996).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,7 +117,7 @@ def told(hypotheses: Sequence[Hypothesis], before: People | None) -> People:
         unsure[mine] = False
     # Perhaps nobody new.
     changed['sights'][unsure] = np.minimum(changed['sights'][unsure], CONFIRMED - 1)
-    return replace(people, covariances=covariances, **changed)
+    return people.changed(covariances=covariances, **changed)
 
 
 def _common(people: People, others: People) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

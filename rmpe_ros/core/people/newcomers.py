@@ -8,7 +8,6 @@ who she is.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,4 +65,4 @@ def renamed(people: People, new: int, old: int) -> People:
         if name not in _LASTING:
             values[before] = values[now]
     changed['sights'][before] += people.sights[now]
-    return replace(people, **changed)[np.arange(len(people)) != now]
+    return people.changed(**changed)[np.arange(len(people)) != now]

@@ -138,14 +138,14 @@ class PeopleTracker:
             self._hypotheses = [Hypothesis(People.nobody(stamp_seconds))]
             self._told = None
         hypotheses = [
-            replace(each, people=self._predicted(each.people, stamp_seconds, axes))
+            Hypothesis(self._predicted(each.people, stamp_seconds, axes), each.score, each.choices)
             for each in self._hypotheses
         ]
         if sights is not None:
             hypotheses = pruned(self._looked(hypotheses, sights, camera, axes))
         self._hypotheses = hypotheses
         self._told = told(hypotheses, self._told)
-        return replace(self._told, covariances=self._told.covariances * _TOLD)
+        return self._told.changed(covariances=self._told.covariances * _TOLD)
 
     def _looked(
         self, hypotheses: list[Hypothesis], sights: Sights, camera: CameraPose, axes: Axes
@@ -206,16 +206,16 @@ class PeopleTracker:
         if len(turned):
             covariances = people.covariances.copy()
             covariances[turned] = with_turns(people[turned], axes.up)
-            people = replace(people, covariances=covariances)
+            people = people.changed(covariances=covariances)
         shares = chances.shared[tracks, seen]
         if shares.any():  # whose number it is, such a box does not say
             mine = replace(
                 mine, image_ids=np.where(shares, people.image_ids[tracks], mine.image_ids)
             )
-        people = self._measure(people, tracks, mine, camera, axes, wrong=wrong, foreseen=foreseen)
-        all_hiders, all_strays = people.hiders.copy(), people.strays.copy()
-        all_hiders[tracks], all_strays[tracks] = hiders, np.where(wrong, 0, strays)
-        people = replace(people, hiders=all_hiders, strays=all_strays)
+        told = {'hiders': hiders, 'strays': np.where(wrong, 0, strays)}
+        people = self._measure(
+            people, tracks, mine, camera, axes, wrong=wrong, foreseen=foreseen, told=told
+        )
         if way.same is not None:
             people = renamed(people, *way.same)
         if not new.any():
@@ -244,8 +244,7 @@ class PeopleTracker:
             lost=unseen > MISS_TIME,
         )
         variances = self._yaw.predict(people.yaw_variances, interval)
-        return replace(
-            people,
+        return people.changed(
             stamp=stamp,
             interval=interval,
             states=states,
@@ -265,10 +264,12 @@ class PeopleTracker:
         *,
         wrong: NDArray[np.bool_],
         foreseen: tuple[Expected, ExpectedHeads] | None = None,
+        told: dict[str, Any] | None = None,
     ) -> People:
         """People after each of `tracks` was seen as the sight of the same place in the list.
 
-        wrong: whose places were wrong: they are where the sights are.
+        wrong: whose places were wrong: they are where the sights are. told: what else is known of
+        `tracks` now, by the names that it has in `People`.
         """
         everybody = len(tracks) == len(people)  # tracks are in order
         some = people if everybody else people[tracks]
@@ -289,6 +290,7 @@ class PeopleTracker:
             foreseen=None if wrong.any() else foreseen,
         )
         walking = axes.level(states[:, 3:6])
+        speed = np.sqrt((walking * walking).sum(axis=1))
         yaws, yaw_variances = self._yaw.follow_walking(
             *self._yaw.update(
                 some.yaws,
@@ -297,7 +299,7 @@ class PeopleTracker:
                 sights.facing_variances,
             ),
             axes.yaw(walking),
-            np.sqrt((walking**2).sum(axis=1)),
+            speed,
             np.minimum(people.stamp - some.last_seen, 0.2),
         )
         statures = some.statures.updated(*sights.measured_heights)
@@ -314,15 +316,16 @@ class PeopleTracker:
             'colours': clothing.values,
             'colour_variances': clothing.variances,
             **_appearance(sights),
+            **(told or {}),
         }
         if everybody:
-            return replace(people, **measured)
+            return people.changed(**measured)
         changed: dict[str, Any] = {name: getattr(people, name).copy() for name in measured}
         # A number that is somebody's now is nobody else's any more.
         changed['image_ids'][_among(people.image_ids, sights.image_ids)] = -1
         for name, values in measured.items():
             changed[name][tracks] = values
-        return replace(people, **changed)
+        return people.changed(**changed)
 
     def _first(self, sights: Sights, camera: CameraPose, axes: Axes) -> tuple[Array, Array]:
         """States and covariances of people who were nowhere before, at the place of the sights."""

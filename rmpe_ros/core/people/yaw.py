@@ -43,15 +43,13 @@ class YawFilter:
     ) -> tuple[Array, Array]:
         """Yaws and variances (T,) after `measured` with variances `noise`, infinite for nothing."""
         error = wrapped(measured - yaws)
-        fresh = ~np.isfinite(variances) & np.isfinite(noise)
-        before = np.where(np.isfinite(variances), variances, 1.0)
-        known = np.isfinite(noise) & ~fresh
-        after = np.where(np.isfinite(noise), noise, 1.0)
-        excess = error**2 / (before + after) / _HUBER**2
-        after = np.maximum(after, excess * (before + after) - before)
-        gain = np.where(known, before / (before + after), 0)
-        yaws = np.where(fresh, measured, wrapped(yaws + gain * error))
-        return yaws, np.where(fresh, noise, np.where(known, before * (1 - gain), variances))
+        known, seen = np.isfinite(variances), np.isfinite(noise)
+        before = np.where(known, variances, 1.0)
+        total = before + np.where(seen, noise, 1.0)
+        total *= np.maximum(error * error / (_HUBER**2 * total), 1.0)
+        gain = np.where(known & seen, before / total, 0.0)
+        yaws = np.where(seen & ~known, measured, wrapped(yaws + gain * error))
+        return yaws, np.where(known, before * (1.0 - gain), noise)
 
     def follow_walking(
         self, yaws: Array, variances: Array, course: Array, speed: Array, seconds: Array
@@ -60,7 +58,6 @@ class YawFilter:
 
         The same course in image after image is one piece of evidence a second, not thirty.
         """
-        noise = (self.walking**2 + (0.2 / np.maximum(speed, self.slow)) ** 2) / np.maximum(
-            seconds, 1e-3
-        )
+        noise = self.walking**2 + (0.2 / np.maximum(speed, self.slow)) ** 2
+        noise /= np.maximum(seconds, 1e-3)
         return self.update(yaws, variances, course, np.where(speed > self.slow, noise, np.inf))
