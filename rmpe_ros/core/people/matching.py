@@ -16,7 +16,6 @@ from rmpe_ros.core.people.people_filter import (
     Expected,
     ExpectedHeads,
     expect,
-    expect_heads,
 )
 from rmpe_ros.core.people.places import compare_places
 from rmpe_ros.core.people.shared_boxes import shared_boxes
@@ -35,6 +34,7 @@ _FAR_OFF = 4.0
 # many seconds out of sight it does so half of the time, alone and beside others, and how steeply
 # that grows.
 _RENAMED, _FORGOTTEN, _FORGOTTEN_CROWDED, _STEEP = 0.001, 1.1, 0.35, 2.5
+_FORGOTTEN_EITHER = np.array([[_FORGOTTEN], [_FORGOTTEN_CROWDED]])
 # Seconds from one image to the next for which these are.
 _IMAGE = 1 / 15
 # Such a number is somebody else's: beside others, and alone. One that begins has a number that is
@@ -95,8 +95,7 @@ class Chances:
 
 def compare(people: People, sights: Sights, camera: CameraPose, up: Array) -> Chances:
     """Each sight with each of people."""
-    expected = expect(people.states, camera)
-    of_heads = expect_heads(people.states, camera, up)
+    expected, of_heads = expect(people.states, camera, up)
     places = compare_places(people, sights, expected, of_heads, up)
     same = (people.image_ids[:, None] == sights.image_ids) & (sights.image_ids >= 0)
     ahead = expected.ahead[:, None]
@@ -117,8 +116,8 @@ def compare(people: People, sights: Sights, camera: CameraPose, up: Array) -> Ch
     unlike = np.abs(people.scores[:, None] - sights.scores) * _SCORE_WEIGHT
     by_place = places.likelihood - np.log(_NEW_DENSITY)
     gain = by_place + _by_number(people, sights, same, crowded)
-    gain -= np.where(same, 0, unlike)
-    found = _found(people, expected)
+    gain -= np.where(same, 0.0, unlike)
+    found = _found(people, expected, places.along)
     odds = np.log(found / (1 - found))[:, None]
     gain += odds
     # In a box of both, neither was missed.
@@ -126,14 +125,15 @@ def compare(people: People, sights: Sights, camera: CameraPose, up: Array) -> Ch
     gain = np.where(shared, _SHARED_GAIN, gain)
     possible |= shared
     if np.isfinite(sights.clothing.variances).any():
-        tracks, seen = np.nonzero(possible)
+        pairs = np.flatnonzero(possible)
+        tracks, seen = np.divmod(pairs, len(sights))
         unseen = people.stamp - people.last_seen
-        gain[tracks, seen] += told_by_image(
+        gain.reshape(-1)[pairs] += told_by_image(
             people.clothing, sights.clothing, sights.doubts, unseen, (tracks, seen)
         )
     clear = plain & ~places.hidden & ahead & near & (places.off_depth < _STRANGE_GATE)
     return Chances(
-        np.where(possible, np.maximum(gain, 0), 0),
+        np.where(possible, np.maximum(gain, 0.0), 0.0),
         places.off_depth,
         places.hidden,
         places.turned,
@@ -154,30 +154,31 @@ def _by_number(
 ) -> Array:
     """(T, N) logarithm of how much the numbers of the image tracker speak for each pair."""
     waited = max(people.interval - _IMAGE, 0.0)  # who was seen in the image before was not away
-    missed = np.maximum(people.stamp - people.last_seen - waited, 0)[:, None]
-    ages = (missed / (_FORGOTTEN, _FORGOTTEN_CROWDED)) ** _STEEP
-    renamed = _RENAMED + (1 - _RENAMED) * ages / (1 + ages)
-    renamed = np.where(people.image_ids[:, None] >= 0, renamed, 1.0)
-    renamed = np.where(crowded, renamed[:, 1:], renamed[:, :1])
+    missed = np.maximum(people.stamp - people.last_seen - waited, 0.0)
+    ages = (missed / _FORGOTTEN_EITHER) ** _STEEP
+    renamed = _RENAMED + (1 - _RENAMED) * ages / (1.0 + ages)
+    alone, beside = np.where(people.image_ids >= 0, renamed, 1.0)[:, :, None]
+    renamed = np.where(crowded, beside, alone)
     numbered = sights.image_ids >= 0
-    taken = (people.image_ids[:, None] == sights.image_ids).any(axis=0) & numbered
+    taken = same.any(axis=0)
     mixed_up = renamed * np.where(crowded, _MIXED_UP, _MIXED_UP_ALONE)
     # Whoever has the number must have lost it.
-    of_others = mixed_up * np.where(same, renamed, 0.0).max(axis=0, initial=0.0)
-    chance = np.where(same, 1 - renamed, np.where(taken, of_others, renamed - mixed_up))
+    of_others = mixed_up * (same * renamed).max(axis=0, initial=0.0)
+    chance = np.where(same, 1.0 - renamed, np.where(taken, of_others, renamed - mixed_up))
     return np.where(numbered, np.log(chance / np.where(taken, _TAKEN, 1 - _TAKEN)), 0.0)
 
 
-def _found(people: People, expected: Expected) -> Array:
-    """(T,) how likely the detector finds who is where she is expected."""
-    z = np.exp(expected.log_depths[:, 2] - people.states[:, 8])
-    row = expected.depth_jacobian[:, 0, :3]
-    along = ((row[:, None] @ people.covariances[:, :3, :3])[:, 0] * row).sum(axis=1) * z**2
-    apart = np.abs(expected.rays[:, None, 0] - expected.rays[:, 0])
-    beside = (apart < _BROAD / z) & expected.ahead & ~np.eye(len(people), dtype=bool)
+def _found(people: People, expected: Expected, along: Array) -> Array:
+    """(T,) how likely the detector finds who is where she is expected; along: (T,) variances of the
+    logarithms of the distances.
+    """
+    z = expected.distances
+    apart = np.abs(expected.rays[:, :1] - expected.rays[:, 0])
+    beside = (apart < _BROAD / z) & expected.ahead
+    beside.reshape(-1)[:: len(z) + 1] = False  # nobody is beside herself
     # Without depth, who of two is nearer is as unsure as their distances.
-    gap = (z[:, None] - z - _BEHIND) / np.sqrt(along[:, None] + along + 1e-6)
-    before = beside / (1 + np.exp(np.minimum(-_LOGISTIC * gap, 50.0)))
-    hidden = before.max(axis=1, initial=0)
-    found = _FOUND + (_FOUND_HIDDEN - _FOUND) * hidden
+    variances = along * z**2
+    gap = (z[:, None] - (z + _BEHIND)) / np.sqrt(variances[:, None] + (variances + 1e-6))
+    before = beside / (1.0 + np.exp(np.minimum(-_LOGISTIC * gap, 50.0)))
+    found = _FOUND + (_FOUND_HIDDEN - _FOUND) * before.max(axis=1, initial=0.0)
     return np.where(people.lost, _FOUND_LOST, found)

@@ -43,6 +43,11 @@ _ANYWHERE = 30.0
 _OUTLYING = 2.5
 # Variance of what was not measured, m².
 _UNKNOWN = 1e6
+_EYE = np.eye(3)
+# Rows of the derivatives of all that is measured: of the distance's logarithm, of the line of sight
+# to the trunk and to the head, of the head's depth, of the distance by each method.
+DISTANCE, RAYS, HEAD_RAYS, HEAD_DEPTH, DEPTHS = 0, slice(1, 3), slice(3, 5), 5, slice(6, 9)
+_OF_HEADS, _LENGTHS = slice(3, 6), slice(5, 9)  # several of these
 
 
 @dataclass(frozen=True)
@@ -131,14 +136,13 @@ def predict(
 
     lost: (T,) who is out of sight, and may as well have stopped there as walked on.
     """
-    along = model.walking * (np.eye(3) - np.outer(up, up)) + model.rising * np.outer(up, up)
+    along = model.walking * _EYE + (model.rising - model.walking) * up[:, None] * up
     lasting = np.exp(-seconds / model.lasting_time)
     slowing = np.where(lost, model.stopping, model.slowing)[:, None]
     slowed = np.exp(-seconds / slowing)
-    way = slowing * (1 - slowed)
-    keep = np.ones(states.shape)
-    keep[:, 3:6] = slowed
-    keep[:, 6:] = lasting
+    way = slowing * (1.0 - slowed)
+    keep = np.empty(states.shape)
+    keep[:, :3], keep[:, 3:6], keep[:, 6:] = 1.0, slowed, lasting
     moved = states.copy()
     moved[:, :3] += way * states[:, 3:6]
     moved *= keep
@@ -152,46 +156,100 @@ def predict(
     noise[:3, 3:6] = noise[3:6, :3] = along * seconds**2 / 2
     noise[3:6, 3:6] = along * seconds
     noise.flat[6 * (_STATES + 1) :: _STATES + 1] = model.lasting_sd**2 * (1 - lasting**2)
-    return moved, grown + noise
+    grown += noise
+    return moved, grown
 
 
 @dataclass(frozen=True)
 class Expected:
     """What the camera should measure of T people.
 
-    rays: (T, 2); log_depths: (T, 3); ray_jacobian: (T, 2, 12); depth_jacobian: (T, 3, 12);
-    ahead: (T,) whether they are before the camera.
+    rays: (T, 2); distances: (T,) metres along the optical axis, and log_depths: (T, 3), their
+    logarithms as each method measures them; ahead: (T,) whether they are before the camera.
+    jacobian: (T, 9, 12), the derivatives of the logarithm of the distance, of the rays, of those of
+    the head and its depth, and of log_depths.
     """
 
     rays: Array
+    distances: Array
     log_depths: Array
-    ray_jacobian: Array
-    depth_jacobian: Array
     ahead: NDArray[np.bool_]
+    jacobian: Array
 
     def __getitem__(self, people: NDArray[np.integer]) -> Expected:
-        return Expected(*(getattr(self, name)[people] for name in self.__dataclass_fields__))
+        return Expected(
+            self.rays[people],
+            self.distances[people],
+            self.log_depths[people],
+            self.ahead[people],
+            self.jacobian[people],
+        )
+
+    @property
+    def ray_jacobian(self) -> Array:
+        """(T, 2, 12)."""
+        return self.jacobian[:, RAYS]
+
+    @property
+    def depth_jacobian(self) -> Array:
+        """(T, 3, 12)."""
+        return self.jacobian[:, DEPTHS]
 
 
-def expect(states: Array, camera: CameraPose) -> Expected:
-    """The measurement that belongs to each state, and its derivative."""
-    points = camera.to_camera(states[:, :3])
-    ahead = points[:, 2] > _NEAREST
-    z = np.maximum(points[:, 2], _NEAREST)
-    rays = points[:, :2] / z[:, None]
-    to_camera = camera.rotation.T
-    ray_jacobian = np.zeros((len(states), 2, _STATES))
-    ray_jacobian[:, :, :3] = (to_camera[:2] - rays[:, :, None] * to_camera[2]) / z[:, None, None]
+@dataclass(frozen=True)
+class ExpectedHeads:
+    """Where the camera should see T heads.
+
+    points: (T, 3) metres, optical frame; rays: (T, 2); jacobian: (T, 3, 12) of rays and z.
+    """
+
+    points: Array
+    rays: Array
+    jacobian: Array
+
+    def __getitem__(self, people: NDArray[np.integer]) -> ExpectedHeads:
+        return ExpectedHeads(self.points[people], self.rays[people], self.jacobian[people])
+
+
+def expect(states: Array, camera: CameraPose, up: Array) -> tuple[Expected, ExpectedHeads]:
+    """The measurements that belong to each state, and their derivatives."""
+    points, rays, by_place = _lines_of_sight(states, camera, up)
+    z = np.maximum(points[0, :, 2], _NEAREST)
+    jacobian = np.zeros((len(states), 9, _STATES))
+    jacobian[:, RAYS, :3] = by_place[0, :, :2]
+    jacobian[:, _OF_HEADS, :3] = jacobian[:, _OF_HEADS, 9:12] = by_place[1]
+    jacobian[:, DISTANCE, :3] = by_place[0, :, 2] / z[:, None]
+    jacobian[:, DEPTHS, :3] = jacobian[:, DISTANCE, None, :3]
     # The depth's error is in metres, those of the other methods in parts of the distance.
     scale = np.ones((len(states), len(METHODS)))
     scale[:, 0] = 1 / z
-    depth_jacobian = np.zeros((len(states), len(METHODS), _STATES))
-    depth_jacobian[:, :, :3] = (to_camera[2] / z[:, None])[:, None]
     for method in range(len(METHODS)):
-        depth_jacobian[:, method, 6 + method] = scale[:, method]
-    return Expected(
-        rays, np.log(z)[:, None] + scale * states[:, 6:9], ray_jacobian, depth_jacobian, ahead
+        jacobian[:, DEPTHS.start + method, 6 + method] = scale[:, method]
+    log_depths = np.log(z)[:, None] + scale * states[:, 6:9]
+    ahead = points[0, :, 2] > _NEAREST
+    return (
+        Expected(rays[0], z, log_depths, ahead, jacobian),
+        ExpectedHeads(points[1], rays[1], jacobian[:, _OF_HEADS]),
     )
+
+
+def _lines_of_sight(states: Array, camera: CameraPose, up: Array) -> tuple[Array, Array, Array]:
+    """Of trunks and of heads: points (2, T, 3) in the optical frame, rays (2, T, 2), and the
+    derivatives of the rays and of z by the place in the target frame (2, T, 3, 3).
+    """
+    places = np.empty((2, len(states), 3))
+    places[0] = states[:, :3]
+    places[1] = states[:, :3] + states[:, 9:12]
+    places[1] += HEAD_ABOVE * up
+    points = camera.to_camera(places)
+    nearness = 1.0 / np.maximum(points[:, :, 2], _NEAREST)
+    rays = points[:, :, :2] * nearness[:, :, None]
+    by_point = np.zeros((*points.shape, 3))
+    by_point[:, :, 0, 0] = by_point[:, :, 1, 1] = nearness
+    by_point[:, :, :2, 2] = rays * -nearness[:, :, None]
+    by_point[:, :, 2, 2] = 1.0
+    by_place = by_point.reshape(-1, 3) @ camera.rotation.T  # one product, not one for each
+    return points, rays, by_place.reshape(by_point.shape)
 
 
 def update(
@@ -210,78 +268,47 @@ def update(
     """The same T people after each was measured once.
 
     rays: (T, 2) with covariances (T, 2, 2); log_depths: (T, 3) with variances (T, 3), infinite
-    where a method did not measure. foreseen: `expect` and `expect_heads` of the states, where they
-    are known.
+    where a method did not measure. foreseen: `expect` of the states, where that is known.
     """
     count, methods = len(states), len(METHODS)
-    if foreseen is None:
-        foreseen = expect(states, camera), expect_heads(states, camera, up)
-    expected, of_heads = foreseen
+    expected, of_heads = expect(states, camera, up) if foreseen is None else foreseen
     # In metres, not in logarithms: a step to a third of the distance would end at nothing.
     predicted = np.exp(expected.log_depths)
-    known = np.isfinite(log_depth_variances)
-    measured = np.where(known, np.exp(log_depths), predicted)
-    rows = np.empty((count, methods + 1, _STATES))
-    rows[:, :methods] = expected.depth_jacobian * predicted[:, :, None]
-    rows[:, methods] = of_heads.jacobian[:, 2]
-    errors = np.empty((count, methods + 1))
-    errors[:, :methods] = measured - predicted
-    variances = np.empty((count, methods + 1))
-    variances[:, :methods] = log_depth_variances * ((measured + predicted) / 2) ** 2
+    measured = np.where(np.isfinite(log_depth_variances), np.exp(log_depths), predicted)
+    errors, variances, scale = np.empty((3, count, 1 + methods))
     known = np.isfinite(heads.depth_variances)
-    errors[:, methods] = np.where(known, heads.depths - of_heads.points[:, 2], 0.0)
-    variances[:, methods] = heads.depth_variances
-    variances = np.minimum(variances, _UNKNOWN)
-    each = np.arange(methods + 1)
+    errors[:, 0] = np.where(known, heads.depths - of_heads.points[:, 2], 0.0)
+    errors[:, 1:] = measured - predicted
+    variances[:, 0] = heads.depth_variances
+    variances[:, 1:] = log_depth_variances * (0.5 * (measured + predicted)) ** 2
+    scale[:, 0], scale[:, 1:] = 1.0, predicted
+    rows = expected.jacobian[:, _LENGTHS] * scale[:, :, None]
     spread = rows @ covariances
     total = spread @ rows.transpose(0, 2, 1)
-    prior = total[:, each, each]
+    diagonal = total.reshape(count, (1 + methods) ** 2)[:, :: methods + 2]  # a view
+    variances = diagonal + np.minimum(variances, _UNKNOWN)
     # Somebody else's surface, or half a body: the farther off, the less it pulls.
-    excess = (errors**2 / (prior + variances) / _OUTLYING**2) ** 2
-    variances = np.maximum(variances, excess * (prior + variances) - prior)
-    total[:, each, each] = prior + variances
+    excess = (errors**2 / (variances * _OUTLYING**2)) ** 2
+    diagonal[:] = variances * np.maximum(excess, 1.0)
     states, covariances = _updated(states, covariances, spread, total, errors)
     # After the distances: where a line of sight leads depends on how far away somebody is.
-    expected = expect(states, camera)
-    of_heads = expect_heads(states, camera, up)
-    rows = np.concatenate([expected.ray_jacobian, of_heads.jacobian[:, :2]], axis=1)
-    errors = np.concatenate([rays - expected.rays, heads.rays - of_heads.rays], axis=1)
+    _, expected_rays, by_place = _lines_of_sight(states, camera, up)
+    rows = np.zeros((count, 4, _STATES))
+    rows[:, :2, :3] = by_place[0, :, :2]
+    rows[:, 2:, :3] = rows[:, 2:, 9:12] = by_place[1, :, :2]
+    noise = np.array([ray_covariances, heads.covariances])
+    off = np.array([rays, heads.rays]) - expected_rays
     spread = rows @ covariances
     total = spread @ rows.transpose(0, 2, 1)
-    for both, noise in ((slice(0, 2), ray_covariances), (slice(2, 4), heads.covariances)):
-        # Half a body has its middle elsewhere.
-        off = squared_distances(errors[:, both], total[:, both, both] + noise)
-        excess = np.maximum(1, (off / _OUTLYING**2) ** 2)
-        total[:, both, both] += noise * excess[:, None, None]
-    return _updated(states, covariances, spread, total, errors)
-
-
-@dataclass(frozen=True)
-class ExpectedHeads:
-    """Where the camera should see T heads.
-
-    points: (T, 3) metres, optical frame; rays: (T, 2); jacobian: (T, 3, 12) of rays and z.
-    """
-
-    points: Array
-    rays: Array
-    jacobian: Array
-
-    def __getitem__(self, people: NDArray[np.integer]) -> ExpectedHeads:
-        return ExpectedHeads(self.points[people], self.rays[people], self.jacobian[people])
-
-
-def expect_heads(states: Array, camera: CameraPose, up: Array) -> ExpectedHeads:
-    """The heads that belong to each state, and the derivatives."""
-    points = camera.to_camera(states[:, :3] + states[:, 9:12] + HEAD_ABOVE * up)
-    z = np.maximum(points[:, 2:], _NEAREST)
-    rays = points[:, :2] / z
-    to_camera = camera.rotation.T
-    rows = np.zeros((len(states), 3, _STATES))
-    rows[:, :2, :3] = (to_camera[:2] - rays[:, :, None] * to_camera[2]) / z[:, :, None]
-    rows[:, 2, :3] = to_camera[2]
-    rows[:, :, 9:12] = rows[:, :, :3]
-    return ExpectedHeads(points, rays, rows)
+    trunk_total, head_total = total[:, :2, :2], total[:, 2:, 2:]
+    # Half a body has its middle elsewhere.
+    squared = squared_distances(off, noise + np.array([trunk_total, head_total]))
+    noise *= np.maximum((squared / _OUTLYING**2) ** 2, 1.0)[:, :, None, None]
+    trunk_total += noise[0]
+    head_total += noise[1]
+    errors = np.concatenate([off[0], off[1]], axis=1)
+    states, covariances = _updated(states, covariances, spread, total, errors)
+    return states, 0.5 * (covariances + covariances.transpose(0, 2, 1))
 
 
 def squared_distances(errors: Array, covariances: Array) -> Array:
@@ -298,6 +325,4 @@ def _updated(
     the states, spread (T, M, 12).
     """
     gain = np.linalg.solve(total, spread).transpose(0, 2, 1)
-    states = states + (gain @ errors[:, :, None])[:, :, 0]
-    covariances = covariances - gain @ spread
-    return states, (covariances + covariances.transpose(0, 2, 1)) / 2
+    return states + (gain @ errors[:, :, None])[:, :, 0], covariances - gain @ spread

@@ -8,13 +8,22 @@ something that hides her.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rmpe_ros.core.people.people_filter import Array, Expected, ExpectedHeads
+from rmpe_ros.core.people.people_filter import (
+    DEPTHS,
+    DISTANCE,
+    HEAD_DEPTH,
+    HEAD_RAYS,
+    RAYS,
+    Array,
+    Expected,
+    ExpectedHeads,
+)
 from rmpe_ros.core.people.sights import ALIKE, Sights
 from rmpe_ros.core.people.statures import alike
 
@@ -48,6 +57,9 @@ _RISING = 0.35
 _NEAR = 60.0
 # What an image says of identity is that image's own: the share of the variances that is.
 _OWN = 2 / ALIKE
+_OWN_METHODS = np.array([[_OWN], [1.0], [1.0]])
+_STRAY_LENGTH = np.log(_STRAY * _STRAY_DENSITY)
+_XX_XY_YY = np.array([0, 1, 3])  # in a covariance of two numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +67,8 @@ class Places:
     """(T, N): logarithm of the likelihood, squared distances in standard deviations across the line
     of sight and along it, whether the depth is of what hides the person, and whether she turned.
     other: how much less likely it is that the depth is the other way round, -inf where there is
-    none; other_turned: whether she turned then.
+    none; other_turned: whether she turned then. along: (T,) variance of the logarithm of the
+    distance to each, as it is expected.
     """
 
     likelihood: Array
@@ -65,6 +78,7 @@ class Places:
     turned: NDArray[np.bool_]
     other: Array
     other_turned: NDArray[np.bool_]
+    along: Array
 
 
 def compare_places(
@@ -76,7 +90,8 @@ def compare_places(
     likelihoods, off_ray, off_depth = here.likelihoods, here.off_ray, here.off_depth
     away = np.flatnonzero(people.stamp - people.last_seen > _UNWATCHED)
     if len(away):
-        wide = replace(people[away], covariances=with_turns(people[away], up))
+        wide = people[away]
+        wide = wide.changed(covariances=with_turns(wide, up))
         others = _readings(wide, sights, expected[away], of_heads[away], expected)
         went_on = likelihoods[:, away] + np.log(1 - _TURNS)
         elsewhere = others.likelihoods + np.log(_TURNS)
@@ -89,13 +104,14 @@ def compare_places(
         off_ray[away] = np.minimum(others.off_ray, off_ray[away])
         off_depth[away] = np.where(elsewhere, others.off_depth, off_depth[away])
     return Places(
-        likelihoods.max(axis=0),
+        np.maximum(likelihoods[0], likelihoods[1]),
         off_ray,
         off_depth,
         hidden,
         mostly_turned,
         -np.abs(likelihoods[1] - likelihoods[0]),
         np.where(hidden, turned[0], turned[1]),
+        here.along,
     )
 
 
@@ -120,12 +136,13 @@ def with_turns(people: People, up: Array) -> Array:
 @dataclass(frozen=True, eq=False)
 class _Readings:
     """likelihoods: (2, T, N) logarithms, if the depth is hers and if it is of what hides her, -inf
-    where there is no depth; off_ray, off_depth: (T, N) as of `Places`.
+    where there is no depth; off_ray, off_depth: (T, N) and along: (T,) as of `Places`.
     """
 
     likelihoods: Array
     off_ray: Array
     off_depth: Array
+    along: Array
 
 
 def _readings(
@@ -136,93 +153,103 @@ def _readings(
     everybody: Expected,
 ) -> _Readings:
     """everybody: what to expect of all people, where `people` are but some of them."""
-    off_ray, determinant = _off_ray(people, sights, expected, of_heads)
-    variances, off, spread_along = _off_distance(people, sights, expected, of_heads)
+    rows = expected.jacobian
+    spread = rows @ people.covariances @ rows.transpose(0, 2, 1)
+    off_ray, determinant = _off_ray(spread, sights, expected, of_heads)
+    variances, off, spread_along = _off_distance(spread, sights, expected, of_heads)
     measured = np.isfinite(variances)
-    surest = np.argmin(variances, axis=1)
-    best = off[:, np.arange(len(sights)), surest]
-    along = -0.5 * (off + np.log(2 * np.pi * spread_along))
-    with_depth = measured[:, 0]
-    there, elsewhere = _by_height(people, sights, expected, off_ray < _NEAR)
-    hers = np.where(with_depth, along[:, :, 0], 0) + there
+    best = np.choose(variances.argmin(axis=0), off)
+    along = -0.5 * (off + np.log((2 * np.pi) * spread_along))
+    with_depth, of_lengths = measured[0], measured[1:]
+    distance_variances = spread[:, DISTANCE, DISTANCE]
+    there, elsewhere = _by_height(people, sights, expected, distance_variances, off_ray < _NEAR)
+    hers = np.where(with_depth, along[0], 0.0) + there
     not_hers = _of_others(people, sights, expected, everybody) + elsewhere
+    lengths = np.where(of_lengths[:, None], np.maximum(along[1:], _STRAY_LENGTH), 0.0)
     # Of several distances, each would count against somebody new as well.
-    others = np.log(2.0) * np.maximum(measured.sum(axis=1) - 1, 0)
-    for method in np.flatnonzero(measured[:, 1:].any(axis=0)) + 1:
-        one = np.maximum(along[:, :, method], np.log(_STRAY * _STRAY_DENSITY))
-        others = others + np.where(measured[:, method], one, 0)
-    across = -(_TAIL / 2 + 1) * np.log1p(off_ray / _TAIL) - 0.5 * np.log(determinant)
+    number = measured.sum(axis=0)
+    common = lengths[0] + lengths[1] + np.log(2.0) * np.maximum(number - 1, 0) - np.log(2 * np.pi)
+    common -= (_TAIL / 2 + 1) * np.log1p(off_ray / _TAIL) + 0.5 * np.log(determinant)
     both = np.array([hers, np.where(with_depth, not_hers, -np.inf)])
-    both += others + across - np.log(2 * np.pi)
-    return _Readings(both, off_ray, best)
+    both += common
+    return _Readings(both, off_ray, best, distance_variances)
 
 
 def _by_height(
-    people: People, sights: Sights, expected: Expected, near: NDArray[np.bool_]
+    people: People,
+    sights: Sights,
+    expected: Expected,
+    distance_variances: Array,
+    near: NDArray[np.bool_],
 ) -> tuple[Array, Array]:
     """(T, N) logarithms of how much the heights of the boxes speak for each pair that is `near`: if
     the sight is where its distance was measured, and if it is where the person is expected.
     """
-    tracks, seen = np.nonzero(near)
-    row = expected.depth_jacobian[:, 0, :3]
-    own = ((row[:, None] @ people.covariances[:, :3, :3])[:, 0] * row).sum(axis=1)[tracks]
-    logs = expected.log_depths[:, 2] - people.states[:, 8]
-    here = sights.apparent_heights[seen] + logs[tracks]
+    pairs = np.flatnonzero(near)
+    tracks, seen = np.divmod(pairs, near.shape[1])
+    own = distance_variances[tracks]
+    here = sights.apparent_heights[seen] + np.log(expected.distances)[tracks]
     values, variances = (each[seen] for each in sights.measured_heights)
     measured = np.isfinite(variances)
     weight = np.where(measured, own / (own + np.where(measured, variances, 1.0)), 0.0)
-    both = np.where(measured, here + weight * (values - here), here)
-    twice = np.concatenate([tracks, tracks])
-    speaks = np.zeros((2, *near.shape))
-    speaks[:, tracks, seen] = alike(
-        people.statures[twice],
-        np.concatenate([both, here]),
-        np.concatenate([(1 - weight) * own, own]),
-        people.stamp - people.last_seen[twice],
-    ).reshape(2, -1)
-    return speaks[0], speaks[1]
+    there = np.where(measured, here + weight * (values - here), here)
+    speaks = np.zeros((2, near.size))
+    speaks[:, pairs] = alike(
+        people.statures[tracks],
+        np.array([there, here]),
+        np.array([(1.0 - weight) * own, own]),
+        people.stamp - people.last_seen[tracks],
+    )
+    of_there, of_here = speaks.reshape(2, *near.shape)
+    return of_there, of_here
 
 
 def _of_others(people: People, sights: Sights, expected: Expected, everybody: Expected) -> Array:
     """(T, N) logarithm of how likely the depth is measured as it is, if it is not the person's."""
     by_head = np.isfinite(sights.heads.depth_variances)
     depth = sights.measured_depths
-    share = np.where(by_head, _WRONG_HEAD[0] + _WRONG_HEAD[1] * (1 - sights.clarity) ** 3, _WRONG)
+    unseen = 1.0 - sights.clarity
+    of_head = _WRONG_HEAD[0] + _WRONG_HEAD[1] * unseen * unseen * unseen
+    share = np.where(by_head, of_head, _WRONG)
 
-    def there(people: Expected) -> NDArray[np.bool_]:
-        z = np.exp(people.log_depths[:, :1])
-        beside = np.abs(people.rays[:, None, 0] - sights.rays[:, 0]) * z < _REACH
-        return np.asarray(people.ahead[:, None] & beside & (np.abs(z - depth) < _LAYER))
+    def there(people: Expected, farther: Array, z: Array) -> NDArray[np.bool_]:
+        beside = np.abs(people.rays[:, :1] - sights.rays[:, 0]) * z < _REACH
+        return np.asarray(people.ahead[:, None] & beside & (np.abs(farther) < _LAYER))
 
     z = np.exp(expected.log_depths[:, :1])
-    mine = there(expected)
-    of_all = mine if everybody is expected else there(everybody)
+    farther = depth - z
+    mine = of_all = there(expected, farther, z)
+    if everybody is not expected:
+        z = np.exp(everybody.log_depths[:, :1])
+        of_all = there(everybody, depth - z, z)
     other_there = of_all.sum(axis=0) > mine
-    density = np.where(other_there, _SOMEBODY * depth / (2 * _LAYER), _SOMETHING)
-    nearer = depth < z - _LAYER
+    density = np.where(other_there, (_SOMEBODY / (2 * _LAYER)) * depth, _SOMETHING)
+    nearer = farther < -_LAYER
     chance = share * np.where(nearer, density, _SOMETHING_BEHIND)
     # What hid her in the image before is still there.
-    hiders = np.where(people.lost, np.nan, people.hiders)[:, None]
-    still = nearer & (np.abs(hiders - depth) < _STILL_THERE)
-    return np.log(np.where(still, _STILL * depth / (2 * _STILL_THERE), chance))
+    hidden = np.flatnonzero(np.isfinite(people.hiders) & ~people.lost)
+    if len(hidden):
+        still = np.abs(people.hiders[hidden, None] - depth) < _STILL_THERE
+        again = (_STILL / (2 * _STILL_THERE)) * depth
+        chance[hidden] = np.where(still & nearer[hidden], again, chance[hidden])
+    return np.log(chance)
 
 
 def _off_ray(
-    people: People, sights: Sights, expected: Expected, of_heads: ExpectedHeads
+    spread: Array, sights: Sights, expected: Expected, of_heads: ExpectedHeads
 ) -> tuple[Array, Array]:
     """Squared distances in standard deviations (T, N), and determinants of the covariances (T, N).
 
     Of the heads where they are seen: they are found best, and their height is everybody's own.
+    spread: (T, 9, 9), covariances of what is expected.
     """
     heads = sights.heads
     by_head = heads.covariances[:, 0, 0] < sights.ray_covariances[:, 0, 0]
-    row = np.concatenate([expected.ray_jacobian, of_heads.jacobian[:, :2]], axis=1)
-    spread = row @ people.covariances @ row.transpose(0, 2, 1)
     # As xx, xy, yy, so that each is one array over all pairs.
     own = np.where(
         by_head,
-        _three(spread[:, 2:, 2:])[:, :, None],
-        _three(spread[:, :2, :2])[:, :, None],
+        _three(spread[:, HEAD_RAYS, HEAD_RAYS])[:, :, None],
+        _three(spread[:, RAYS, RAYS])[:, :, None],
     )
     told = np.where(by_head, _three(heads.covariances), _three(sights.ray_covariances) * _OWN)
     xx, xy, yy = own + told[:, None]
@@ -230,33 +257,33 @@ def _off_ray(
         by_head, of_heads.rays.T[:, :, None], expected.rays.T[:, :, None]
     )
     determinant = xx * yy - xy * xy
-    return (yy * x * x - 2 * xy * x * y + xx * y * y) / determinant, determinant
+    return (yy * x * x - 2.0 * xy * x * y + xx * y * y) / determinant, determinant
 
 
 def _three(covariances: Array) -> Array:
     """(3, N): xx, xy, yy of covariances (N, 2, 2)."""
-    return covariances.reshape(-1, 4).T[[0, 1, 3]]
+    return covariances.reshape(-1, 4).take(_XX_XY_YY, axis=1).T
 
 
 def _off_distance(
-    people: People, sights: Sights, expected: Expected, of_heads: ExpectedHeads
+    spread: Array, sights: Sights, expected: Expected, of_heads: ExpectedHeads
 ) -> tuple[Array, Array, Array]:
-    """Variances of what was measured (N, 3), by method, the head's depth where it is known; squared
-    distances in standard deviations (T, N, 3), and variances of these (T, N, 3).
+    """Variances of what was measured (3, N), by method, the head's depth where it is known; squared
+    distances in standard deviations (3, T, N), and variances of these (3, T, N).
+
+    spread: (T, 9, 9), covariances of what is expected.
     """
     heads = sights.heads
     by_head = np.isfinite(heads.depth_variances)
     z = np.maximum(of_heads.points[:, 2], 0.1)
-    row = np.concatenate(
-        [expected.depth_jacobian, of_heads.jacobian[:, 2:] / z[:, None, None]], axis=1
-    )
-    own = ((row @ people.covariances) * row).sum(axis=2)
     depths = np.where(by_head, heads.depths, 1.0)
-    told = (np.where(by_head, heads.depth_variances, 0) + _HEAD_DEPTH_SD**2) / depths**2
-    variances = sights.log_depth_variances * (_OWN, 1, 1)
-    variances[:, 0] = np.where(by_head, told, variances[:, 0])
-    error = sights.log_depths - expected.log_depths[:, None]
-    error[:, :, 0] = np.where(by_head, np.log(depths) - np.log(z)[:, None], error[:, :, 0])
-    total = own[:, None, :3] + np.minimum(variances, 1e6)
-    total[:, :, 0] += by_head * (own[:, 3] - own[:, 0])[:, None]
-    return variances, error**2 / total, total
+    told = (np.where(by_head, heads.depth_variances, 0.0) + _HEAD_DEPTH_SD**2) / depths**2
+    variances = sights.log_depth_variances.T * _OWN_METHODS
+    variances[0] = np.where(by_head, told, variances[0])
+    error = sights.log_depths.T[:, None] - expected.log_depths.T[:, :, None]
+    error[0] = np.where(by_head, np.log(depths) - np.log(z)[:, None], error[0])
+    own = spread.diagonal(axis1=1, axis2=2)[:, DEPTHS].T
+    of_head = spread[:, HEAD_DEPTH, HEAD_DEPTH] / z**2
+    total = own[:, :, None] + np.minimum(variances, 1e6)[:, None]
+    total[0] += by_head * (of_head - own[0])[:, None]
+    return variances, error * error / total, total

@@ -11,7 +11,6 @@ from rmpe_ros.core.people.people_filter import (
     MotionModel,
     cross_matrix,
     expect,
-    expect_heads,
     first_states,
     predict,
     update,
@@ -44,19 +43,19 @@ def test_a_camera_pose_goes_both_ways():
 
 def test_derivatives_are_those_of_differences():
     states, view, step = random_states(np.random.default_rng(1), 4), camera(), 1e-6
-    expected = expect(states, view)
+    expected, _ = expect(states, view, UP)
     assert expected.ahead.all()
     for index in range(12):
         moved = states.copy()
         moved[:, index] += step
-        other = expect(moved, view)
+        other, _ = expect(moved, view, UP)
         rays = (other.rays - expected.rays) / step
         assert expected.ray_jacobian[:, :, index] == pytest.approx(rays, abs=1e-4)
         # The scale of the depth's own error is taken as known.
         if index not in (0, 1, 2):
             distances = (other.log_depths - expected.log_depths) / step
             assert expected.depth_jacobian[:, :, index] == pytest.approx(distances, abs=1e-4)
-    assert not expect(states - 20 * np.eye(1, 12), view).ahead.any()
+    assert not expect(states - 20 * np.eye(1, 12), view, UP)[0].ahead.any()
 
 
 def test_prediction_moves_people_who_come_to_rest_and_sooner_out_of_sight():
@@ -96,11 +95,11 @@ def test_prediction_is_that_of_the_whole_transition_matrix():
 
 def test_derivatives_of_heads_are_those_of_differences():
     states, view, step = random_states(np.random.default_rng(6), 4), camera(), 1e-6
-    expected = expect_heads(states, view, UP)
+    _, expected = expect(states, view, UP)
     for index in range(12):
         moved = states.copy()
         moved[:, index] += step
-        other = expect_heads(moved, view, UP)
+        _, other = expect(moved, view, UP)
         rays, z = (other.rays - expected.rays) / step, (other.points - expected.points) / step
         assert expected.jacobian[:, :2, index] == pytest.approx(rays, abs=1e-4)
         assert expected.jacobian[:, 2, index] == pytest.approx(z[:, 2], abs=1e-4)
