@@ -121,6 +121,8 @@ class _Subset:
         for axis, mine in ((1, self.rows), (0, self.columns)):
             spare = table.max(axis=axis, initial=0).sum() + kept_gain - self.total
             loss = np.maximum(loss, won - rest.max(axis=axis, initial=0)[mine] - spare)
+            if loss.min(initial=np.inf) > self.total - least:  # as mostly, all is clear by rows
+                return
         for index in np.flatnonzero(self.total - loss >= least).tolist():
             row, column = int(self.rows[index]), int(self.columns[index])
             without = table.copy()

@@ -18,7 +18,7 @@ from rmpe_ros.core.skeletons import Skeleton
 # Segments between the centres of joints, as parts of the stature (Drillis and Contini, Body
 # Segment Parameters, 1966; the widths are those of the joints, not of the bones' outer ends).
 TRUNK, LEGS, SHOULDERS, HIPS, UPPER_ARM = 0.288, 0.491, 0.23, 0.13, 0.186
-_PARTS = ('left_shoulder', 'right_shoulder', 'left_hip', 'right_hip')
+TRUNK_JOINTS = ('left_shoulder', 'right_shoulder', 'left_hip', 'right_hip')
 # So near to the border of the image, as a part of it, bodies are cut off.
 EDGE = 0.015
 
@@ -122,7 +122,7 @@ class BodyRays:
         boxes = self.poses.boxes.T
         wide, tall = np.maximum(boxes[2:] - boxes[:2], 1).astype(float)
         size = np.sqrt(AREA_OF_BOX * self.parameters.joint_noise**2 * (wide * tall))
-        pixels = _sigmas(self.poses.skeleton) * size * np.where(self.seen, 1.0, 2.5)
+        pixels = _column(self.poses.skeleton.sigmas) * size * np.where(self.seen, 1.0, 2.5)
         # Where the picture ends, guesses are as far off as the body goes on.
         if self.at_edge.any():
             pixels += 0.15 * np.maximum(wide, tall) * self.at_edge
@@ -150,18 +150,18 @@ def joints_of(keypoints: tuple[str, ...], *names: str) -> NDArray[np.intp]:
 
 
 @cache
-def _sigmas(skeleton: Skeleton) -> Array:
+def _column(values: tuple[float, ...]) -> Array:
     """(K, 1)."""
-    return np.array(skeleton.sigmas)[:, None]
+    return np.array(values)[:, None]
 
 
-@cache
 def trunk_joints(skeleton: Skeleton) -> tuple[int, ...]:
     """Indices of both shoulders and both hips; ValueError for a skeleton without them."""
-    missing = [name for name in _PARTS if name not in skeleton.keypoints]
-    if missing:
+    joints = joints_of(skeleton.keypoints, *TRUNK_JOINTS)
+    if len(joints) < len(TRUNK_JOINTS):
+        missing = [name for name in TRUNK_JOINTS if name not in skeleton.keypoints]
         raise ValueError(
             f'skeleton {skeleton.name!r} has no {", ".join(missing)}: where the trunk of a person '
             'is cannot be told'
         )
-    return tuple(skeleton.keypoints.index(name) for name in _PARTS)
+    return tuple(joints.tolist())

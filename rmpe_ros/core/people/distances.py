@@ -18,14 +18,13 @@ from rmpe_ros.core.people.body_rays import (
     LEGS,
     SHOULDERS,
     TRUNK,
+    TRUNK_JOINTS,
     UPPER_ARM,
     BodyRays,
     SightParameters,
     joints_of,
-    trunk_joints,
 )
 from rmpe_ros.core.people.people_filter import Array
-from rmpe_ros.core.skeletons import Skeleton
 
 # The joint of the ankle above the ground, metres.
 ANKLE = 0.08
@@ -73,7 +72,7 @@ def by_depth(
     z = np.asarray(positions, float)[:, :, 2]
     measured = np.isfinite(z) & (z > 0) & body.seen.T
     z = np.where(measured, z, np.nan)
-    on_body = _on_body(body.poses.skeleton)
+    on_body = _on_body(body.poses.skeleton.keypoints)
     # What is hidden by somebody else has low scores, and that one's depth.
     scores = body.poses.keypoint_scores.astype(float)
     weight = on_body * scores**2
@@ -91,8 +90,9 @@ def by_depth(
     number = np.where(by_trunk, on_trunk, on_surface)
     known, parts = number > 0, np.maximum(number, 1)
     z = np.where(used, z, np.nan)
-    middle = np.where(known, _median(z, number), 1.0)
-    scatter = 1.48 * _median(np.abs(z - middle[:, None]), number)
+    of_middle = np.arange(len(z)), np.maximum(number - 1, 0) >> 1, number >> 1
+    middle = np.where(known, _median(z, *of_middle), 1.0)
+    scatter = 1.48 * _median(np.abs(z - middle[:, None]), *of_middle)
     # Of the camera, of the joints among themselves, of an arm or a leg, of joints elsewhere.
     squared = middle * middle
     noise = (parameters.depth_noise * squared) ** 2 + 0.012**2
@@ -113,12 +113,11 @@ def by_depth(
 
 
 @cache
-def _on_body(skeleton: Skeleton) -> Array:
+def _on_body(keypoints: tuple[str, ...]) -> Array:
     """(K,) how well the depth of a joint tells that of the trunk."""
-    keypoints, on_body = skeleton.keypoints, np.full(skeleton.num_keypoints, 0.4)
+    on_body = np.full(len(keypoints), 0.4)
     on_body[joints_of(keypoints, 'nose', 'left_eye', 'right_eye', 'left_ear', 'right_ear')] = 0.8
-    on_body[joints_of(keypoints, 'neck', 'pelvis', 'thorax')] = 1.0
-    on_body[list(trunk_joints(skeleton))] = 1.0
+    on_body[joints_of(keypoints, *TRUNK_JOINTS, 'neck', 'pelvis', 'thorax')] = 1.0
     return on_body
 
 
@@ -226,11 +225,11 @@ def by_ground(body: BodyRays, ground: Ground) -> tuple[Array, Array]:
     return distance, np.where(known, variance / distance**2, np.inf)
 
 
-def _median(values: Array, number: NDArray[np.integer]) -> Array:
-    """The median of the known values of each row, of which there are `number`, NaN of none;
-    np.nanmedian is ten times slower.
+def _median(
+    values: Array, rows: NDArray[np.intp], low: NDArray[np.intp], high: NDArray[np.intp]
+) -> Array:
+    """The median of the known values of each row, which are in these two columns when they are
+    sorted, NaN of none; np.nanmedian is ten times slower.
     """
     ordered = np.sort(values, axis=1)  # NaN last
-    rows, columns = np.arange(len(values)), values.shape[1]
-    low, high = np.maximum(number - 1, 0) >> 1, np.minimum(number >> 1, columns - 1)
-    return 0.5 * (ordered[rows, low] + ordered[rows, high])
+    return 0.5 * (ordered[rows, low] + ordered[rows, np.minimum(high, values.shape[1] - 1)])

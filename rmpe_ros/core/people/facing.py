@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 from numpy.typing import NDArray
 
-from rmpe_ros.core.people.body_rays import HIPS, SHOULDERS, BodyRays, joints_of, trunk_joints
+from rmpe_ros.core.people.body_rays import HIPS, SHOULDERS, TRUNK_JOINTS, BodyRays
 from rmpe_ros.core.people.people_filter import Array, cross_matrix
-from rmpe_ros.core.skeletons import Skeleton
 
 # Of the joints of the trunk, the left ones and the right ones, of shoulders and hips.
 _LEFT, _RIGHT = slice(0, 4, 2), slice(1, 4, 2)
@@ -26,7 +23,7 @@ def facing_direction(
     away /= np.sqrt(np.maximum(body.slant**2 - rise**2, 1e-12))
     right = cross_matrix(up).T @ away  # of the image
     # Only of these joints is it asked where they are; the nose, if there is one, is the last.
-    joints = _joints(body.poses.skeleton)
+    joints = body.joints(*TRUNK_JOINTS, 'nose')
     x, y = body.rays.take(joints, axis=1)
     sideward = right * distance
     lateral = x * sideward[0] + y * sideward[1]  # (J, N) metres
@@ -81,8 +78,3 @@ def _by_depth(
     weight = share[0] + share[1] + 1e-9
     share *= np.where(usable, difference, 0.0)
     return (share[0] + share[1]) / weight, weight
-
-
-@cache
-def _joints(skeleton: Skeleton) -> NDArray[np.intp]:
-    return np.array([*trunk_joints(skeleton), *joints_of(skeleton.keypoints, 'nose')])

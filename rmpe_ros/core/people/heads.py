@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from rmpe_ros.core.people.body_rays import BodyRays, joints_of, slants
 from rmpe_ros.core.people.people_filter import Array
-from rmpe_ros.core.skeletons import Skeleton
 
 # Joints of the head, and how far before its middle they are, metres.
 _AHEAD = {'left_ear': 0.0, 'right_ear': 0.0, 'left_eye': 0.09, 'right_eye': 0.09, 'nose': 0.11}
@@ -71,7 +70,7 @@ def find_heads(body: BodyRays, distance: Array, positions: Array | None) -> Head
 
     positions: (N, K, 3) metres in the optical frame, of a depth camera.
     """
-    count, (joints, ahead, ears) = len(distance), _joints(body.poses.skeleton)
+    count, (joints, ahead, ears) = len(distance), _joints(body.poses.skeleton.keypoints)
     if not len(joints) or not count:
         return Heads.unseen(count)
     scores = body.poses.keypoint_scores.take(joints, axis=1).T
@@ -94,12 +93,12 @@ def find_heads(body: BodyRays, distance: Array, positions: Array | None) -> Head
 
 
 @cache
-def _joints(skeleton: Skeleton) -> tuple[NDArray[np.intp], Array, int]:
+def _joints(keypoints: tuple[str, ...]) -> tuple[NDArray[np.intp], Array, int]:
     """(J,) joints of the head; how far ahead they are, (J, 1) metres; how many are ears, which come
     first.
     """
-    joints = joints_of(skeleton.keypoints, *_AHEAD)
-    ahead = np.array([[_AHEAD[skeleton.keypoints[joint]]] for joint in joints])
+    joints = joints_of(keypoints, *_AHEAD)
+    ahead = np.array([[_AHEAD[keypoints[joint]]] for joint in joints])
     return joints, ahead, int((ahead == 0).sum())
 
 

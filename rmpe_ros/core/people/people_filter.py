@@ -213,29 +213,32 @@ class ExpectedHeads:
 
 def expect(states: Array, camera: CameraPose, up: Array) -> tuple[Expected, ExpectedHeads]:
     """The measurements that belong to each state, and their derivatives."""
-    points, rays, by_place = _lines_of_sight(states, camera, up)
-    z = np.maximum(points[0, :, 2], _NEAREST)
+    points, nearness, rays, by_place = _lines_of_sight(states, camera, up)
+    nearer = nearness[0]
     jacobian = np.zeros((len(states), 9, _STATES))
     jacobian[:, RAYS, :3] = by_place[0, :, :2]
     jacobian[:, _OF_HEADS, :3] = jacobian[:, _OF_HEADS, 9:12] = by_place[1]
-    jacobian[:, DISTANCE, :3] = by_place[0, :, 2] / z[:, None]
+    jacobian[:, DISTANCE, :3] = by_place[0, :, 2] * nearer[:, None]
     jacobian[:, DEPTHS, :3] = jacobian[:, DISTANCE, None, :3]
     # The depth's error is in metres, those of the other methods in parts of the distance.
-    scale = np.ones((len(states), len(METHODS)))
-    scale[:, 0] = 1 / z
-    for method in range(len(METHODS)):
-        jacobian[:, DEPTHS.start + method, 6 + method] = scale[:, method]
-    log_depths = np.log(z)[:, None] + scale * states[:, 6:9]
-    ahead = points[0, :, 2] > _NEAREST
+    errors = states[:, 6:9].copy()
+    errors[:, 0] *= nearer
+    by_error = jacobian[:, DEPTHS, 6:9]
+    by_error[:, 0, 0], by_error[:, 1, 1], by_error[:, 2, 2] = nearer, 1.0, 1.0
+    z, ahead = 1.0 / nearer, points[0, :, 2] > _NEAREST
+    log_depths = np.log(z)[:, None] + errors
     return (
         Expected(rays[0], z, log_depths, ahead, jacobian),
         ExpectedHeads(points[1], rays[1], jacobian[:, _OF_HEADS]),
     )
 
 
-def _lines_of_sight(states: Array, camera: CameraPose, up: Array) -> tuple[Array, Array, Array]:
-    """Of trunks and of heads: points (2, T, 3) in the optical frame, rays (2, T, 2), and the
-    derivatives of the rays and of z by the place in the target frame (2, T, 3, 3).
+def _lines_of_sight(
+    states: Array, camera: CameraPose, up: Array
+) -> tuple[Array, Array, Array, Array]:
+    """Of trunks and of heads: points (2, T, 3) in the optical frame, their 1 / z (2, T), rays
+    (2, T, 2), and the derivatives of the rays and of z by the place in the target frame
+    (2, T, 3, 3).
     """
     places = np.empty((2, len(states), 3))
     places[0] = states[:, :3]
@@ -249,7 +252,7 @@ def _lines_of_sight(states: Array, camera: CameraPose, up: Array) -> tuple[Array
     by_point[:, :, :2, 2] = rays * -nearness[:, :, None]
     by_point[:, :, 2, 2] = 1.0
     by_place = by_point.reshape(-1, 3) @ camera.rotation.T  # one product, not one for each
-    return points, rays, by_place.reshape(by_point.shape)
+    return points, nearness, rays, by_place.reshape(by_point.shape)
 
 
 def update(
@@ -292,7 +295,7 @@ def update(
     diagonal[:] = variances * np.maximum(excess, 1.0)
     states, covariances = _updated(states, covariances, spread, total, errors)
     # After the distances: where a line of sight leads depends on how far away somebody is.
-    _, expected_rays, by_place = _lines_of_sight(states, camera, up)
+    _, _, expected_rays, by_place = _lines_of_sight(states, camera, up)
     rows = np.zeros((count, 4, _STATES))
     rows[:, :2, :3] = by_place[0, :, :2]
     rows[:, 2:, :3] = rows[:, 2:, 9:12] = by_place[1, :, :2]
@@ -324,5 +327,15 @@ def _updated(
     """After M measurements of each: errors (T, M), their covariances in `total` (T, M, M) and with
     the states, spread (T, M, 12).
     """
-    gain = np.linalg.solve(total, spread).transpose(0, 2, 1)
-    return states + (gain @ errors[:, :, None])[:, :, 0], covariances - gain @ spread
+    # Of the covariances' product L D L', L is taken off all rows at once; for matrices that small,
+    # LAPACK takes twice as long to begin.
+    count = total.shape[1]
+    rows = np.concatenate([total, spread, errors[:, :, None]], axis=2)
+    for row in range(count - 1):
+        pivot = rows[:, row, None]
+        factors = rows[:, row + 1 :, row, None] / pivot[:, :, row, None]
+        rows[:, row + 1 :, row + 1 :] -= factors * pivot[:, :, row + 1 :]
+    left = rows[:, :, count:]  # of spread and errors
+    gain = left[:, :, :-1] / rows.diagonal(axis1=1, axis2=2)[:, :, None]
+    change = gain.transpose(0, 2, 1) @ left
+    return states + change[:, :, -1], covariances - change[:, :, :-1]

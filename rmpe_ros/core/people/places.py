@@ -59,6 +59,7 @@ _NEAR = 60.0
 _OWN = 2 / ALIKE
 _OWN_METHODS = np.array([[_OWN], [1.0], [1.0]])
 _STRAY_LENGTH = np.log(_STRAY * _STRAY_DENSITY)
+_LOG_2, _LOG_2_PI = np.log(2.0), np.log(2 * np.pi)
 _XX_XY_YY = np.array([0, 1, 3])  # in a covariance of two numbers
 
 
@@ -158,7 +159,7 @@ def _readings(
     off_ray, determinant = _off_ray(spread, sights, expected, of_heads)
     variances, off, spread_along = _off_distance(spread, sights, expected, of_heads)
     measured = np.isfinite(variances)
-    best = np.choose(variances.argmin(axis=0), off)
+    best = off[variances.argmin(axis=0), :, np.arange(len(sights))].T
     along = -0.5 * (off + np.log((2 * np.pi) * spread_along))
     with_depth, of_lengths = measured[0], measured[1:]
     distance_variances = spread[:, DISTANCE, DISTANCE]
@@ -168,7 +169,7 @@ def _readings(
     lengths = np.where(of_lengths[:, None], np.maximum(along[1:], _STRAY_LENGTH), 0.0)
     # Of several distances, each would count against somebody new as well.
     number = measured.sum(axis=0)
-    common = lengths[0] + lengths[1] + np.log(2.0) * np.maximum(number - 1, 0) - np.log(2 * np.pi)
+    common = lengths[0] + lengths[1] + (_LOG_2 * np.maximum(number - 1, 0) - _LOG_2_PI)
     common -= (_TAIL / 2 + 1) * np.log1p(off_ray / _TAIL) + 0.5 * np.log(determinant)
     both = np.array([hers, np.where(with_depth, not_hers, -np.inf)])
     both += common
@@ -185,7 +186,7 @@ def _by_height(
     """(T, N) logarithms of how much the heights of the boxes speak for each pair that is `near`: if
     the sight is where its distance was measured, and if it is where the person is expected.
     """
-    pairs = np.flatnonzero(near)
+    pairs = near.ravel().nonzero()[0]
     tracks, seen = np.divmod(pairs, near.shape[1])
     own = distance_variances[tracks]
     here = sights.apparent_heights[seen] + np.log(expected.distances)[tracks]

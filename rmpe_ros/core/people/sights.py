@@ -44,6 +44,7 @@ _WITH_DEPTH = ('best', 'depth')
 _REACH = 0.45
 # The same, of who stands.
 _HEAD_OFF = 0.06
+_DEFAULT = SightParameters()
 # How far a head may be before or behind the trunk, standard deviation, metres.
 _LEANING = 0.12
 
@@ -148,7 +149,7 @@ def observe(
     covariances of the joints, these follow from the OKS sigmas and the box.
     Raises ValueError for a skeleton without shoulders and hips.
     """
-    parameters = parameters or SightParameters()
+    parameters = parameters or _DEFAULT
     body = BodyRays(poses, camera, image_size, parameters)
     up = LEVEL if ground is None else ground.up
     count = len(poses)
