@@ -53,17 +53,18 @@ class SightParameters:
 class BodyRays:
     """The joints as lines of sight, and what the methods share of them.
 
-    People come last in these arrays, so that what is of one joint lies together: rays (2, K, N) on
-    the plane z = 1, with standard deviations, noise (K, N); seen, at_edge (K, N): whether a joint
-    is no guess, and whether it is where the image ends; of the trunk, shoulders, hips (2, N) and
-    line (3, N), the line of sight to its middle, z = 1, with slant (N,), its length;
-    middle_covariances (N, 2, 2).
+    People come last in these arrays, so that what is of one joint lies together: pixels, and rays
+    on the plane z = 1, (2, K, N), with standard deviations, noise (K, N); seen, at_edge (K, N):
+    whether a joint is no guess, and whether it is where the image ends; of the trunk, shoulders,
+    hips (2, N) and line (3, N), the line of sight to its middle, z = 1, with slant (N,), its
+    length; middle_covariances (N, 2, 2).
     """
 
     poses: Poses
     camera: PinholeCamera
     image_size: tuple[int, int]
     parameters: SightParameters
+    pixels: Array = field(init=False)
     rays: Array = field(init=False)
     seen: NDArray[np.bool_] = field(init=False)
     at_edge: NDArray[np.bool_] = field(init=False)
@@ -77,19 +78,22 @@ class BodyRays:
     def __post_init__(self) -> None:
         poses, fx, fy = self.poses, self.camera.fx, self.camera.fy
         self.parts = trunk_joints(poses.skeleton)
-        self.rays = people_last(self.camera.rays(poses.keypoints))
+        self.pixels = people_last(poses.keypoints)
+        rays = self.camera.rays(self.pixels.transpose(1, 2, 0))
+        self.rays = np.ascontiguousarray(rays.transpose(2, 0, 1))
         self.seen = poses.keypoint_scores.T >= self.parameters.min_score
         self.at_edge = self._at_edge()
         sd = self._expected_sd()
-        xx = yy = sd * sd
-        xy = np.zeros_like(xx)
-        if poses.covariances is not None:
+        xy: Array | float
+        if poses.covariances is None:
+            xx = yy = self.of_trunk(sd * sd)
+            xy = 0.0
+        else:
             of_network = people_last(poses.covariances)
             told = np.isfinite(of_network).all(axis=0)
-            xx, xy, yy = (
-                np.where(told, *each) for each in zip(of_network, (xx, xy, yy), strict=True)
-            )
-            sd = np.sqrt((xx + yy) / 2)
+            of_all = np.where(told, of_network, np.array([sd * sd, np.zeros_like(sd), sd * sd]))
+            xx, xy, yy = (self.of_trunk(each) for each in of_all)
+            sd = np.sqrt(0.5 * (of_all[0] + of_all[2]))
         self.noise = sd / ((fx + fy) / 2)
         left_shoulder, right_shoulder, left_hip, right_hip = (self.rays[:, j] for j in self.parts)
         self.shoulders = (left_shoulder + right_shoulder) * 0.5
@@ -99,9 +103,9 @@ class BodyRays:
         self.slant = slants(*self.line[:2])
         # Errors of the four joints are not quite independent.
         covariances = np.empty((len(poses), 2, 2))
-        covariances[:, 0, 0] = self.of_trunk(xx) * (0.3 / 4 / fx**2)
-        covariances[:, 0, 1] = covariances[:, 1, 0] = self.of_trunk(xy) * (0.3 / 4 / (fx * fy))
-        covariances[:, 1, 1] = self.of_trunk(yy) * (0.3 / 4 / fy**2)
+        covariances[:, 0, 0] = xx * (0.3 / 4 / fx**2)
+        covariances[:, 0, 1] = covariances[:, 1, 0] = xy * (0.3 / 4 / (fx * fy))
+        covariances[:, 1, 1] = yy * (0.3 / 4 / fy**2)
         self.middle_covariances = covariances
 
     def of_trunk(self, values: Array) -> Array:
@@ -111,7 +115,7 @@ class BodyRays:
 
     def _at_edge(self) -> NDArray[np.bool_]:
         height, width = self.image_size
-        x, y = people_last(self.poses.keypoints)
+        x, y = self.pixels
         beside = (x < width * EDGE) | (x > width - width * EDGE)
         return beside | (y < height * EDGE) | (y > height - height * EDGE)
 

@@ -100,21 +100,23 @@ def told_by_image(
     known = np.isfinite(sights.variances)
     speaks = _speaks(people.values, people.variances + _OWN, sights.values, known, _SPREAD + _OWN)
     tracks, seen = pairs
-    wrong, both = (each + (_WRONG_HIDDEN - each) * doubts[seen] for each in (_WRONG, _WRONG_BOTH))
-    best = speaks.max(axis=1, initial=0)[:, seen]
-    parts, anybody = _if_sometimes_wrong(speaks[:, tracks, seen], best, wrong)
+    doubts = doubts[seen]
+    wrong, both = (each + (_WRONG_HIDDEN - each) * doubts for each in (_WRONG, _WRONG_BOTH))
+    best = speaks.max(axis=1, initial=0.0).take(seen, axis=1)
+    spoken = speaks.reshape(2, -1).take(tracks * speaks.shape[2] + seen, axis=1)
+    parts, anybody = _if_sometimes_wrong(spoken, best, wrong)
     # Whom both parts fit best, each fits as it does the one whom it fits best.
-    together = (best - anybody).sum(axis=0)
-    told, anybody = _if_sometimes_wrong((parts - anybody).sum(axis=0), together, both)
-    share = 1 - (1 - _SHARE) * np.exp(-unseen[tracks] / _FORGETS)
-    return np.asarray(share * (told - anybody))
+    together, parts = best - anybody, parts - anybody
+    told, anybody = _if_sometimes_wrong(parts[0] + parts[1], together[0] + together[1], both)
+    share = 1.0 - (1 - _SHARE) * np.exp(unseen * (-1 / _FORGETS))
+    return np.asarray(share[tracks] * (told - anybody))
 
 
 def _if_sometimes_wrong(speaks: Array, best: Array, wrong: Array) -> tuple[Array, Array]:
     """Likelihood ratios with the logarithms `speaks`, if a sight says in the share `wrong` of all
     cases what it says of another one, with the logarithm `best`; and those of anybody then.
     """
-    right, other = np.log(1 - wrong), np.log(wrong) + best
+    right, other = np.log(1.0 - wrong), np.log(wrong) + best
     return np.logaddexp(right + speaks, other), np.logaddexp(right, other)
 
 

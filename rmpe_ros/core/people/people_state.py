@@ -54,13 +54,18 @@ class Axes:
         forward = np.array([0.0, 0.0, 1.0]) - up[2] * up
         return Axes(up, forward / np.linalg.norm(forward))
 
-    def yaw(self, vectors: Array) -> Array:
-        """Of vectors (..., 3), radians."""
-        return np.arctan2(vectors @ self.left, vectors @ self.forward)
+    @cached_property
+    def _level(self) -> Array:
+        return np.stack([self.left, self.forward], axis=1)
 
     def level(self, vectors: Array) -> Array:
-        """Vectors (..., 3) without their part along up."""
-        return vectors - (vectors @ self.up)[..., None] * self.up
+        """How far vectors (..., 3) go to the left and forward, (..., 2)."""
+        return vectors @ self._level
+
+    def yaw(self, vectors: Array) -> Array:
+        """Of vectors (..., 3), radians."""
+        parts = self.level(vectors)
+        return np.arctan2(parts[..., 0], parts[..., 1])
 
 
 @dataclass(frozen=True, eq=False)

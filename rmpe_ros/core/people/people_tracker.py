@@ -289,8 +289,7 @@ class PeopleTracker:
             heads=sights.heads,
             foreseen=None if wrong.any() else foreseen,
         )
-        walking = axes.level(states[:, 3:6])
-        speed = np.sqrt((walking * walking).sum(axis=1))
+        left, forward = axes.level(states[:, 3:6]).T
         yaws, yaw_variances = self._yaw.follow_walking(
             *self._yaw.update(
                 some.yaws,
@@ -298,8 +297,8 @@ class PeopleTracker:
                 axes.yaw(sights.facing @ camera.rotation.T),
                 sights.facing_variances,
             ),
-            axes.yaw(walking),
-            speed,
+            np.arctan2(left, forward),
+            np.hypot(left, forward),
             np.minimum(people.stamp - some.last_seen, 0.2),
         )
         statures = some.statures.updated(*sights.measured_heights)

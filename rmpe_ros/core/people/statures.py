@@ -73,7 +73,7 @@ def apparent_heights(body: BodyRays) -> Array:
     whole = (top > edge) & (bottom < lowest)
     ankles = body.joints('left_ankle', 'right_ankle')
     if len(ankles):  # guesses, where they are not in the picture
-        whole &= (body.poses.keypoints[:, :, 1].take(ankles, axis=1) < lowest).all(axis=1)
+        whole &= (body.pixels[1].take(ankles, axis=0) < lowest).all(axis=0)
     apart = np.hypot(*(rays[1] - rays[0]).T)
     return np.where(whole, np.log(np.maximum(apart, 1e-3)), np.nan)
 
