@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +34,9 @@ SURFACE, SIDE_SURFACE = 0.10, 0.21
 _THICK = 0.35
 # Standard deviation of the logarithm of a distance by size, when it is to tell people apart.
 _SIZE_SPREAD = 0.2
+# Of the trunk and of all below the shoulders: which part of the stature they are, and the standard
+# deviation of its logarithm, as people lean and step.
+_UPRIGHT = np.array([[TRUNK], [TRUNK + LEGS]]), np.array([[0.07], [0.05]])
 # Steeper than this below the horizon, as a slope, is a foot on the ground at a known distance.
 _HORIZON = 0.03
 
@@ -72,7 +74,7 @@ def by_depth(
     z = np.asarray(positions, float)[:, :, 2]
     measured = np.isfinite(z) & (z > 0) & body.seen.T
     z = np.where(measured, z, np.nan)
-    on_body = _on_body(body.poses.skeleton.keypoints)
+    on_body, of_trunk = _on_body(body.poses.skeleton.keypoints)
     # What is hidden by somebody else has low scores, and that one's depth.
     scores = body.poses.keypoint_scores.astype(float)
     weight = on_body * scores**2
@@ -83,7 +85,7 @@ def by_depth(
     support *= np.exp(off * off * np.where(by_size, -0.5 / _SIZE_SPREAD**2, 0.0)[:, None])
     best = np.where(measured, support, -1.0).argmax(axis=1)
     surface = near[np.arange(len(z)), best]
-    trunk = surface & (on_body == 1.0)
+    trunk = surface & of_trunk
     on_trunk, on_surface = trunk.sum(axis=1), surface.sum(axis=1)
     by_trunk = on_trunk > 0
     used = np.where(by_trunk[:, None], trunk, surface)
@@ -113,12 +115,12 @@ def by_depth(
 
 
 @cache
-def _on_body(keypoints: tuple[str, ...]) -> Array:
-    """(K,) how well the depth of a joint tells that of the trunk."""
+def _on_body(keypoints: tuple[str, ...]) -> tuple[Array, NDArray[np.bool_]]:
+    """(K,) how well the depth of a joint tells that of the trunk, and whether it is the trunk's."""
     on_body = np.full(len(keypoints), 0.4)
     on_body[joints_of(keypoints, 'nose', 'left_eye', 'right_eye', 'left_ear', 'right_ear')] = 0.8
     on_body[joints_of(keypoints, *TRUNK_JOINTS, 'neck', 'pelvis', 'thorax')] = 1.0
-    return on_body
+    return on_body, on_body == 1.0
 
 
 def turned_depth(
@@ -144,29 +146,26 @@ def by_size(body: BodyRays, up: Array, parameters: SightParameters) -> tuple[Arr
 
     A part that is turned or bent looks shorter, as if it were farther away; never longer.
     """
-    seen, noise, tall = body.seen, body.noise, parameters.stature
+    seen, tall = body.seen, parameters.stature
     left_shoulder, right_shoulder, left_hip, right_hip = body.parts
     shoulders_seen = seen[left_shoulder] & seen[right_shoulder]
     trunk_seen = shoulders_seen & seen[left_hip] & seen[right_hip]
-    part_noise = 0.25 * body.of_trunk(noise)
-    distances, spreads = [], []
+    part_noise = 0.25 * body.of_trunk(body.noise)
     # A vertical segment of known length: of bottom z, top is z * bottom + length * up.
+    bottoms, sure = [body.hips], [trunk_seen]
+    ankles = body.joints('left_ankle', 'right_ankle').tolist()
+    if len(ankles) == 2:
+        left, right = ankles
+        bottoms.append(0.5 * (body.rays[:, left] + body.rays[:, right]))
+        sure.append(trunk_seen & seen[left] & seen[right])
+    lengths, leaning = (each[: len(sure)] for each in _UPRIGHT)
     x, y = body.shoulders
     rise = np.hypot(up[0] - x * up[2], up[1] - y * up[2])
-
-    def upright(bottom: Array, length: float, sure: Any, lean: float) -> None:
-        apparent = np.hypot(*(body.shoulders - bottom)) + 1e-6
-        z = length * tall * (rise / apparent + up[2] / 2)
-        distances.append(np.where(sure, np.maximum(z, 0.2), np.inf))
-        spreads.append(np.hypot(part_noise / apparent, lean))
-
-    upright(body.hips, TRUNK, trunk_seen, 0.07)
-    ankles = body.joints('left_ankle', 'right_ankle')
-    if len(ankles) == 2:
-        left, right = ankles.tolist()
-        whole_seen = trunk_seen & seen[left] & seen[right]
-        feet = 0.5 * (body.rays[:, left] + body.rays[:, right])
-        upright(feet, TRUNK + LEGS, whole_seen, 0.05)
+    off = body.shoulders - np.array(bottoms)
+    apparent = np.hypot(off[:, 0], off[:, 1]) + 1e-6
+    z = lengths * tall * (rise / apparent + up[2] / 2)
+    distances = np.where(sure, np.maximum(z, 0.2), np.inf)
+    spreads = np.hypot(part_noise / apparent, leaning)
     if not trunk_seen.all():  # behind a table: shoulders and upper arms, which are often turned
         width = body.rays[:, left_shoulder] - body.rays[:, right_shoulder]
         pairs = [(width, SHOULDERS, shoulders_seen)]
@@ -175,14 +174,15 @@ def by_size(body: BodyRays, up: Array, parameters: SightParameters) -> tuple[Arr
             if len(arm) == 2:
                 vector = body.rays[:, arm[0]] - body.rays[:, arm[1]]
                 pairs.append((vector, UPPER_ARM, seen[arm[0]] & seen[arm[1]]))
-        for vector, length, sure in pairs:
+        for vector, length, both_seen in pairs:
             apparent = np.hypot(*vector) + 1e-6
-            usable = sure & ~trunk_seen
-            distances.append(np.where(usable, length * tall / apparent, np.inf))
-            spreads.append(np.hypot(1.4 * part_noise / apparent, 0.2))
-    all_distances = np.array(distances)
-    nearest, people = all_distances.argmin(axis=0), np.arange(len(rise))
-    distance, spread = all_distances[nearest, people], np.array(spreads)[nearest, people]
+            usable = both_seen & ~trunk_seen
+            z = np.where(usable, length * tall / apparent, np.inf)
+            distances = np.concatenate([distances, z[None]])
+            spread = np.hypot(1.4 * part_noise / apparent, 0.2)
+            spreads = np.concatenate([spreads, spread[None]])
+    nearest = distances.argmin(axis=0), np.arange(len(rise))
+    distance, spread = distances[nearest], spreads[nearest]
     known = np.isfinite(distance)
     return np.where(known, distance, 1.0), np.where(known, spread**2, np.inf)
 
@@ -207,8 +207,8 @@ def by_ground(body: BodyRays, ground: Ground) -> tuple[Array, Array]:
     on_ground = standing & (z > 0.2)
     number = on_ground.sum(axis=0)
     known = number > 0
-    nearest = np.where(known, np.where(on_ground, z, np.inf).min(axis=0), 1.0)
-    farthest = np.where(known, np.where(on_ground, z, -np.inf).max(axis=0), 1.0)
+    z = np.where(on_ground, z, np.where(known, z[::-1], 1.0))  # of the other foot, where it is not
+    nearest, farthest = z.min(axis=0), z.max(axis=0)
     # Feet far apart: the farther one is in the air. Else they are steps before and behind.
     together = farthest - nearest < 0.45
     distance = np.where(together, 0.5 * (nearest + farthest), nearest + 0.1)

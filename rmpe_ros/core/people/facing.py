@@ -27,16 +27,18 @@ def facing_direction(
     x, y = body.rays.take(joints, axis=1)
     sideward = right * distance
     lateral = x * sideward[0] + y * sideward[1]  # (J, N) metres
-    seen, sd = body.seen.take(joints, axis=0), body.noise.take(joints, axis=0) * distance
+    seen, variances = body.seen.take(joints, axis=0), body.noise.take(joints, axis=0) * distance
+    variances *= variances
     # The cosine: how wide shoulders and hips look, the left ones on the right of who faces us.
     widths = _WIDTHS * body.parameters.stature
     both = seen[_LEFT] & seen[_RIGHT]
-    share = both / ((sd[_LEFT] ** 2 + sd[_RIGHT] ** 2) / widths**2 + 0.1**2)
+    share = both / ((variances[_LEFT] + variances[_RIGHT]) / widths**2 + 0.1**2)
     weight = share[0] + share[1] + 1e-9
     share *= (lateral[_LEFT] - lateral[_RIGHT]) / widths
     cosine, cosine_variance = (share[0] + share[1]) / weight, 1.0 / weight
     bounded = np.minimum(np.maximum(cosine, -1.0), 1.0)
-    sine = np.sqrt(1.0 - bounded**2)
+    squared_sine = 1.0 - bounded**2
+    sine = np.sqrt(squared_sine)
     toward, depth_weight = _by_depth(both, widths, positions, joints, away)
     by_depth = depth_weight > 1.0
     # The sign: the nose is on the side where the person looks; the depth of the shoulders says it.
@@ -48,7 +50,7 @@ def facing_direction(
     from_width = np.where(evidence < 0, -sine, sine)
     width_variance = cosine_variance * (bounded / np.maximum(sine, 0.3)) ** 2 + 0.02
     # From the side the farther shoulder is hidden, and its depth is the nearer one's.
-    depth_variance = 1.0 / depth_weight + 0.3 * sine**4 + 0.01
+    depth_variance = 1.0 / depth_weight + 0.3 * squared_sine**2 + 0.01
     sideways = from_width * depth_variance + toward * width_variance
     sideways = np.where(by_depth, sideways / (width_variance + depth_variance), from_width)
     norm = np.maximum(np.hypot(sideways, bounded), 1e-6)

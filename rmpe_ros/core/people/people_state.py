@@ -115,6 +115,7 @@ class People:
         """The same with other `values`; `dataclasses.replace` takes ten times as long."""
         other = object.__new__(People)
         other.__dict__.update(self.__dict__, **values)
+        other.__dict__.pop('lost', None)  # depends on these
         return other
 
     @property
@@ -137,7 +138,7 @@ class People:
         """What each wears."""
         return Clothing(self.colours, self.colour_variances)
 
-    @property
+    @cached_property
     def lost(self) -> NDArray[np.bool_]:
         """(N,) who was not seen for longer than a detector misses now and then."""
         return self.stamp - self.last_seen > MISS_TIME

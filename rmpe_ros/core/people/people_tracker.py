@@ -11,6 +11,7 @@ where the person may be is that person.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -132,7 +133,7 @@ class PeopleTracker:
         camera: where it was at that time. An earlier stamp than the last one is a new beginning.
         Raises ValueError when the stamp is not finite.
         """
-        if not np.isfinite(stamp_seconds):
+        if not isfinite(stamp_seconds):
             raise ValueError(f'the stamp must be a number of seconds, got {stamp_seconds}')
         if self._told is None or stamp_seconds < self._told.stamp:
             self._hypotheses = [Hypothesis(People.nobody(stamp_seconds))]
