@@ -57,7 +57,7 @@ class BodyRays:
     on the plane z = 1, (2, K, N), with standard deviations, noise (K, N); seen, at_edge (K, N):
     whether a joint is no guess, and whether it is where the image ends; of the trunk, shoulders,
     hips (2, N) and line (3, N), the line of sight to its middle, z = 1, with slant (N,), its
-    length; middle_covariances (N, 2, 2).
+    length, and squared_slant; middle_covariances (N, 2, 2).
     """
 
     poses: Poses
@@ -72,6 +72,7 @@ class BodyRays:
     shoulders: Array = field(init=False)
     hips: Array = field(init=False)
     line: Array = field(init=False)
+    squared_slant: Array = field(init=False)
     slant: Array = field(init=False)
     middle_covariances: Array = field(init=False)
 
@@ -100,7 +101,8 @@ class BodyRays:
         self.hips = (left_hip + right_hip) * 0.5
         self.line = np.ones((3, len(poses)))
         self.line[:2] = (self.shoulders + self.hips) * 0.5
-        self.slant = slants(*self.line[:2])
+        self.squared_slant = (self.line * self.line).sum(axis=0)
+        self.slant = np.sqrt(self.squared_slant)
         # Errors of the four joints are not quite independent.
         covariances = np.empty((len(poses), 2, 2))
         covariances[:, 0, 0] = xx * (0.3 / 4 / fx**2)
@@ -140,11 +142,6 @@ class BodyRays:
 def people_last(values: NDArray[np.floating]) -> Array:
     """(N, K, C) as (C, K, N)."""
     return np.ascontiguousarray(values.transpose(2, 1, 0), float)
-
-
-def slants(x: Array, y: Array) -> Array:
-    """(N,) how much longer lines of sight are than their part along the optical axis."""
-    return np.sqrt(1.0 + x * x + y * y)
 
 
 @cache

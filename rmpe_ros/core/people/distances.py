@@ -202,7 +202,7 @@ def by_ground(body: BodyRays, ground: Ground) -> tuple[Array, Array]:
     # sight have in common but for their parts along up.
     trunk_rise = up @ body.line
     common = x * body.line[0] + y * body.line[1] + 1.0 - trunk_rise * rise
-    squared = np.maximum(body.slant**2 - trunk_rise**2, 1e-3)
+    squared = np.maximum(body.squared_slant - trunk_rise**2, 1e-3)
     z = common / np.maximum(-rise, _HORIZON) * (height / squared)
     on_ground = standing & (z > 0.2)
     number = on_ground.sum(axis=0)

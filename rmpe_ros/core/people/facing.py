@@ -20,7 +20,7 @@ def facing_direction(
     """Where the trunk faces: (3, N), and its variance in rad² (N,)."""
     rise = up @ body.line
     away = body.line - up[:, None] * rise
-    away /= np.sqrt(np.maximum(body.slant**2 - rise**2, 1e-12))
+    away /= np.sqrt(np.maximum(body.squared_slant - rise**2, 1e-12))
     right = cross_matrix(up).T @ away  # of the image
     # Only of these joints is it asked where they are; the nose, if there is one, is the last.
     joints = body.joints(*TRUNK_JOINTS, 'nose')
@@ -44,8 +44,8 @@ def facing_direction(
     # The sign: the nose is on the side where the person looks; the depth of the shoulders says it.
     evidence = toward * by_depth / 0.35**2
     if len(joints) > len(body.parts):
-        offset = (lateral[-1] - 0.5 * (lateral[0] + lateral[1])) / 0.12
-        evidence = evidence + np.where(seen[-1], offset / 0.5**2, 0.0)
+        offset = lateral[-1] - 0.5 * (lateral[0] + lateral[1])
+        evidence = evidence + np.where(seen[-1], offset / (0.12 * 0.5**2), 0.0)
     unsure = 2.0 * sine * np.exp(-np.minimum(np.abs(evidence * sine), 30.0))
     from_width = np.where(evidence < 0, -sine, sine)
     width_variance = cosine_variance * (bounded / np.maximum(sine, 0.3)) ** 2 + 0.02

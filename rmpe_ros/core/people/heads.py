@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from rmpe_ros.core.people.body_rays import BodyRays, joints_of, slants
+from rmpe_ros.core.people.body_rays import BodyRays, joints_of
 from rmpe_ros.core.people.people_filter import Array
 
 # Joints of the head, and how far before its middle they are, metres.
@@ -89,7 +89,7 @@ def find_heads(body: BodyRays, distance: Array, positions: Array | None) -> Head
     if positions is None:
         return Heads(rays.T, covariances, np.ones(count), np.full(count, np.inf))
     z = positions[:, :, 2].take(joints, axis=1).T
-    return Heads(rays.T, covariances, *_depths(z, seen, slants(*rays), body))
+    return Heads(rays.T, covariances, *_depths(z, seen, rays, body))
 
 
 @cache
@@ -102,12 +102,14 @@ def _joints(keypoints: tuple[str, ...]) -> tuple[NDArray[np.intp], Array, int]:
     return joints, ahead, int((ahead == 0).sum())
 
 
-def _depths(z: Array, seen: NDArray[np.bool_], slant: Array, body: BodyRays) -> tuple[Array, Array]:
-    """Of the heads' middles, (N,), and variances, of joints at z (J, N) that were `seen`."""
+def _depths(z: Array, seen: NDArray[np.bool_], rays: Array, body: BodyRays) -> tuple[Array, Array]:
+    """Of the heads' middles, (N,), and variances, of joints at z (J, N) that were `seen`; rays
+    (2, N) to the heads.
+    """
     used = np.where((z > 0) & seen, z, np.inf)  # NaN is not above 0
     # Behind a head is the wall: the nearer half of the joints tells which surface is the head's.
     ordered, number = np.sort(used, axis=0), np.isfinite(used).sum(axis=0)
-    middle = ordered[np.maximum(number - 1, 0) >> 1, np.arange(len(slant))]
+    middle = ordered[np.maximum(number - 1, 0) >> 1, np.arange(z.shape[1])]
     middle[number == 0] = 0.0
     used = np.abs(used - middle) < _THICK
     number = used.sum(axis=0)
@@ -118,4 +120,5 @@ def _depths(z: Array, seen: NDArray[np.bool_], slant: Array, body: BodyRays) -> 
     scatter = np.where(used, (z - mean) ** 2, 0.0).sum(axis=0) / number
     noise = body.parameters.depth_noise * _SHARED * mean**2
     variances = (noise**2 + 0.25 * scatter) / number + 0.006**2
-    return np.where(known, mean + _SURFACE / slant, 1.0), np.where(known, variances, np.inf)
+    behind = _SURFACE / np.sqrt(1.0 + (rays * rays).sum(axis=0))
+    return np.where(known, mean + behind, 1.0), np.where(known, variances, np.inf)

@@ -152,8 +152,8 @@ def predict(
     grown[:, :, :3] += way[:, :, None] * grown[:, :, 3:6]
     grown *= keep[:, :, None] * keep[:, None]
     noise = np.zeros((_STATES, _STATES))
-    noise[:3, :3] = along * seconds**3 / 3
-    noise[:3, 3:6] = noise[3:6, :3] = along * seconds**2 / 2
+    noise[:3, :3] = along * (seconds**3 / 3)
+    noise[:3, 3:6] = noise[3:6, :3] = along * (seconds**2 / 2)
     noise[3:6, 3:6] = along * seconds
     noise.flat[6 * (_STATES + 1) :: _STATES + 1] = model.lasting_sd**2 * (1 - lasting**2)
     grown += noise
@@ -214,22 +214,23 @@ class ExpectedHeads:
 def expect(states: Array, camera: CameraPose, up: Array) -> tuple[Expected, ExpectedHeads]:
     """The measurements that belong to each state, and their derivatives."""
     points, nearness, rays, by_place = _lines_of_sight(states, camera, up)
-    nearer = nearness[0]
+    nearer, depth_axis = nearness[0], camera.rotation[:, 2]
     jacobian = np.zeros((len(states), 9, _STATES))
-    jacobian[:, RAYS, :3] = by_place[0, :, :2]
-    jacobian[:, _OF_HEADS, :3] = jacobian[:, _OF_HEADS, 9:12] = by_place[1]
-    jacobian[:, DISTANCE, :3] = by_place[0, :, 2] * nearer[:, None]
+    jacobian[:, RAYS, :3] = by_place[0]
+    jacobian[:, HEAD_RAYS, :3] = jacobian[:, HEAD_RAYS, 9:12] = by_place[1]
+    jacobian[:, HEAD_DEPTH, :3] = jacobian[:, HEAD_DEPTH, 9:12] = depth_axis
+    jacobian[:, DISTANCE, :3] = nearer[:, None] * depth_axis
     jacobian[:, DEPTHS, :3] = jacobian[:, DISTANCE, None, :3]
     # The depth's error is in metres, those of the other methods in parts of the distance.
     errors = states[:, 6:9].copy()
     errors[:, 0] *= nearer
     by_error = jacobian[:, DEPTHS, 6:9]
     by_error[:, 0, 0], by_error[:, 1, 1], by_error[:, 2, 2] = nearer, 1.0, 1.0
-    z, ahead = 1.0 / nearer, points[0, :, 2] > _NEAREST
+    z, trunks, heads = 1.0 / nearer, *points
     log_depths = np.log(z)[:, None] + errors
     return (
-        Expected(rays[0], z, log_depths, ahead, jacobian),
-        ExpectedHeads(points[1], rays[1], jacobian[:, _OF_HEADS]),
+        Expected(rays[0], z, log_depths, trunks[:, 2] > _NEAREST, jacobian),
+        ExpectedHeads(heads, rays[1], jacobian[:, _OF_HEADS]),
     )
 
 
@@ -237,22 +238,26 @@ def _lines_of_sight(
     states: Array, camera: CameraPose, up: Array
 ) -> tuple[Array, Array, Array, Array]:
     """Of trunks and of heads: points (2, T, 3) in the optical frame, their 1 / z (2, T), rays
-    (2, T, 2), and the derivatives of the rays and of z by the place in the target frame
-    (2, T, 3, 3).
+    (2, T, 2), and the derivatives of the rays by the place in the target frame (2, T, 2, 3).
     """
-    places = np.empty((2, len(states), 3))
-    places[0] = states[:, :3]
-    places[1] = states[:, :3] + states[:, 9:12]
-    places[1] += HEAD_ABOVE * up
-    points = camera.to_camera(places)
-    nearness = 1.0 / np.maximum(points[:, :, 2], _NEAREST)
-    rays = points[:, :, :2] * nearness[:, :, None]
-    by_point = np.zeros((*points.shape, 3))
-    by_point[:, :, 0, 0] = by_point[:, :, 1, 1] = nearness
-    by_point[:, :, :2, 2] = rays * -nearness[:, :, None]
-    by_point[:, :, 2, 2] = 1.0
-    by_place = by_point.reshape(-1, 3) @ camera.rotation.T  # one product, not one for each
-    return points, nearness, rays, by_place.reshape(by_point.shape)
+    # With people last, all that is done here is done to rows that lie together.
+    places = np.empty((3, 2, len(states)))
+    places[:, 0] = states[:, :3].T
+    places[:, 1] = (states[:, :3] + states[:, 9:12]).T
+    places[:, 1] += (HEAD_ABOVE * up)[:, None]
+    places -= camera.translation[:, None, None]
+    to_camera = camera.rotation.T
+    points = (to_camera @ places.reshape(3, -1)).reshape(places.shape)
+    nearness = 1.0 / np.maximum(points[2], _NEAREST)
+    rays = points[:2] * nearness
+    by_place = to_camera[:2, :, None, None] * nearness
+    by_place -= to_camera[2, :, None, None] * (rays * nearness)[:, None]
+    return (
+        points.transpose(1, 2, 0),
+        nearness,
+        rays.transpose(1, 2, 0),
+        by_place.transpose(2, 3, 0, 1),
+    )
 
 
 def update(
@@ -297,8 +302,8 @@ def update(
     # After the distances: where a line of sight leads depends on how far away somebody is.
     _, _, expected_rays, by_place = _lines_of_sight(states, camera, up)
     rows = np.zeros((count, 4, _STATES))
-    rows[:, :2, :3] = by_place[0, :, :2]
-    rows[:, 2:, :3] = rows[:, 2:, 9:12] = by_place[1, :, :2]
+    rows[:, :2, :3] = by_place[0]
+    rows[:, 2:, :3] = rows[:, 2:, 9:12] = by_place[1]
     noise = np.array([ray_covariances, heads.covariances])
     off = np.array([rays, heads.rays]) - expected_rays
     spread = rows @ covariances
@@ -329,13 +334,12 @@ def _updated(
     """
     # Of the covariances' product L D L', L is taken off all rows at once; for matrices that small,
     # LAPACK takes twice as long to begin.
-    count = total.shape[1]
-    rows = np.concatenate([total, spread, errors[:, :, None]], axis=2)
-    for row in range(count - 1):
-        pivot = rows[:, row, None]
-        factors = rows[:, row + 1 :, row, None] / pivot[:, :, row, None]
-        rows[:, row + 1 :, row + 1 :] -= factors * pivot[:, :, row + 1 :]
-    left = rows[:, :, count:]  # of spread and errors
-    gain = left[:, :, :-1] / rows.diagonal(axis1=1, axis2=2)[:, :, None]
-    change = gain.transpose(0, 2, 1) @ left
+    measured = total.shape[1]
+    rows = np.concatenate([total, spread, errors[:, :, None]], axis=2).transpose(1, 0, 2).copy()
+    for row in range(measured - 1):
+        factors = rows[row + 1 :, :, row] / rows[row, :, row]
+        rows[row + 1 :] -= factors[:, :, None] * rows[row]
+    left = rows[:, :, measured:]  # (M, T, 13), of spread and errors
+    gain = left[:, :, :-1] / rows.diagonal(axis1=0, axis2=2).T[:, :, None]
+    change = gain.transpose(1, 2, 0) @ left.transpose(1, 0, 2)
     return states + change[:, :, -1], covariances - change[:, :, :-1]
