@@ -78,7 +78,8 @@ def by_depth(
     # What is hidden by somebody else has low scores, and that one's depth.
     scores = body.poses.keypoint_scores.astype(float)
     weight = on_body * scores**2
-    near = np.abs(z[:, :, None] - z[:, None]) < _THICK  # (N, K, K)
+    apart = z[:, :, None] - z[:, None]
+    near = np.abs(apart, out=apart) < _THICK  # (N, K, K)
     support = (near @ weight[:, :, None])[:, :, 0]
     by_size = np.isfinite(size_variance)
     off = np.log(z / size[:, None])

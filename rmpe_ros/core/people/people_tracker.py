@@ -182,12 +182,6 @@ class PeopleTracker:
         people, chances, tracks, seen = way.before.people, way.chances, way.tracks, way.seen
         if not len(sights):
             return people
-        # One strange sight of somebody who was here a moment ago is not yet somebody else.
-        recent = people.image_ids[~people.lost]
-        new = ~_among(sights.image_ids, recent[recent >= 0])
-        new[seen] = False
-        new &= ~chances.unclear & sights.known
-        new &= sights.scores >= self.parameters.start_score
         mine = sights[seen]
         off = chances.off_depth[tracks, seen]
         begins = (people.sights[tracks] < CONFIRMED) & ~people.lost[tracks]
@@ -219,6 +213,14 @@ class PeopleTracker:
         )
         if way.same is not None:
             people = renamed(people, *way.same)
+        if len(seen) == len(sights):
+            return people
+        # One strange sight of somebody who was here a moment ago is not yet somebody else.
+        recent = way.before.people.image_ids[~way.before.people.lost]
+        new = ~_among(sights.image_ids, recent[recent >= 0])
+        new[seen] = False
+        new &= ~chances.unclear & sights.known
+        new &= sights.scores >= self.parameters.start_score
         if not new.any():
             return people
         for sight in np.flatnonzero(new).tolist():
@@ -276,6 +278,7 @@ class PeopleTracker:
         some = people if everybody else people[tracks]
         states, covariances = some.states, some.covariances
         if wrong.any():
+            foreseen = None
             states, covariances = states.copy(), covariances.copy()
             states[wrong], covariances[wrong] = self._first(sights[wrong], camera, axes)
         states, covariances = update(
@@ -288,7 +291,7 @@ class PeopleTracker:
             log_depths=sights.log_depths,
             log_depth_variances=sights.log_depth_variances,
             heads=sights.heads,
-            foreseen=None if wrong.any() else foreseen,
+            foreseen=foreseen,
         )
         left, forward = axes.level(states[:, 3:6]).T
         yaws, yaw_variances = self._yaw.follow_walking(

@@ -33,14 +33,15 @@ def shared_boxes(people: People, sights: Sights) -> NDArray[np.bool_]:
     """
     shared = np.zeros((len(people), len(sights)), bool)
     same = (people.image_ids[:, None] == sights.image_ids) & (sights.image_ids >= 0)
+    unseen = ~same.any(axis=1)
+    if not unseen.any():
+        return shared
     recent = people.stamp - people.last_seen < _RECENT
     # Who is perhaps nobody is in no box of others.
     known = people.sights >= CONFIRMED
-    missing = np.flatnonzero(known & recent & (people.image_ids >= 0) & ~same.any(axis=1))
-    if not len(missing):
-        return shared
+    missing = np.flatnonzero(known & recent & (people.image_ids >= 0) & unseen)
     owners, taken = np.nonzero(same & recent[:, None])
-    if not len(owners):
+    if not len(owners) or not len(missing):
         return shared
     boxes = people.boxes.astype(np.float64)
     sight, owner, other = sights.boxes[taken], boxes[owners], boxes[missing]
