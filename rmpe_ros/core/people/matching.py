@@ -125,10 +125,9 @@ def compare(people: People, sights: Sights, camera: CameraPose, up: Array) -> Ch
     gain = np.where(shared, _SHARED_GAIN, gain)
     possible |= shared
     if np.isfinite(sights.clothing.variances).any():
-        pairs = np.flatnonzero(possible)
-        tracks, seen = np.divmod(pairs, len(sights))
+        tracks, seen = np.nonzero(possible)
         unseen = people.stamp - people.last_seen
-        gain.reshape(-1)[pairs] += told_by_image(
+        gain[tracks, seen] += told_by_image(
             people.clothing, sights.clothing, sights.doubts, unseen, (tracks, seen)
         )
     clear = plain & ~places.hidden & ahead & near & (places.off_depth < _STRANGE_GATE)
@@ -175,7 +174,7 @@ def _found(people: People, expected: Expected, along: Array) -> Array:
     z = expected.distances
     apart = np.abs(expected.rays[:, :1] - expected.rays[:, 0])
     beside = (apart < _BROAD / z) & expected.ahead
-    beside.reshape(-1)[:: len(z) + 1] = False  # nobody is beside herself
+    beside.flat[:: len(z) + 1] = False  # nobody is beside herself
     # Without depth, who of two is nearer is as unsure as their distances.
     variances = along * z**2
     gap = (z[:, None] - (z + _BEHIND)) / np.sqrt(variances[:, None] + (variances + 1e-6))

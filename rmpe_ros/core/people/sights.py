@@ -44,9 +44,9 @@ _WITH_DEPTH = ('best', 'depth')
 _REACH = 0.45
 # The same, of who stands.
 _HEAD_OFF = 0.06
-_DEFAULT = SightParameters()
 # How far a head may be before or behind the trunk, standard deviation, metres.
 _LEANING = 0.12
+_DEFAULT = SightParameters()
 
 
 @dataclass(frozen=True)
