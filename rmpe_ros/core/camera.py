@@ -119,10 +119,8 @@ class PinholeCamera:
         """
         if not (self.distortion or self.fisheye) or not pixels.size:
             undistorted = pixels.astype(np.float64)
-            x, y = (
-                undistorted[..., 0],
-                undistorted[..., 1],
-            )  # both at once is twice as slow for a few pixels
+            # One after the other: both at once is twice as slow for a few pixels.
+            x, y = undistorted[..., 0], undistorted[..., 1]
             x -= self.cx
             x /= self.fx
             y -= self.cy
