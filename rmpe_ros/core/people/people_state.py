@@ -78,10 +78,10 @@ class People:
     seen. image_ids: (N,), boxes: (N, 4) and scores: (N,) of the last sight. methods: (N,) index in
     METHODS of what the distance was last measured by, -1 for nothing. strays: (N,) clear sights in
     a row at another distance. heights: (N,) logarithms of metres, of the boxes; height_variances:
-    (N,), infinite where unknown. hiders: (N,) metres along the optical axis, of what was before
-    each in the last sight, NaN for nothing. colours: (N, 6) of the clothes; colour_variances:
-    (N, 6), infinite where unknown. stamp: seconds; interval: seconds since the
-    image before.
+    (N,), infinite where unknown; last_heights: (N,) of the last box. hiders: (N,) metres along the
+    optical axis, of what was before each in the last sight, NaN for nothing. colours: (N, 6) of the
+    clothes; colour_variances: (N, 6), infinite where unknown. stamp: seconds; interval: seconds
+    since the image before.
     """
 
     stamp: float
@@ -100,6 +100,7 @@ class People:
     strays: NDArray[np.int64]
     heights: Array
     height_variances: Array
+    last_heights: Array
     hiders: Array
     colours: Array
     colour_variances: Array
@@ -131,7 +132,7 @@ class People:
     @property
     def statures(self) -> Statures:
         """How tall the boxes of each are."""
-        return Statures(self.heights, self.height_variances)
+        return Statures(self.heights, self.height_variances, self.last_heights)
 
     @property
     def clothing(self) -> Clothing:
@@ -160,7 +161,7 @@ class People:
         return People(
             stamp, whole, states, covariances, yaws, variances, times, times, whole,
             image_ids, boxes, scores, methods=whole, strays=whole, heights=times,
-            height_variances=times, hiders=times, colours=unknown.values,
+            height_variances=times, last_heights=times, hiders=times, colours=unknown.values,
             colour_variances=unknown.variances,
         )  # fmt: skip
 

@@ -8,7 +8,7 @@ a distance that makes its person a quarter too small has somebody else's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ _MEAN, _SPREAD = np.log(1.62), 0.08
 # How often a height is that of another posture, anywhere within a factor of e²: of a person from
 # one image to the next, and after many seconds, which are these; and of anybody.
 _OTHERWISE, _BENDING, _OTHERS = (0.003, 0.1), 1.5, 0.2
+# So often a box is of who sits or bends, and of those, so many do so in the next image.
+_SITTING, _STILL = 0.1, 0.9
 # Standard deviations of the logarithm: of one box, with the step; of the person's, in a second.
 _BOX, _CHANGING = 0.04, 0.005
 # So many images in a row err alike; what an image says of identity is in part the next one's.
@@ -31,22 +33,26 @@ _OUTLYING = 2.0
 
 @dataclass(frozen=True)
 class Statures:
-    """values: (N,) logarithms of metres; variances: (N,), infinite where unknown."""
+    """values: (N,) logarithms of metres; variances: (N,), infinite where unknown; last: (N,) what
+    was measured last, in whatever posture.
+    """
 
     values: Array
     variances: Array
+    last: Array
 
     def __getitem__(self, people: NDArray[np.integer] | NDArray[np.bool_]) -> Statures:
-        return Statures(self.values[people], self.variances[people])
+        return Statures(self.values[people], self.variances[people], self.last[people])
 
     @staticmethod
     def unknown(count: int) -> Statures:
         """Nothing is known of them."""
-        return Statures(np.full(count, _MEAN), np.full(count, np.inf))
+        mean = np.full(count, _MEAN)
+        return Statures(mean, np.full(count, np.inf), mean)
 
     def later(self, seconds: float) -> Statures:
         """The same people so many seconds later."""
-        return Statures(self.values, self.variances + _CHANGING**2 * seconds)
+        return replace(self, variances=self.variances + _CHANGING**2 * seconds)
 
     def updated(self, measured: Array, variances: Array) -> Statures:
         """After boxes of these people were `measured` (N,) with variances, infinite for nothing."""
@@ -58,7 +64,8 @@ class Statures:
         noise *= _ALIKE * np.maximum(1.0, excess) ** 2
         gain = before / (before + noise)  # 0 where nothing was measured
         variances = np.where(known | seen, before * (1.0 - gain), np.inf)
-        return Statures(self.values + gain * apart, variances)
+        last = np.where(seen, measured, self.last)
+        return Statures(self.values + gain * apart, variances, last)
 
 
 def apparent_heights(body: BodyRays) -> Array:
@@ -86,12 +93,22 @@ def alike(people: Statures, values: Array, variances: Array, unseen: Array) -> A
     known = np.isfinite(variances + values + people.variances)
     values = np.where(known, values, 0.0)
     own = np.where(known, variances, 1.0) + _BOX**2
-    bent = sum(_OTHERWISE) - _OTHERWISE[1] * np.exp((unseen / _BENDING) ** 2 * -1.0)
+    lately = np.exp((unseen / _BENDING) ** 2 * -1.0)
+    bent = sum(_OTHERWISE) - _OTHERWISE[1] * lately
     mine = _density(values - people.values, own + people.variances, bent)
+    # Who sat in the image before still sits.
+    spread, off = people.variances + _BOX**2, people.last - people.values
+    if (off * off > _OUTLYING**2 * spread).any():
+        upright = (1 - _SITTING) * _normal(off, np.where(known, spread, 1.0))
+        sat = _STILL * lately * _SITTING / 2 / (upright + _SITTING / 2)
+        mine += sat * (_density(values - people.last, own + _BOX**2, bent) - mine)
     anybody = _density(values - _MEAN, own + _SPREAD**2, _OTHERS)
     return np.where(known, _OWN * np.log(mine / anybody), 0.0)
 
 
 def _density(off: Array, variances: Array, otherwise: Array | float) -> Array:
-    normal = np.exp(-0.5 * off * off / variances) / np.sqrt((2 * np.pi) * variances)
-    return (1.0 - otherwise) * normal + 0.5 * otherwise
+    return (1.0 - otherwise) * _normal(off, variances) + 0.5 * otherwise
+
+
+def _normal(off: Array, variances: Array) -> Array:
+    return np.exp(-0.5 * off * off / variances) / np.sqrt((2 * np.pi) * variances)

@@ -49,9 +49,9 @@ def test_a_height_is_learnt_and_a_strange_one_changes_it_little():
     assert person.later(100).variances > person.variances
 
 
-def speaks(person, seen, unseen=1 / 15, spread=0.01):
-    """For a person of so many metres, a box of so many."""
-    people = Statures(np.log([person]), np.full(1, 0.01**2))
+def speaks(person, seen, unseen=1 / 15, spread=0.01, last=None):
+    """For a person of so many metres, a box of so many; the last one was of `last`."""
+    people = Statures(np.log([person]), np.full(1, 0.01**2), np.log([last or person]))
     return alike(people, np.log([seen]), np.full(1, spread**2), np.full(1, unseen))[0]
 
 
@@ -60,6 +60,15 @@ def test_heights_speak_for_who_has_them():
     assert speaks(1.55, 1.75) < -1 and speaks(1.75, 1.55) < -1
     # Who was away for long may sit now.
     assert speaks(1.6, 1.2) < speaks(1.6, 1.2, unseen=4.0) - 1
+
+
+def test_who_sat_a_moment_ago_still_sits():
+    assert speaks(1.6, 1.2) < -1.5 and speaks(1.6, 1.2, last=1.2) > 0.5
+    long_ago = speaks(1.6, 1.2, last=1.2, unseen=5.0)
+    assert long_ago == pytest.approx(speaks(1.6, 1.2, unseen=5.0), abs=0.01)
+    # A height that is a little off is no other posture, and she may stand up again.
+    assert speaks(1.6, 1.5, last=1.5) < speaks(1.6, 1.6, last=1.5)
+    assert speaks(1.6, 1.2) < speaks(1.6, 1.6, last=1.2) < speaks(1.6, 1.6)
 
 
 def test_what_is_not_known_speaks_for_nobody():

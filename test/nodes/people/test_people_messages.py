@@ -50,6 +50,7 @@ def people(count=3, yaw=0.5):
         strays=np.zeros(count, np.int64),
         heights=np.zeros(count),
         height_variances=np.full(count, np.inf),
+        last_heights=np.zeros(count),
         hiders=np.full(count, np.nan),
         colours=np.zeros((count, 6)),
         colour_variances=np.full((count, 6), np.inf),
