@@ -18,9 +18,13 @@ from rmpe_ros.core.people.people_state import ARRAYS, CONFIRMED, People
 
 if TYPE_CHECKING:
     from rmpe_ros.core.people.matching import Chances
+    from rmpe_ros.core.people.people_filter import CameraPose
+    from rmpe_ros.core.people.sights import Sights
 
 # After so many sights it is asked who somebody new is, if that takes no longer than this, seconds.
 _ASKED, _YOUNG = (2, 5, 9), 2.0
+# Somebody is known to be where she was seen, within so many metres, so many seconds ago at most.
+_BESIDE, _STILL_THERE = 0.4, 1.0
 # What was known of her before still holds.
 _LASTING = (
     'ids',
@@ -66,3 +70,17 @@ def renamed(people: People, new: int, old: int) -> People:
             values[before] = values[now]
     changed['sights'][before] += people.sights[now]
     return people.changed(**changed)[np.arange(len(people)) != now]
+
+
+def somebody_there(
+    people: People, tracks: NDArray[np.intp], sights: Sights, camera: CameraPose
+) -> NDArray[np.bool_]:
+    """(N,) whether the depth of each of sights, of who is that one of `tracks`, may be of somebody
+    else, who is known to be there: so the place that was hers is not wrong.
+    """
+    line = np.concatenate([sights.rays, np.ones((len(sights), 1))], axis=1)
+    places = camera.from_camera(line * sights.measured_depths[:, None])
+    others = (people.sights >= CONFIRMED) & (people.stamp - people.last_seen < _STILL_THERE)
+    near = (np.linalg.norm(places[:, None] - people.positions, axis=2) < _BESIDE) & others
+    near[np.arange(len(tracks)), tracks] = False
+    return np.asarray(near.any(axis=1))

@@ -21,7 +21,7 @@ from rmpe_ros.core.assignment import good_assignments
 from rmpe_ros.core.people.clothing import Clothing
 from rmpe_ros.core.people.hypotheses import UNLIKELY, Hypothesis, pruned, room_for, told
 from rmpe_ros.core.people.matching import Chances, compare
-from rmpe_ros.core.people.newcomers import recognised, renamed
+from rmpe_ros.core.people.newcomers import recognised, renamed, somebody_there
 from rmpe_ros.core.people.people_filter import (
     METHODS,
     Array,
@@ -190,6 +190,8 @@ class PeopleTracker:
         strays = people.strays[tracks] + (stray & (mine.clarity > _CLEAR))
         strays = np.where(stray, strays, 0)
         wrong = strays >= np.where(begins, 1, _WRONG_PLACE)
+        if wrong.any():
+            wrong &= ~somebody_there(people, tracks, mine, camera)
         hidden = chances.hidden[tracks, seen] & ~wrong
         hiders = np.where(hidden, mine.measured_depths, np.nan)
         if hidden.any():

@@ -468,6 +468,23 @@ def test_one_strange_sight_is_not_somebody_else():
     assert people.positions[0, 0] == pytest.approx(4.0, abs=0.1)
 
 
+def test_nobodys_place_is_where_somebody_else_is_who_hides_her():
+    """The depth of who is before her is measured again and again, with her own number."""
+    tracker, view, rng = PeopleTracker(), camera(), np.random.default_rng(4)
+    for index in range(52):
+        hidden = index >= 40
+        frame = [(0, 4.0, 0.0), (1, 3.0, 0.1)]
+        seen = sights(frame, view, rng=rng)
+        if hidden:
+            logs = seen.log_depths.copy()
+            logs[0] = logs[1]
+            seen = replace(seen, log_depths=logs)
+            seen = seen[np.array([0, 1] if index % 4 == 0 else [0])]
+        people = tracker.update(seen, index / RATE, view, MAP)
+    places = dict(zip(people.ids.tolist(), people.positions[:, 0].tolist(), strict=True))
+    assert places == {0: pytest.approx(4.0, abs=0.2), 1: pytest.approx(3.0, abs=0.2)}
+
+
 def test_low_scores_do_not_begin_and_ghosts_vanish():
     view, tracker = camera(), PeopleTracker()
     faint = replace(sights([(0, 4.0, 0.0)], view), scores=np.full(1, 0.1, np.float32))
