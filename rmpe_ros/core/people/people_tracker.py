@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rmpe_ros.core.assignment import good_assignments
 from rmpe_ros.core.people.clothing import Clothing
 from rmpe_ros.core.people.hypotheses import UNLIKELY, Hypothesis, pruned, room_for, told
-from rmpe_ros.core.people.matching import Chances, compare
+from rmpe_ros.core.people.matching import Chances, among, compare
 from rmpe_ros.core.people.newcomers import recognised, renamed, somebody_there
 from rmpe_ros.core.people.people_filter import (
     METHODS,
@@ -157,6 +157,7 @@ class PeopleTracker:
             chances = compare(each.people, sights, camera, axes.up)
             most = room_for(len(each.people))
             for gain, tracks, seen in good_assignments(chances.gains, most=most, within=UNLIKELY):
+                gain -= chances.too_much(tracks, seen)
                 way = _Way(each.score + chances.unseen + gain, each, chances, tracks, seen)
                 found.append(way)
                 if most > 1:
@@ -218,8 +219,9 @@ class PeopleTracker:
         if len(seen) == len(sights):
             return people
         # One strange sight of somebody who was here a moment ago is not yet somebody else.
-        recent = way.before.people.image_ids[~way.before.people.lost]
-        new = ~_among(sights.image_ids, recent[recent >= 0])
+        before = way.before.people
+        recent = before.image_ids[~before.lost & ~chances.gone(tracks)]
+        new = ~among(sights.image_ids, recent[recent >= 0])
         new[seen] = False
         new &= ~chances.unclear & sights.known
         new &= sights.scores >= self.parameters.start_score
@@ -230,6 +232,9 @@ class PeopleTracker:
                 begun[sight] = self._next_id
                 self._next_id += 1
         numbers = np.array([begun[sight] for sight in np.flatnonzero(new).tolist()])
+        handed_on = among(people.image_ids, sights.image_ids[new & (sights.image_ids >= 0)])
+        if handed_on.any():
+            people = people.changed(image_ids=np.where(handed_on, -1, people.image_ids))
         return self._begin(people, numbers, sights[new], camera, axes)
 
     def _predicted(self, people: People, stamp: float, axes: Axes) -> People:
@@ -328,7 +333,7 @@ class PeopleTracker:
             return people.changed(**measured)
         changed: dict[str, Any] = {name: getattr(people, name).copy() for name in measured}
         # A number that is somebody's now is nobody else's any more.
-        changed['image_ids'][_among(people.image_ids, sights.image_ids)] = -1
+        changed['image_ids'][among(people.image_ids, sights.image_ids)] = -1
         for name, values in measured.items():
             changed[name][tracks] = values
         return people.changed(**changed)
@@ -387,11 +392,6 @@ class PeopleTracker:
             new, np.arange(count), sights, camera, axes, wrong=np.zeros(count, bool)
         )
         return joined(people, new)
-
-
-def _among(values: NDArray[np.int32], others: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Which of a few values are among the others; np.isin is slow for a few."""
-    return (values[:, None] == others).any(axis=1)
 
 
 def _appearance(sights: Sights) -> dict[str, Any]:

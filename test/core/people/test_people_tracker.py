@@ -468,6 +468,20 @@ def test_one_strange_sight_is_not_somebody_else():
     assert people.positions[0, 0] == pytest.approx(4.0, abs=0.1)
 
 
+def test_who_is_new_may_have_the_number_of_somebody_whom_she_hides():
+    """Heads tell that she is not the other one, who keeps her place and her number here."""
+    tracker, view, rng = PeopleTracker(), camera(), np.random.default_rng(3)
+    for index in range(50):
+        frame = [(0, 4.0, 0.0)] if index < 40 else [(0, 2.5, 0.02)]
+        seen = sights(frame, view, rng=rng, tall=np.array([1.75 if index < 40 else 1.55]))
+        depths = np.exp(seen.log_depths[:, 0])
+        heads = replace(seen.heads, depths=depths, depth_variances=np.full(len(frame), 0.02**2))
+        seen = replace(seen, heads=heads)
+        people = tracker.update(seen, index / RATE, view, MAP)
+    places = dict(zip(people.ids.tolist(), people.positions[:, 0].tolist(), strict=True))
+    assert places == {0: pytest.approx(3.8, abs=0.4), 1: pytest.approx(2.5, abs=0.15)}
+
+
 def test_nobodys_place_is_where_somebody_else_is_who_hides_her():
     """The depth of who is before her is measured again and again, with her own number."""
     tracker, view, rng = PeopleTracker(), camera(), np.random.default_rng(4)

@@ -149,6 +149,20 @@ def test_a_shared_box_takes_nobodys_number():
     assert (now.last_seen == now.stamp).all()
 
 
+def test_a_number_may_be_handed_on_to_who_comes_back_in_the_same_place():
+    """Unless whose it was is found elsewhere."""
+    two = replace(people(LEFT, LEFT), last_seen=np.array([1.03, 0.3]))
+    handed_on = compared(two, (0, LEFT)).handed_on[:, 0]
+    assert handed_on[0] == 0 and handed_on[1] > 2
+    aside = replace(two, boxes=np.array([RIGHT, LEFT], np.float32))
+    assert not compared(aside, (0, LEFT)).handed_on.any()
+    long_ago = replace(two, last_seen=np.array([0.8, 0.3]))
+    assert not compared(long_ago, (0, LEFT)).handed_on.any()
+    chances, sight = compared(two, (0, LEFT), (5, LEFT)), np.array([0, 1])
+    assert chances.too_much(np.array([1]), sight[:1]) == 0
+    assert chances.too_much(np.array([1, 0]), sight) == pytest.approx(handed_on[1])
+
+
 @pytest.mark.parametrize('rate', [4, 7, 15])
 def test_a_number_counts_alike_at_any_rate_of_images(rate):
     """Who was seen in the image before was not away, however long ago that image was."""
