@@ -46,6 +46,8 @@ _WRONG_PLACE, _CLEAR = 5, 0.65
 # Squared distances in standard deviations beyond which a distance is another one; and of who is
 # tentative, whose place one sight proves wrong.
 _OFF, _OFF_FIRST = 20.0, 12.0
+# So many sights more than others until somebody is a person who has somebody else's number.
+_OWNED_SIGHTS = 3
 # Whether a depth is of a person or of what hides her is left open, unless one is less likely by so
 # much (a logarithm).
 _DOUBTFUL = 4.0
@@ -235,7 +237,11 @@ class PeopleTracker:
         handed_on = among(people.image_ids, sights.image_ids[new & (sights.image_ids >= 0)])
         if handed_on.any():
             people = people.changed(image_ids=np.where(handed_on, -1, people.image_ids))
-        return self._begin(people, numbers, sights[new], camera, axes)
+        # Who has somebody's number is a person when that one counts as out of sight: then it is
+        # asked who she is.
+        owned = among(sights.image_ids[new], before.image_ids[chances.gone(tracks)])
+        owing = np.where(owned, -_OWNED_SIGHTS, 0)
+        return self._begin(people, numbers, sights[new], camera, axes, owing)
 
     def _predicted(self, people: People, stamp: float, axes: Axes) -> People:
         unseen = stamp - people.last_seen
@@ -357,8 +363,9 @@ class PeopleTracker:
         sights: Sights,
         camera: CameraPose,
         axes: Axes,
+        before: NDArray[np.int64],
     ) -> People:
-        """People and those who are new, who get `numbers`."""
+        """People and those who are new, who get `numbers` and count as seen `before` so often."""
         count = len(sights)
         states, covariances = self._first(sights, camera, axes)
         unsure = (_FIRST_SD * (1 - sights.clarity)) ** 2
@@ -378,7 +385,7 @@ class PeopleTracker:
             *unknown_yaws(count),
             np.full(count, people.stamp),
             np.full(count, people.stamp),
-            np.zeros(count, np.int64),
+            before,
             **_appearance(sights),
             strays=np.zeros(count, np.int64),
             heights=unknown.values,

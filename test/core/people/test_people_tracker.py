@@ -478,6 +478,9 @@ def test_who_is_new_may_have_the_number_of_somebody_whom_she_hides():
         heads = replace(seen.heads, depths=depths, depth_variances=np.full(len(frame), 0.02**2))
         seen = replace(seen, heads=heads)
         people = tracker.update(seen, index / RATE, view, MAP)
+        if index == 44:  # before the other one counts as out of sight
+            assert people.phases[people.ids == 1] == TENTATIVE
+    assert people.phases.tolist() == [OCCLUDED, TRACKED]
     places = dict(zip(people.ids.tolist(), people.positions[:, 0].tolist(), strict=True))
     assert places == {0: pytest.approx(3.8, abs=0.4), 1: pytest.approx(2.5, abs=0.15)}
 
