@@ -20,11 +20,3 @@ def share_folders(kind: str, environment: Mapping[str, str] = os.environ) -> lis
         package.parent / kind,
         *(folder for folder in installs if folder.is_dir()),
     ]
-
-
-def shared_memory_profile(environment: Mapping[str, str] = os.environ) -> Path | None:
-    """config/fastdds_shared_memory.xml of this package, wherever it is installed."""
-    for folder in share_folders('config', environment):
-        if (folder / 'fastdds_shared_memory.xml').is_file():
-            return folder / 'fastdds_shared_memory.xml'
-    return None

@@ -13,6 +13,8 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+from rmpe_ros.core.fast_dds_profile import PROFILE_VARIABLES, profile_variable
+
 BOOLEAN = ['true', 'false', 'True', 'False']
 ARGUMENTS: dict[str, dict[str, Any]] = {
     'params_file': {
@@ -122,14 +124,12 @@ def shared_memory_actions(context: LaunchContext) -> list[Action]:
     """Set the profile for Fast DDS where shared_memory says so, under the name that the installed
     version reads.
     """
-    names = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
     wanted = is_true(context.launch_configurations['shared_memory'])
-    if not wanted or any(context.environment.get(name) for name in names):
+    if not wanted or any(map(context.environment.get, PROFILE_VARIABLES)):
         return []
     # Fast DDS 2 knows the second name only, and Fast DDS 3 (from Kilted on) warns about it.
-    fast_dds_2 = context.environment.get('ROS_DISTRO') in ('humble', 'iron', 'jazzy')
     profile = config_file(context, 'fastdds_shared_memory.xml')
-    return [SetEnvironmentVariable(names[1] if fast_dds_2 else names[0], profile)]
+    return [SetEnvironmentVariable(profile_variable(context.environment), profile)]
 
 
 def config_file(context: LaunchContext, name: str) -> str:

@@ -87,6 +87,7 @@ class PoseNode(ManagedNode):
         self._enabled = True
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         compressed = self._settings.compressed
+        self._advice = '' if compressed else advice_on_lost_images()
         self._cameras = [
             CameraTopics(self, name, compressed=compressed)
             for name in camera_names(self._settings.cameras)
@@ -332,7 +333,7 @@ class PoseNode(ManagedNode):
             since=now - camera.listening_since,
             image_timeout=self._settings.image_timeout,
             publishers=self.count_publishers(camera.topic),
-            advice='' if self._settings.compressed else advice_on_lost_images(),
+            advice=self._advice,
         )
 
     def _watch(self) -> None:

@@ -14,7 +14,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rmpe_ros.cli.processes.abandoned_segments import SHARED_MEMORY
-from rmpe_ros.core.share_folders import shared_memory_profile
+from rmpe_ros.core.fast_dds_profile import (
+    PROFILE_VARIABLES,
+    profile_variable,
+    shared_memory_profile,
+)
 
 # Domain ids whose ports lie below the ports that Linux gives away by itself (from 32768 on).
 _DOMAIN_IDS = range(1, 101)
@@ -41,10 +45,9 @@ def local_environment(
     environment.setdefault('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp')
     environment.setdefault('PYTHONUNBUFFERED', '1')
     profile = shared_memory_profile(environment)
-    names = ['FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE']
-    if profile is not None and not any(name in environment for name in names):
+    if profile is not None and not any(name in environment for name in PROFILE_VARIABLES):
         if has_shared_memory(processes):
-            environment[names[distribution in ('humble', 'iron', 'jazzy')]] = str(profile)
+            environment[profile_variable(environment)] = str(profile)
     if packages is not None:
         paths = [str(packages), environment.get('PYTHONPATH', '')]
         environment['PYTHONPATH'] = os.pathsep.join(filter(None, paths))

@@ -24,13 +24,13 @@ import numpy as np
 
 from rmpe_ros.cli.processes.child_process import NodeProcess
 from rmpe_ros.cli.processes.dds_environment import local_environment
+from rmpe_ros.core.fast_dds_profile import PROFILE_VARIABLES
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.skeletons import BODY19
 
 if TYPE_CHECKING:
     from rclpy.node import Node
 
-PROFILES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
 PEOPLE = 20
 _WARM_UP = 5
 _START_TIMEOUT = 120.0
@@ -44,10 +44,10 @@ def measure_ros(*, size: tuple[int, int], repeat: int, models: dict[str, str]) -
     size: width and height of the image; models: parameters `detector` and `pose_model` of
     pose_node. Raises ValueError when a measurement fails, with the reason.
     """
-    base = {key: value for key, value in os.environ.items() if key not in PROFILES}
+    base = {key: value for key, value in os.environ.items() if key not in PROFILE_VARIABLES}
     base.pop('ROS_DOMAIN_ID', None)
     shared = local_environment(base, processes=3, packages=Path(__file__).resolve().parents[3])
-    plain = {key: value for key, value in shared.items() if key not in PROFILES}
+    plain = {key: value for key, value in shared.items() if key not in PROFILE_VARIABLES}
     environments = {'default': plain}
     if plain != shared:
         environments['shared memory'] = shared

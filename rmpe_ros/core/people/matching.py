@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from rmpe_ros.core.boxes import box_iou
 from rmpe_ros.core.people.clothing import told_by_image
 from rmpe_ros.core.people.people_filter import (
     Array,
@@ -216,11 +217,7 @@ def _overlaps_with_owners(people: People, sights: Sights, same: NDArray[np.bool_
     lately = people.stamp - people.last_seen < _LATELY
     owners, seen = np.nonzero(same & lately[:, None])
     if len(owners):
-        before, now = people.boxes[owners].T, sights.boxes[seen].T
-        sides = np.minimum(before[2:], now[2:]) - np.maximum(before[:2], now[:2])
-        both = np.maximum(sides, 0).prod(axis=0)
-        areas = (before[2:] - before[:2]).prod(axis=0) + (now[2:] - now[:2]).prod(axis=0)
-        shares = both / np.maximum(areas - both, 1e-6)
+        shares = box_iou(people.boxes[owners], sights.boxes[seen]).diagonal()
         overlaps[seen] = np.where(shares > _OVERLAP, shares, 0.0)
     return overlaps
 

@@ -10,13 +10,15 @@ from typing import Any
 
 from rclpy.utilities import get_rmw_implementation_identifier
 
-from rmpe_ros.core.share_folders import shared_memory_profile
+from rmpe_ros.core.fast_dds_profile import (
+    PROFILE_VARIABLES,
+    profile_variable,
+    shared_memory_profile,
+)
 from rmpe_ros.nodes.health.faults import Faults
 
 # What is in flight between two processes at a time, as experience has it.
 IMAGES_IN_FLIGHT = 3
-PROFILE_VARIABLES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
-_BEFORE_KILTED = ('humble', 'iron', 'jazzy')
 # The segment of config/fastdds_shared_memory.xml: what no profile is taken to do better than.
 USUAL_SEGMENT = 32 << 20
 
@@ -35,10 +37,9 @@ def advice_on_lost_images(environment: Mapping[str, str] = os.environ) -> str:
     profile = shared_memory_profile(environment)
     if profile is None or not is_fast_dds():
         return ''
-    older = environment.get('ROS_DISTRO') in _BEFORE_KILTED
     return (
-        f'if it was started without {PROFILE_VARIABLES[older]}={profile}, Fast DDS loses images of '
-        'more than 0.5 MB'
+        f'if it was started without {profile_variable(environment)}={profile}, Fast DDS loses '
+        'images of more than 0.5 MB'
     )
 
 
