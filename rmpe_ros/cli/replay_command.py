@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,13 +116,10 @@ class _Replay:
         progress: Any,
     ) -> None:
         from rmpe_ros.io.bags.frames import frames_from_custom_data
-        from rmpe_ros.io.bags.message_types import bag_classes
         from rmpe_ros.io.exports import open_exporters, options_of
-        from rmpe_ros.io.pose_messages import PoseMessages
         from rmpe_ros.pipeline import PoseStream
 
         self.args, self.bag, self.topic = args, bag, topic
-        self.messages = PoseMessages(bag_classes())
         self.pipeline, self.progress = pipeline, progress
         self.files = frames_from_custom_data(bag.custom_data) or {}
         # Nobody can be followed from one photo to another one.
@@ -160,13 +156,13 @@ class _Replay:
 
     def _process(self, item: BagMessage) -> None:
         from rmpe_ros.core.clothes import clothes_colours
-        from rmpe_ros.io.bags.message_types import POSES, bag_types
         from rmpe_ros.io.messages import (
             NANOSECONDS,
             ImageConversionError,
             message_to_rgb,
             stamp_nanoseconds,
         )
+        from rmpe_ros.io.pose_messages import serialize_poses
 
         try:
             image = message_to_rgb(item.message, warn=lambda text: self.oddities.update([text]))
@@ -176,13 +172,13 @@ class _Replay:
             return
         header = item.message.header
         poses = self.stream(image, stamp_nanoseconds(header) / NANOSECONDS, header.frame_id)
-        poses = replace(poses, colours=clothes_colours(image, poses))
-        message = self.messages.make(poses, header, image_size=image.shape[:2])
+        poses.colours = clothes_colours(image, poses)
+        message = serialize_poses(poses, header, image_size=image.shape[:2])
         if not self.frames:
             self._write_skeleton(item)
         if self.args.with_images:
             self.output.write(self.topic.name, item.received, item.data)
-        self.output.write(_POSES_TOPIC, item.received, bag_types().serialize_cdr(message, POSES))
+        self.output.write(_POSES_TOPIC, item.received, message)
         self._export(item, image, poses)
         self.frames += 1
         self.people += len(poses)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -21,6 +21,7 @@ from std_srvs.srv import SetBool
 from rmpe_ros.core.clothes import clothes_colours
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.io.messages import ImageConversionError, message_to_rgb, stamp_nanoseconds
+from rmpe_ros.io.pose_messages import serialize_poses
 from rmpe_ros.io.process_memory import resident_megabytes, return_freed_memory
 from rmpe_ros.msg import PersonPoseArray
 from rmpe_ros.nodes.estimation.camera_topics import CameraTopics, camera_names
@@ -42,7 +43,7 @@ from rmpe_ros.nodes.health.diagnostics import (
 )
 from rmpe_ros.nodes.health.diagnostics_publisher import DiagnosticsPublisher
 from rmpe_ros.nodes.inputs.image_subscription import ImageMessage
-from rmpe_ros.nodes.inputs.rclpy_messages import make_pose_messages, poses_to_message
+from rmpe_ros.nodes.inputs.rclpy_messages import poses_to_message
 from rmpe_ros.nodes.lifecycle.managed_node import ManagedNode
 from rmpe_ros.nodes.lifecycle.node_process import run_node
 from rmpe_ros.nodes.lifecycle.shared_memory import advice_on_lost_images
@@ -92,7 +93,6 @@ class PoseNode(ManagedNode):
             CameraTopics(self, name, compressed=compressed)
             for name in camera_names(self._settings.cameras)
         ]
-        self._messages = make_pose_messages()  # the worker's alone
         self._debug = DebugTopics(self)
         self.create_service(SetBool, '~/enable', self._enable, qos_profile=BURST)
         self._service = EstimateService(self, lambda: self._worker, self._estimate)
@@ -219,7 +219,7 @@ class PoseNode(ManagedNode):
             try:
                 header = frame.message.header
                 poses = camera.tracking.follow(poses, sure, header, self._settings)
-                poses = replace(poses, colours=clothes_colours(image, poses))
+                poses.colours = clothes_colours(image, poses)
                 self._answer(camera, frame.message, poses, image.shape[:2], times)
             except Exception as error:
                 self._fail(camera, error)
@@ -270,7 +270,7 @@ class PoseNode(ManagedNode):
         """Publish the poses of one image of one camera; times in milliseconds."""
         height, width = image_size
         camera.publish(
-            self._messages.make(poses, image.header, image_size=(height, width), timings=times)
+            serialize_poses(poses, image.header, image_size=(height, width), timings=times)
         )
         latency = self._milliseconds_since(image)
         if 0 <= latency <= _CREDIBLE_LATENCY_MS:

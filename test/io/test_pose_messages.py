@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages made out of the same parts say what messages made anew would."""
+"""The bytes that are made at once are those that `rosbags` makes of the message."""
+
+import dataclasses
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.skeletons import BODY19, COCO17
 from rmpe_ros.io.bags.message_types import POSES, bag_classes, bag_types
 from rmpe_ros.io.messages import make_header
-from rmpe_ros.io.pose_messages import PoseMessages, poses_to_message
+from rmpe_ros.io.pose_messages import poses_to_message, serialize_poses
 
 
 def some_poses(people, skeleton=BODY19, *, covariances=True, colours=True, seed=0):
@@ -20,44 +22,43 @@ def some_poses(people, skeleton=BODY19, *, covariances=True, colours=True, seed=
         random.random((people, joints)),
         random.uniform(0, 600, (people, 4)),
         random.random(people),
-        np.arange(people),
+        np.arange(people) - 1,
         covariances=random.uniform(1, 9, (people, joints, 3)) if covariances else None,
         colours=random.uniform(-90, 90, (people, 6)) if colours else None,
     )
 
 
-def in_bytes(message):
+def in_bytes(poses, header, **options):
+    message = poses_to_message(poses, header, bag_classes(), **options)
     return bytes(bag_types().serialize_cdr(message, POSES))
 
 
-@pytest.mark.parametrize(
-    'turns',
-    [
-        [some_poses(5), some_poses(2, seed=1), some_poses(0), some_poses(3, seed=2)],
-        [some_poses(1), some_poses(6, seed=1)],
-        [some_poses(2), some_poses(2, covariances=False), some_poses(2, seed=4)],
-        [some_poses(2), some_poses(2, colours=False), some_poses(2, seed=4)],
-        [some_poses(3), some_poses(2, COCO17), some_poses(3, seed=5)],
-    ],
-    ids=['fewer', 'more', 'covariances unknown', 'colours unknown', 'another skeleton'],
-)
-def test_nothing_of_the_message_before_is_left(turns):
-    messages = PoseMessages(bag_classes())
-    for number, poses in enumerate(turns):
-        header = make_header(number, 'camera', bag_classes())
-        options = {'image_size': (480, 640), 'timings': {'total': float(number)}}
-        made = in_bytes(messages.make(poses, header, **options))
-        assert made == in_bytes(poses_to_message(poses, header, bag_classes(), **options))
-        people = bag_types().deserialize_cdr(made, POSES).people
-        assert len(people) == len(poses)
-        for person, points, box in zip(people, poses.keypoints, poses.boxes, strict=True):
-            np.testing.assert_array_equal([(each.x, each.y) for each in person.keypoints], points)
-            np.testing.assert_array_equal(person.box, box)
+# Names of all lengths: behind them people begin at multiples of four and of eight.
+@pytest.mark.parametrize('frame', ['', 'c', 'cam', 'camera', 'kamera_für_köpfe', 'camera/optical'])
+@pytest.mark.parametrize('people', [0, 1, 2, 5])
+@pytest.mark.parametrize('skeleton', [BODY19, COCO17], ids=lambda skeleton: skeleton.name)
+def test_bytes_are_those_of_the_message(frame, people, skeleton):
+    header = make_header(1_234_567_890_123_456_789, frame, bag_classes())
+    timings = {'detect': 1.0, 'crop': 2.0, 'estimate': 3.5, 'nms': 0.25, 'total': 7.1}
+    options = {'image_size': (480, 641), 'timings': timings}
+    poses = some_poses(people, skeleton)
+    assert serialize_poses(poses, header, **options) == in_bytes(poses, header, **options)
 
 
-def test_the_parts_are_the_same():
-    messages = PoseMessages(bag_classes())
+def test_skeletons_with_names_of_all_lengths():
     header = make_header(0, 'camera', bag_classes())
-    first = messages.make(some_poses(2), header, image_size=(480, 640)).people
-    second = messages.make(some_poses(2, seed=1), header, image_size=(480, 640)).people
-    assert [id(each) for each in first] == [id(each) for each in second]
+    for length in range(1, 10):
+        poses = some_poses(2, dataclasses.replace(BODY19, name='x' * length))
+        options = {'image_size': (480, 640)}
+        assert serialize_poses(poses, header, **options) == in_bytes(poses, header, **options)
+
+
+def test_what_is_not_known_is_nan_in_bytes_too():
+    header = make_header(-5, 'camera', bag_classes())
+    for poses in (some_poses(3, covariances=False), some_poses(3, colours=False)):
+        made = serialize_poses(poses, header, image_size=(480, 640))
+        assert made == in_bytes(poses, header, image_size=(480, 640))
+        first = bag_types().deserialize_cdr(made, POSES).people[0]
+        unknown = first.colours if poses.colours is None else first.keypoints[0].covariance
+        assert np.isnan(unknown).all()
+        assert np.isnan(first.keypoints[-1].position.z)

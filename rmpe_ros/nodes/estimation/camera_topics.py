@@ -123,7 +123,8 @@ class CameraTopics:
         """Whether somebody subscribes to the poses."""
         return self.subscribers > 0
 
-    def publish(self, message: PersonPoseArray) -> None:
+    def publish(self, message: bytes) -> None:
+        """Publish the poses of an image, a serialized PersonPoseArray."""
         if self._poses is not None:
             self._poses.publish(message)
 

@@ -43,7 +43,6 @@ _CLASSES = messages.MessageClasses(
 rgb_to_image = partial(messages.rgb_to_image, classes=_CLASSES)
 rgb_to_compressed = partial(messages.rgb_to_compressed, classes=_CLASSES)
 poses_to_message = partial(pose_messages.poses_to_message, classes=_CLASSES)
-make_pose_messages = partial(pose_messages.PoseMessages, _CLASSES)
 
 
 def skeleton_to_message(skeleton: Skeleton, header: Header | None = None) -> SkeletonInfo:

@@ -10,7 +10,8 @@ import pytest
 
 pytest.importorskip('rclpy', reason='needs ROS 2')
 
-from rmpe_ros.msg import SkeletonInfo
+from rclpy.serialization import deserialize_message, serialize_message
+from rmpe_ros.msg import PersonPoseArray, SkeletonInfo
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -25,6 +26,7 @@ from rmpe_ros.io.messages import (
     message_to_poses,
     message_to_skeleton,
 )
+from rmpe_ros.io.pose_messages import serialize_poses
 from rmpe_ros.nodes.inputs.rclpy_messages import (
     poses_to_message,
     rgb_to_compressed,
@@ -261,6 +263,17 @@ def test_poses_round_trip_exactly(people):
     back = message_to_poses(message, BODY19)
     for field in ('keypoints', 'keypoint_scores', 'boxes', 'scores', 'track_ids'):
         np.testing.assert_array_equal(getattr(back, field), getattr(poses, field), field)
+
+
+@pytest.mark.parametrize('people', [0, 1, 7])
+def test_rclpy_reads_the_bytes_that_are_made_at_once(people):
+    poses, header = some_poses(people), Header(frame_id='camera')
+    read = deserialize_message(
+        serialize_poses(poses, header, image_size=(480, 640)), PersonPoseArray
+    )
+    # NaN is not itself, but its bytes are.
+    made = poses_to_message(poses, header, image_size=(480, 640))
+    assert serialize_message(read) == serialize_message(made)
 
 
 def test_covariances_go_through_messages_where_they_are_known():
