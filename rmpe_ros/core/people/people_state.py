@@ -76,12 +76,13 @@ class People:
     first, metres and m/s; covariances: (N, 12, 12). yaws: (N,) rad, yaw_variances: (N,) rad²,
     infinite where unknown. first_seen, last_seen: (N,) seconds, stamps. sights: (N,) how often
     seen. image_ids: (N,), boxes: (N, 4) and scores: (N,) of the last sight. methods: (N,) index in
-    METHODS of what the distance was last measured by, -1 for nothing. strays: (N,) clear sights in
-    a row at another distance. heights: (N,) logarithms of metres, of the boxes; height_variances:
-    (N,), infinite where unknown; last_heights: (N,) of the last box. hiders: (N,) metres along the
-    optical axis, of what was before each in the last sight, NaN for nothing. colours: (N, 6) of the
-    clothes; colour_variances: (N, 6), infinite where unknown. stamp: seconds; interval: seconds
-    since the image before.
+    METHODS of what the distance was last measured by, -1 for nothing. missed: (N,) images in a row
+    in which each was not found. strays: (N,) clear sights in a row at another distance. heights:
+    (N,) logarithms of metres, of the boxes; height_variances: (N,), infinite where unknown;
+    last_heights: (N,) of the last box. hiders: (N,) metres along the optical axis, of what was
+    before each in the last sight, NaN for nothing. colours: (N, 6) of the clothes;
+    colour_variances: (N, 6), infinite where unknown. stamp: seconds; interval: seconds since the
+    image before.
     """
 
     stamp: float
@@ -97,6 +98,7 @@ class People:
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     methods: NDArray[np.int64]
+    missed: NDArray[np.int64]
     strays: NDArray[np.int64]
     heights: Array
     height_variances: Array
@@ -160,7 +162,7 @@ class People:
         unknown = Clothing.unknown(0)
         return People(
             stamp, whole, states, covariances, yaws, variances, times, times, whole,
-            image_ids, boxes, scores, methods=whole, strays=whole, heights=times,
+            image_ids, boxes, scores, methods=whole, missed=whole, strays=whole, heights=times,
             height_variances=times, last_heights=times, hiders=times, colours=unknown.values,
             colour_variances=unknown.variances,
         )  # fmt: skip

@@ -183,6 +183,7 @@ class PeopleTracker:
     ) -> People:
         """People after an image was looked at, if it went that `way`."""
         people, chances, tracks, seen = way.before.people, way.chances, way.tracks, way.seen
+        people = people.changed(missed=people.missed + 1)
         if not len(sights):
             return people
         mine = sights[seen]
@@ -327,6 +328,7 @@ class PeopleTracker:
             'yaw_variances': yaw_variances,
             'last_seen': np.full(len(tracks), people.stamp),
             'sights': some.sights + 1,
+            'missed': np.zeros(len(tracks), np.int64),
             'heights': statures.values,
             'height_variances': statures.variances,
             'last_heights': statures.last,
@@ -387,6 +389,7 @@ class PeopleTracker:
             np.full(count, people.stamp),
             before,
             **_appearance(sights),
+            missed=np.zeros(count, np.int64),
             strays=np.zeros(count, np.int64),
             heights=unknown.values,
             height_variances=unknown.variances,

@@ -8,6 +8,7 @@ import pytest
 
 from rmpe_ros.core.people.clothing import Clothing
 from rmpe_ros.core.people.heads import Heads
+from rmpe_ros.core.people.matching import compare
 from rmpe_ros.core.people.people_filter import CameraPose
 from rmpe_ros.core.people.people_state import OCCLUDED, TENTATIVE, TRACKED, Axes
 from rmpe_ros.core.people.people_tracker import PeopleParameters, PeopleTracker
@@ -135,6 +136,34 @@ def test_a_single_miss_is_no_occlusion():
     frames = walk(2, (4, -1), (0, 0.7))
     frames[20] = []
     assert [people.phases.tolist() for people in run(frames)][20] == [TRACKED]
+
+
+@pytest.mark.parametrize('rate', [7.0, 15.0, 30.0])
+def test_missed_images_are_counted_not_seconds(rate):
+    """At any rate of images: an image that was not looked at is none in which she was missed."""
+    tracker, view = PeopleTracker(), camera()
+    seen, nobody = sights([(0, 4.0, 0.0)], view), sights([], view)
+    looks = [seen, seen, seen, nobody, None, nobody, seen]
+    missed = [
+        tracker.update(look, index / rate, view, MAP).missed.tolist()
+        for index, look in enumerate(looks)
+    ]
+    assert missed == [[0], [0], [0], [1], [1], [2], [0]]
+
+
+def test_who_was_missed_is_expected_to_be_missed_again():
+    tracker, view = PeopleTracker(), camera()
+    seen = sights([(0, 4.0, 0.0)], view)
+    for index in range(5):
+        people = tracker.update(seen, index / RATE, view, MAP)
+    unseen = []
+    for missed in range(4):
+        people = people.changed(missed=np.full(1, missed))
+        unseen.append(float(np.exp(compare(people, seen, view, MAP.up).unseen)))
+    assert unseen[0] < unseen[1] < unseen[2] == unseen[3] < 0.93
+    # Who counts as out of sight is found least of all.
+    lost = people.changed(last_seen=people.last_seen - 1)
+    assert np.exp(compare(lost, seen, view, MAP.up).unseen) == pytest.approx(0.93)
 
 
 def test_two_people_who_cross_keep_their_ids_when_the_image_tracker_swaps_theirs():

@@ -47,6 +47,7 @@ def people(count=3, yaw=0.5):
         boxes=rng.uniform(0, 400, (count, 4)).astype(np.float32),
         scores=np.float32([0.9, 0.8, 0.3])[:count],
         methods=np.array([0, 1, -1])[:count],
+        missed=np.zeros(count, np.int64),
         strays=np.zeros(count, np.int64),
         heights=np.zeros(count),
         height_variances=np.full(count, np.inf),
