@@ -79,7 +79,7 @@ class People:
     METHODS of what the distance was last measured by, -1 for nothing. missed: (N,) images in a row
     in which each was not found. strays: (N,) clear sights in a row at another distance. heights:
     (N,) logarithms of metres, of the boxes; height_variances: (N,), infinite where unknown;
-    last_heights: (N,) of the last box. hiders: (N,) metres along the optical axis, of what was
+    last_heights: (N,) of the last boxes. hiders: (N,) metres along the optical axis, of what was
     before each in the last sight, NaN for nothing. colours: (N, 6) of the clothes;
     colour_variances: (N, 6), infinite where unknown. stamp: seconds; interval: seconds since the
     image before.

@@ -62,13 +62,28 @@ def test_heights_speak_for_who_has_them():
     assert speaks(1.6, 1.2) < speaks(1.6, 1.2, unseen=4.0) - 1
 
 
-def test_who_sat_a_moment_ago_still_sits():
+def test_who_is_as_tall_as_in_the_image_before_is_asked_nothing():
+    """Of two who may be her, neither gains by a height that both had in the image before."""
     assert speaks(1.6, 1.2) < -1.5 and speaks(1.6, 1.2, last=1.2) > 0.5
+    for height in (1.2, 1.5, 1.7):
+        known, new = (speaks(person, height, last=height) for person in (1.6, height))
+        assert known == pytest.approx(new, abs=0.02)
     long_ago = speaks(1.6, 1.2, last=1.2, unseen=5.0)
     assert long_ago == pytest.approx(speaks(1.6, 1.2, unseen=5.0), abs=0.01)
-    # A height that is a little off is no other posture, and she may stand up again.
-    assert speaks(1.6, 1.5, last=1.5) < speaks(1.6, 1.6, last=1.5)
+    # She may stand up again.
     assert speaks(1.6, 1.2) < speaks(1.6, 1.6, last=1.2) < speaks(1.6, 1.6)
+
+
+def test_the_last_height_is_that_of_several_boxes_or_of_another_posture():
+    person, spread = Statures.unknown(1), np.full(1, 0.01**2)
+    rng, off = np.random.default_rng(2), []
+    for _ in range(200):
+        person = person.updated(np.log(1.6) + rng.normal(0, 0.04, 1), spread)
+        off.append(person.last[0] - np.log(1.6))
+    assert np.std(off[20:]) < 0.75 * 0.04
+    person = person.updated(np.log([1.2]), spread)
+    assert person.last[0] == np.log(1.2)
+    assert person.updated(np.zeros(1), np.full(1, np.inf)).last[0] == np.log(1.2)
 
 
 def test_what_is_not_known_speaks_for_nobody():
