@@ -21,6 +21,7 @@ from rmpe_ros.core.people.people_filter import (
 from rmpe_ros.core.people.places import compare_places
 from rmpe_ros.core.people.shared_boxes import shared_boxes
 from rmpe_ros.core.people.sights import Sights
+from rmpe_ros.core.people.statures import of_somebody
 
 if TYPE_CHECKING:
     from rmpe_ros.core.people.people_state import People
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
 _NEW_DENSITY = 0.003
 # Squared distances in standard deviations beyond which a sight is not of this person, nor near her.
 _RAY_GATE, _CROWD_GATE = 40.0, 20.0
-# So far off, it matters whether a depth is hers.
-_FAR_OFF = 4.0
+# So far off, it matters whether a depth is hers; and whether her place was, where so much of her is
+# seen.
+_FAR_OFF, _ELSEWHERE, _CLEAR = 4.0, 12.0, 0.65
 # How often the image tracker gives somebody another number from one image to the next, after how
 # many seconds out of sight it does so half of the time, alone and beside others, and how steeply
 # that grows.
@@ -80,6 +82,7 @@ class Chances:
     is in a box that is of this person and of another one. handed_on: (T, N) how much of the gains
     there is because the sight may have the number of one of `owners` (N,), rows, who is not found.
     beside: (N,) sights that may, and of which the head tells how far away they are.
+    misplaced: (T, N) as gains, if her place was that of what hid her, -inf where nothing says so.
     """
 
     gains: Array
@@ -98,6 +101,7 @@ class Chances:
     handed_on: Array
     owners: NDArray[np.intp]
     beside: NDArray[np.bool_]
+    misplaced: Array
 
     def too_much(self, tracks: NDArray[np.intp], seen: NDArray[np.intp]) -> float:
         """Of the gains if `tracks` are seen as the sights `seen`: who is found kept her number."""
@@ -177,7 +181,24 @@ def compare(people: People, sights: Sights, camera: CameraPose, up: Array) -> Ch
         handed_on,
         np.argmax(same, axis=0) if len(people) else np.zeros(len(sights), np.intp),
         beside,
+        np.where(
+            possible & same & ~lost & _behind(sights, places.off_depth, expected),
+            gain - places.likelihood + places.misplaced,
+            -np.inf,
+        ),
     )
+
+
+def _behind(sights: Sights, off_depth: Array, expected: Expected) -> NDArray[np.bool_]:
+    """(T, N) whether a sight is clearly of somebody who is behind where each is expected.
+
+    Only heads tell: of a trunk without one, the depth is as often somebody else's. Through a head
+    that is missed the wall behind is measured: a person there would be too tall.
+    """
+    clear = np.isfinite(sights.heads.depth_variances) & (sights.clarity > _CLEAR)
+    clear &= of_somebody(*sights.measured_heights)
+    farther = sights.measured_depths > expected.distances[:, None]
+    return np.asarray(clear & farther & (off_depth > _ELSEWHERE))
 
 
 def _by_number(

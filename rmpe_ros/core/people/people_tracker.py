@@ -84,7 +84,8 @@ class PeopleParameters:
 @dataclass(frozen=True, eq=False)
 class _Way:
     """What an image may say, after the hypothesis `before`: `tracks` are the sights `seen`, and of
-    two numbers, the one of somebody new, who is the `same`.
+    two numbers, the one of somebody new, who is the `same`. misplaced: the one of `tracks` whose
+    place was that of what hid her, -1 for none.
     """
 
     score: float
@@ -93,10 +94,12 @@ class _Way:
     tracks: NDArray[np.intp]
     seen: NDArray[np.intp]
     same: tuple[int, int] | None = None
+    misplaced: int = -1
 
     def doubts(self) -> list[_Way]:
         """Others with the same assignments, but that the most doubtful depth is of somebody else,
-        or is not; or that somebody new is somebody who was out of sight.
+        or is not; that somebody is where she seems to be and never was where she was expected; or
+        that somebody new is somebody who was out of sight.
         """
         ways = []
         other = self.chances.other[self.tracks, self.seen]
@@ -104,6 +107,12 @@ class _Way:
             pair = int(np.argmax(other))
             read = self.chances.read_otherwise(self.tracks[pair], self.seen[pair])
             ways.append(replace(self, score=self.score + other[pair], chances=read))
+        misplaced = self.chances.misplaced[self.tracks, self.seen]
+        if misplaced.max(initial=-np.inf) > -np.inf:
+            pair = int(np.argmax(misplaced))
+            track = int(self.tracks[pair])
+            gain = misplaced[pair] - self.chances.gains[track, self.seen[pair]]
+            ways.append(replace(self, score=self.score + gain, misplaced=track))
         people = self.before.people
         for gain, new, old in recognised(people, self.chances, self.tracks, self.seen):
             same = int(people.ids[new]), int(people.ids[old])
@@ -196,6 +205,7 @@ class PeopleTracker:
         wrong = strays >= np.where(begins, 1, _WRONG_PLACE)
         if wrong.any():
             wrong &= ~somebody_there(people, tracks, mine, camera)
+        wrong |= tracks == way.misplaced
         hidden = chances.hidden[tracks, seen] & ~wrong
         hiders = np.where(hidden, mine.measured_depths, np.nan)
         if hidden.any():

@@ -44,6 +44,10 @@ _SOMEBODY, _LAYER, _REACH = 0.8, 0.3, 0.7
 _SOMETHING, _SOMETHING_BEHIND = 0.1, 0.02
 # Who was hidden in the image before has that depth again so often, within so many metres.
 _STILL, _STILL_THERE = 0.6, 0.15
+# How often the place of who is followed is that of what hides her: of 78,319 sights in 40 minutes
+# of simulated rooms 35 were placed 0.45 m and more too near, in 6 encounters. And the density of
+# her depth (of its logarithm), which may then be any.
+_MISPLACED, _ANY_DEPTH = 0.0005, 0.5
 # How far a head that was never measured may be from where it is expected is in the filter; the
 # depth of somebody's head besides, metres.
 _HEAD_DEPTH_SD = 0.05
@@ -69,7 +73,8 @@ class Places:
     of sight and along it, whether the depth is of what hides the person, and whether she turned.
     other: how much less likely it is that the depth is the other way round, -inf where there is
     none; other_turned: whether she turned then. along: (T,) variance of the logarithm of the
-    distance to each, as it is expected.
+    distance to each, as it is expected. misplaced: (T, N) logarithm of the likelihood if the person
+    was never where she is expected, but somewhere on that line of sight.
     """
 
     likelihood: Array
@@ -80,6 +85,7 @@ class Places:
     other: Array
     other_turned: NDArray[np.bool_]
     along: Array
+    misplaced: Array
 
 
 def compare_places(
@@ -113,6 +119,7 @@ def compare_places(
         -np.abs(likelihoods[1] - likelihoods[0]),
         np.where(hidden, turned[0], turned[1]),
         here.along,
+        here.misplaced,
     )
 
 
@@ -137,13 +144,14 @@ def with_turns(people: People, up: Array) -> Array:
 @dataclass(frozen=True, eq=False)
 class _Readings:
     """likelihoods: (2, T, N) logarithms, if the depth is hers and if it is of what hides her, -inf
-    where there is no depth; off_ray, off_depth: (T, N) and along: (T,) as of `Places`.
+    where there is no depth; off_ray, off_depth, misplaced: (T, N) and along: (T,) as of `Places`.
     """
 
     likelihoods: Array
     off_ray: Array
     off_depth: Array
     along: Array
+    misplaced: Array
 
 
 def _readings(
@@ -169,11 +177,12 @@ def _readings(
     lengths = np.where(of_lengths[:, None], np.maximum(along[1:], _STRAY_LENGTH), 0.0)
     # Of several distances, each would count against somebody new as well.
     number = measured.sum(axis=0)
-    common = lengths[0] + lengths[1] + (_LOG_2 * np.maximum(number - 1, 0) - _LOG_2_PI)
-    common -= (_TAIL / 2 + 1) * np.log1p(off_ray / _TAIL) + 0.5 * np.log(determinant)
+    common = _LOG_2 * np.maximum(number - 1, 0) - _LOG_2_PI - 0.5 * np.log(determinant)
+    common -= (_TAIL / 2 + 1) * np.log1p(off_ray / _TAIL)
     both = np.array([hers, np.where(with_depth, not_hers, -np.inf)])
-    both += common
-    return _Readings(both, off_ray, best, distance_variances)
+    both += common + lengths[0] + lengths[1]
+    misplaced = common + np.log(_MISPLACED * _ANY_DEPTH)
+    return _Readings(both, off_ray, best, distance_variances, misplaced)
 
 
 def _by_height(

@@ -30,6 +30,8 @@ _STILL, _NEWEST, _MEAN_OF_LAST, _STEP = 0.99, 0.25, 0.3, 3.0
 _BOX, _CHANGING = 0.04, 0.005
 # So many images in a row err alike; what an image says of identity is in part the next one's.
 _ALIKE, _OWN = 4.0, 0.7
+# No box is lower than that of who sits, nor taller than that of who stands; logarithms of metres.
+_LOWEST, _TALLEST = np.log(1.15), np.log(2.1)
 # A height that is more standard deviations off changes that of the person less and less.
 _OUTLYING = 2.0
 
@@ -91,6 +93,11 @@ def apparent_heights(body: BodyRays) -> Array:
     return np.where(whole, np.log(np.maximum(apart, 1e-3)), np.nan)
 
 
+def of_somebody(heights: Array, variances: Array) -> NDArray[np.bool_]:
+    """(N,) whether there are people of such heights, logarithms of metres; not where unknown."""
+    return np.isfinite(variances) & (heights > _LOWEST) & (heights < _TALLEST)
+
+
 def alike(people: Statures, values: Array, variances: Array, unseen: Array) -> Array:
     """(..., P) logarithm of how much likelier it is that these people, who were not seen for
     `unseen` seconds, have heights `values` (..., P) with `variances` than that anybody has; 0 where
@@ -102,8 +109,8 @@ def alike(people: Statures, values: Array, variances: Array, unseen: Array) -> A
     lately = np.exp((unseen / _BENDING) ** 2 * -1.0)
     bent = sum(_OTHERWISE) - _OTHERWISE[1] * lately
     mine = _density(values - people.values, own + people.variances, bent)
-    # That a height is not the one she is known by was said when it was new: somebody else would be as
-    # tall as before, too.
+    # That a height is not the one she is known by was said when it was new: somebody else would be
+    # as tall as before, too.
     still = _density(values - people.last, own + _MEAN_OF_LAST * _BOX**2, bent)
     mine += _STILL * lately * (still - mine)
     anybody = _density(values - _MEAN, own + _SPREAD**2, _OTHERS)

@@ -326,6 +326,26 @@ def test_a_wrong_beginning_is_put_right():
     assert people.positions[0, 0] == pytest.approx(3.0, abs=0.1)
 
 
+@pytest.mark.parametrize(
+    ('metres', 'tall', 'moved'),
+    [
+        (3.9, 1.6, True),
+        (2.2, 1.6, False),  # nearer: of somebody who hides her now
+        (7.5, 3.5, False),  # the wall, through a head that the depth camera missed
+    ],
+)
+def test_whose_place_was_that_of_her_hider_is_soon_where_her_head_is(metres, tall, moved):
+    """Her head is seen over somebody's shoulder, whose depth was measured; then it is her own."""
+    view, tracker, rng = camera(), PeopleTracker(), np.random.default_rng(7)
+    for index in range(33):
+        z = metres if index >= 30 else 3.2
+        seen = sights([(0, z, 0.0)], view, rng=rng, tall=np.array([tall if index >= 30 else 1.35]))
+        heads = Heads(seen.heads.rays, seen.heads.covariances, np.full(1, z), np.full(1, 0.02**2))
+        people = tracker.update(replace(seen, heads=heads), index / RATE, view, MAP)
+    her = people.positions[people.ids == 0]
+    assert her[0, 0] == pytest.approx(metres if moved else 3.2, abs=0.15)
+
+
 def test_what_cannot_be_looked_at_only_moves_on():
     tracker = PeopleTracker()
     last = run(walk(2, (4, -1), (0, 1.0)), tracker)[-1]

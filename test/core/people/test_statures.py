@@ -6,7 +6,7 @@ import pytest
 
 from rmpe_ros.core.camera import PinholeCamera
 from rmpe_ros.core.people.body_rays import BodyRays, SightParameters
-from rmpe_ros.core.people.statures import Statures, alike, apparent_heights
+from rmpe_ros.core.people.statures import Statures, alike, apparent_heights, of_somebody
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.skeletons import BODY19
 
@@ -91,3 +91,9 @@ def test_what_is_not_known_speaks_for_nobody():
     assert speaks(1.6, 1.6, spread=np.inf) == 0
     nobody = Statures.unknown(1)
     assert alike(nobody, nobody.values, np.full(1, 0.01), np.zeros(1)) == 0
+
+
+def test_people_are_no_lower_than_who_sits_nor_taller_than_who_stands():
+    heights = np.log([0.9, 1.2, 1.9, 2.5, 1.6])
+    variances = np.array([0.01, 0.01, 0.01, 0.01, np.inf])
+    assert of_somebody(heights, variances).tolist() == [False, True, True, False, False]
