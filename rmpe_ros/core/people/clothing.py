@@ -25,6 +25,9 @@ _CHANGING = np.array([2.0, 1, 1, 2, 1, 1]) ** 2
 # How often colours are of something else, and of who is hidden; so much of all joints is seen
 # of who is and of who is not.
 _WRONG, _WRONG_BOTH, _WRONG_HIDDEN, _CLEAR = 0.02, 0.003, 0.5, (0.5, 0.85)
+# A tenth of the people in one photo are dressed alike: by however much two agree, it is no likelier
+# that they are one.
+_DRESSED_ALIKE = 0.1
 # So many images in a row err alike; of what an image says of identity, so much is that image's own
 # at least, and more after so many seconds.
 _ALIKE, _SHARE, _FORGETS = 4.0, 0.5, 0.5
@@ -128,7 +131,8 @@ def same_clothes(people: Clothing, other: Clothing) -> Array:
     own = np.where(known, other.variances, 0.0)[0]
     speaks = _speaks(people.values, people.variances + own, other.values, known, _SPREAD + own)
     at_most = -np.log(_WRONG)
-    return np.asarray(np.clip(speaks[:, :, 0], -at_most, at_most).sum(axis=0))
+    told = np.clip(speaks[:, :, 0], -at_most, at_most).sum(axis=0)
+    return np.asarray(np.minimum(told, -np.log(_DRESSED_ALIKE)))
 
 
 def _speaks(

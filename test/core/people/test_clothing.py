@@ -91,7 +91,7 @@ def test_products_of_all_pairs_are_the_densities_of_each():
                     off = value - anybody_mean[column]
                     ratio += log_normal(value - mean, own + variance) - log_normal(off, wide)
             expected += np.clip(ratio, np.log(0.02), -np.log(0.02))
-        assert found[row] == pytest.approx(expected)
+        assert found[row] == pytest.approx(min(expected, np.log(10)))
 
 
 def log_normal(off, variance):
@@ -123,7 +123,7 @@ def test_images_in_a_row_say_the_same():
 def test_somebody_new_is_compared_by_all_her_sights():
     people, newcomer = known(RED, WHITE), known(WHITE, images=3)
     alike = same_clothes(people, newcomer.as_seen())
-    assert alike[0] < -3 and alike[1] > 3
+    assert alike[0] < -3 and alike[1] == pytest.approx(np.log(10))  # others wear that, too
     assert (same_clothes(people, Clothing.unknown(1).as_seen()) == 0).all()
 
 
