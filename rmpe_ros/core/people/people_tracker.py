@@ -46,8 +46,9 @@ _WRONG_PLACE, _CLEAR = 5, 0.65
 # Squared distances in standard deviations beyond which a distance is another one; and of who is
 # tentative, whose place one sight proves wrong.
 _OFF, _OFF_FIRST = 20.0, 12.0
-# So many sights more than others until somebody is a person who has somebody else's number.
-_OWNED_SIGHTS = 3
+# So many sights more than others until somebody is a person who may be one who is known: it is
+# asked who she is first. And so much doubt (of `Sights`) whether what is seen is her own.
+_OWNED_SIGHTS, _DOUBTED = 3, 0.5
 # Whether a depth is of a person or of what hides her is left open, unless one is less likely by so
 # much (a logarithm).
 _DOUBTFUL = 4.0
@@ -251,7 +252,12 @@ class PeopleTracker:
         # Who has somebody's number is a person when that one counts as out of sight: then it is
         # asked who she is.
         owned = among(sights.image_ids[new], before.image_ids[chances.gone(tracks)])
-        owing = np.where(owned, -_OWNED_SIGHTS, 0)
+        # So is who begins half hidden, by the depth of a trunk without a head, while somebody is
+        # out of sight: half of these depths are of what hides her, who may be coming back.
+        by_trunk = np.isfinite(sights.log_depth_variances[new, 0])
+        by_trunk &= ~np.isfinite(sights.heads.depth_variances[new])
+        hidden = by_trunk & (sights.doubts[new] > _DOUBTED)
+        owing = np.where(owned | (hidden & before.lost.any()), -_OWNED_SIGHTS, 0)
         return self._begin(people, numbers, sights[new], camera, axes, owing)
 
     def _predicted(self, people: People, stamp: float, axes: Axes) -> People:

@@ -423,6 +423,22 @@ def test_who_came_back_with_a_wrong_depth_is_recognised():
     assert result[-1].positions[0] == pytest.approx([4.0, 0, 1.1], abs=0.1)
 
 
+@pytest.mark.parametrize('gone', [True, False])
+def test_who_begins_half_hidden_is_no_person_at_once_while_somebody_is_out_of_sight(gone):
+    tracker, view = PeopleTracker(), camera()
+    phases = []
+    for index in range(48):
+        frame = [] if gone and index >= 30 else [(0, 4.0, -1.0)]
+        if index >= 40:
+            frame = [*frame, (7, 2.5, 0.8)]
+        seen = sights(frame, view)
+        doubts = np.where(seen.image_ids == 7, 0.8, 0.0)
+        people = tracker.update(replace(seen, doubts=doubts), index / RATE, view, MAP)
+        phases += people.phases[people.ids == 1].tolist()
+    sure = 5 if gone else 2
+    assert phases == [TENTATIVE] * sure + [TRACKED] * (8 - sure)
+
+
 def test_somebody_new_whose_first_depth_was_wrong_does_not_run():
     """A step from one depth to another is an error, no speed."""
     tracker = PeopleTracker()
