@@ -163,6 +163,9 @@ def compare(people: People, sights: Sights, camera: CameraPose, up: Array) -> Ch
         gain[tracks, seen] += told_by_image(
             people.clothing, sights.clothing, sights.doubts, unseen, (tracks, seen)
         )
+    # Who was missed may have handed her number on.
+    elsewhere = possible & same & (people.missed[:, None] == 0)
+    elsewhere &= _behind(sights, places.off_depth, expected)
     clear = plain & ~places.hidden & ahead & near & (places.off_depth < _STRANGE_GATE)
     return Chances(
         np.where(possible, np.maximum(gain, 0.0), 0.0),
@@ -181,11 +184,7 @@ def compare(people: People, sights: Sights, camera: CameraPose, up: Array) -> Ch
         handed_on,
         np.argmax(same, axis=0) if len(people) else np.zeros(len(sights), np.intp),
         beside,
-        np.where(
-            possible & same & ~lost & _behind(sights, places.off_depth, expected),
-            gain - places.likelihood + places.misplaced,
-            -np.inf,
-        ),
+        np.where(elsewhere, gain - places.likelihood + places.misplaced, -np.inf),
     )
 
 
