@@ -82,10 +82,11 @@ def _same(people: People, others: People) -> bool:
 
 def told(hypotheses: Sequence[Hypothesis], before: People | None) -> People:
     """The people of the best answer, with the spread of all; who of them was seen is what the
-    answers agree on, else it is what was told `before`.
+    answers agree on, and no doubtful sight of her, else it is what was told `before`.
     """
     people = hypotheses[0].people
-    if len(hypotheses) == 1:
+    doubtful = people.doubtful & (people.last_seen == people.stamp)
+    if len(hypotheses) == 1 and not doubtful.any():
         return people
     weights = np.exp([_OWN * each.score for each in hypotheses])
     weights /= weights.sum()
@@ -105,7 +106,7 @@ def told(hypotheses: Sequence[Hypothesis], before: People | None) -> People:
         name: getattr(people, name).copy()
         for name in ('last_seen', 'image_ids', 'boxes', 'scores', 'methods', 'sights')
     }
-    unsure = agreed < _SURE
+    unsure = (agreed < _SURE) | doubtful
     if before is not None:
         mine, earlier = _common(people, before)
         known = unsure[mine]

@@ -80,9 +80,9 @@ class People:
     in which each was not found. strays: (N,) clear sights in a row at another distance. heights:
     (N,) logarithms of metres, of the boxes; height_variances: (N,), infinite where unknown;
     last_heights: (N,) of the last boxes. hiders: (N,) metres along the optical axis, of what was
-    before each in the last sight, NaN for nothing. colours: (N, 6) of the clothes;
-    colour_variances: (N, 6), infinite where unknown. stamp: seconds; interval: seconds since the
-    image before.
+    before each in the last sight, NaN for nothing; doubtful: (N,) whether that sight may be of who
+    is behind her. colours: (N, 6) of the clothes; colour_variances: (N, 6), infinite where unknown.
+    stamp: seconds; interval: seconds since the image before.
     """
 
     stamp: float
@@ -104,6 +104,7 @@ class People:
     height_variances: Array
     last_heights: Array
     hiders: Array
+    doubtful: NDArray[np.bool_]
     colours: Array
     colour_variances: Array
     interval: float = 0.0
@@ -163,8 +164,8 @@ class People:
         return People(
             stamp, whole, states, covariances, yaws, variances, times, times, whole,
             image_ids, boxes, scores, methods=whole, missed=whole, strays=whole, heights=times,
-            height_variances=times, last_heights=times, hiders=times, colours=unknown.values,
-            colour_variances=unknown.variances,
+            height_variances=times, last_heights=times, hiders=times, doubtful=whole > 0,
+            colours=unknown.values, colour_variances=unknown.variances,
         )  # fmt: skip
 
 

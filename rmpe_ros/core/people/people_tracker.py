@@ -224,7 +224,9 @@ class PeopleTracker:
             mine = replace(
                 mine, image_ids=np.where(shares, people.image_ids[tracks], mine.image_ids)
             )
-        told = {'hiders': hiders, 'strays': np.where(wrong, 0, strays)}
+        # Of whom little is seen behind her, with her number and her depth, the box is her own size.
+        doubtful = (mine.doubts > _DOUBTED) & people.statures[tracks].lower(*mine.measured_heights)
+        told = {'hiders': hiders, 'strays': np.where(wrong, 0, strays), 'doubtful': doubtful}
         people = self._measure(
             people, tracks, mine, camera, axes, wrong=wrong, foreseen=foreseen, told=told
         )
@@ -411,6 +413,7 @@ class PeopleTracker:
             height_variances=unknown.variances,
             last_heights=unknown.last,
             hiders=np.full(count, np.nan),
+            doubtful=np.zeros(count, bool),
             colours=undressed.values,
             colour_variances=undressed.variances,
         )

@@ -30,6 +30,8 @@ _STILL, _NEWEST, _MEAN_OF_LAST, _STEP = 0.99, 0.25, 0.3, 3.0
 _BOX, _CHANGING = 0.04, 0.005
 # So many images in a row err alike; what an image says of identity is in part the next one's.
 _ALIKE, _OWN = 4.0, 0.7
+# So much lower than a moment ago, a logarithm, a box is seldom of the same person.
+_LOWER = 0.1
 # No box is lower than that of who sits, nor taller than that of who stands; logarithms of metres.
 _LOWEST, _TALLEST = np.log(1.15), np.log(2.1)
 # A height that is more standard deviations off changes that of the person less and less.
@@ -58,6 +60,12 @@ class Statures:
     def later(self, seconds: float) -> Statures:
         """The same people so many seconds later."""
         return replace(self, variances=self.variances + _CHANGING**2 * seconds)
+
+    def lower(self, measured: Array, variances: Array) -> NDArray[np.bool_]:
+        """(N,) whether boxes of these people are clearly lower than a moment ago."""
+        known = np.isfinite(self.variances + variances)
+        spread = np.sqrt(np.where(known, variances, 0.0))
+        return known & (self.last - measured > np.maximum(_LOWER, 2.0 * spread))
 
     def updated(self, measured: Array, variances: Array) -> Statures:
         """After boxes of these people were `measured` (N,) with variances, infinite for nothing."""

@@ -25,7 +25,7 @@ def people(*places, ids=None, seen=STAMP):
     return People(
         STAMP, numbers, states, covariances, zeros, zeros + 0.1, zeros, np.full(count, seen), whole,
         numbers.astype(np.int32), boxes, np.ones(count, np.float32), *[0 * whole] * 3, zeros,
-        zeros + np.inf, zeros, zeros + np.nan,
+        zeros + np.inf, zeros, zeros + np.nan, whole < 0,
         np.zeros((count, 6)), np.full((count, 6), np.inf),
     )  # fmt: skip
 

@@ -550,6 +550,22 @@ def test_who_is_new_may_have_the_number_of_somebody_whom_she_hides():
     assert places == {0: pytest.approx(3.8, abs=0.4), 1: pytest.approx(2.5, abs=0.15)}
 
 
+@pytest.mark.parametrize(
+    ('doubt', 'tall', 'told'), [(0.8, 1.4, False), (0.8, 1.6, True), (0.1, 1.4, True)]
+)
+def test_a_lower_box_of_whom_little_is_seen_is_not_told_to_be_hers(doubt, tall, told):
+    """She is missed, and of who is behind her a bit is found, with her number and her depth."""
+    view, tracker, rng = camera(), PeopleTracker(), np.random.default_rng(8)
+    for index in range(40):
+        last = index == 39
+        seen = sights([(0, 3.0, 0.0)], view, rng=rng, tall=np.array([tall if last else 1.6]))
+        seen = replace(seen, doubts=np.full(1, doubt if last else 0.0))
+        people = tracker.update(seen, index / RATE, view, MAP)
+    assert bool(people.last_seen[0] == people.stamp) is told
+    people = tracker.update(sights([(0, 3.0, 0.0)], view), 40 / RATE, view, MAP)
+    assert people.ids.tolist() == [0] and people.last_seen[0] == people.stamp
+
+
 def test_nobodys_place_is_where_somebody_else_is_who_hides_her():
     """The depth of who is before her is measured again and again, with her own number."""
     tracker, view, rng = PeopleTracker(), camera(), np.random.default_rng(4)

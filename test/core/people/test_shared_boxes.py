@@ -30,7 +30,7 @@ def people(*boxes, seen=1.0, z=10.0):
         1.1, np.arange(count), states, 0 * covariances, zeros, zeros, zeros, zeros + seen, whole,
         np.arange(count, dtype=np.int32), np.array(boxes, np.float32),
         np.ones(count, np.float32), *[0 * whole] * 3, zeros, zeros + np.inf,
-        zeros, zeros + np.nan,
+        zeros, zeros + np.nan, whole < 0,
         np.zeros((count, 6)), np.full((count, 6), np.inf),
     )  # fmt: skip
 

@@ -97,3 +97,11 @@ def test_people_are_no_lower_than_who_sits_nor_taller_than_who_stands():
     heights = np.log([0.9, 1.2, 1.9, 2.5, 1.6])
     variances = np.array([0.01, 0.01, 0.01, 0.01, np.inf])
     assert of_somebody(heights, variances).tolist() == [False, True, True, False, False]
+
+
+def test_a_box_is_lower_than_a_moment_ago_where_both_are_known():
+    person = Statures.unknown(3).updated(np.log([1.6, 1.6, 1.6]), np.array([0.01, 0.01, np.inf]))
+    boxes = np.log([1.4, 1.55, 1.4])
+    assert person.lower(boxes, np.full(3, 0.02**2)).tolist() == [True, False, False]
+    for spread in (0.1, np.inf):  # a distance that errs so much says nothing
+        assert not person.lower(boxes, np.full(3, spread**2)).any()

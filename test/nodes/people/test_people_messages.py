@@ -53,6 +53,7 @@ def people(count=3, yaw=0.5):
         height_variances=np.full(count, np.inf),
         last_heights=np.zeros(count),
         hiders=np.full(count, np.nan),
+        doubtful=np.zeros(count, bool),
         colours=np.zeros((count, 6)),
         colour_variances=np.full((count, 6), np.inf),
     )
