@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from rmpe_ros.core.assignment import good_assignments
 from rmpe_ros.core.people.clothing import Clothing
 from rmpe_ros.core.people.hypotheses import UNLIKELY, Hypothesis, pruned, room_for, told
-from rmpe_ros.core.people.matching import Chances, among, compare
-from rmpe_ros.core.people.newcomers import recognised, renamed, somebody_there
+from rmpe_ros.core.people.matching import among, compare
+from rmpe_ros.core.people.newcomers import renamed, somebody_there
 from rmpe_ros.core.people.people_filter import (
     METHODS,
     Array,
@@ -37,6 +37,7 @@ from rmpe_ros.core.people.people_state import CONFIRMED, MISS_TIME, Axes, People
 from rmpe_ros.core.people.places import with_turns
 from rmpe_ros.core.people.sights import Sights
 from rmpe_ros.core.people.statures import Statures
+from rmpe_ros.core.people.ways import Way
 from rmpe_ros.core.people.yaw import YawFilter, unknown_yaws
 
 # Seconds after which a tentative person who is not seen again is forgotten.
@@ -49,9 +50,6 @@ _OFF, _OFF_FIRST = 20.0, 12.0
 # So many sights more than others until somebody is a person who may be one who is known: it is
 # asked who she is first. And so much doubt (of `Sights`) whether what is seen is her own.
 _OWNED_SIGHTS, _DOUBTED = 3, 0.5
-# Whether a depth is of a person or of what hides her is left open, unless one is less likely by so
-# much (a logarithm).
-_DOUBTFUL = 4.0
 # Standard deviation of the logarithm of the first distance of somebody of whom little is seen.
 _FIRST_SD = 0.3
 # A filter that is ready for turns holds velocities for less sure than they are on the whole: of
@@ -80,45 +78,6 @@ class PeopleParameters:
             raise ValueError(f'start_score must be in [0, 1], got {self.start_score}')
         if not 0 < self.speed_sd < np.inf:
             raise ValueError(f'speed_sd must be positive, got {self.speed_sd}')
-
-
-@dataclass(frozen=True, eq=False)
-class _Way:
-    """What an image may say, after the hypothesis `before`: `tracks` are the sights `seen`, and of
-    two numbers, the one of somebody new, who is the `same`. misplaced: the one of `tracks` whose
-    place was that of what hid her, -1 for none.
-    """
-
-    score: float
-    before: Hypothesis
-    chances: Chances
-    tracks: NDArray[np.intp]
-    seen: NDArray[np.intp]
-    same: tuple[int, int] | None = None
-    misplaced: int = -1
-
-    def doubts(self) -> list[_Way]:
-        """Others with the same assignments, but that the most doubtful depth is of somebody else,
-        or is not; that somebody is where she seems to be and never was where she was expected; or
-        that somebody new is somebody who was out of sight.
-        """
-        ways = []
-        other = self.chances.other[self.tracks, self.seen]
-        if other.max(initial=-np.inf) > -_DOUBTFUL:
-            pair = int(np.argmax(other))
-            read = self.chances.read_otherwise(self.tracks[pair], self.seen[pair])
-            ways.append(replace(self, score=self.score + other[pair], chances=read))
-        misplaced = self.chances.misplaced[self.tracks, self.seen]
-        if misplaced.max(initial=-np.inf) > -np.inf:
-            pair = int(np.argmax(misplaced))
-            track = int(self.tracks[pair])
-            gain = misplaced[pair] - self.chances.gains[track, self.seen[pair]]
-            ways.append(replace(self, score=self.score + gain, misplaced=track))
-        people = self.before.people
-        for gain, new, old in recognised(people, self.chances, self.tracks, self.seen):
-            same = int(people.ids[new]), int(people.ids[old])
-            ways.append(replace(self, score=self.score + gain, same=same))
-        return ways
 
 
 class PeopleTracker:
@@ -164,13 +123,13 @@ class PeopleTracker:
         self, hypotheses: list[Hypothesis], sights: Sights, camera: CameraPose, axes: Axes
     ) -> list[Hypothesis]:
         """What may be after an image was looked at: each hypothesis with its best assignments."""
-        found: list[_Way] = []
+        found: list[Way] = []
         for each in hypotheses:
             chances = compare(each.people, sights, camera, axes.up)
             most = room_for(len(each.people))
             for gain, tracks, seen in good_assignments(chances.gains, most=most, within=UNLIKELY):
                 gain -= chances.too_much(tracks, seen)
-                way = _Way(each.score + chances.unseen + gain, each, chances, tracks, seen)
+                way = Way(each.score + chances.unseen + gain, each, chances, tracks, seen)
                 found.append(way)
                 if most > 1:
                     found += way.doubts()
@@ -189,7 +148,7 @@ class PeopleTracker:
         return result
 
     def _after(
-        self, way: _Way, sights: Sights, camera: CameraPose, axes: Axes, begun: dict[int, int]
+        self, way: Way, sights: Sights, camera: CameraPose, axes: Axes, begun: dict[int, int]
     ) -> People:
         """People after an image was looked at, if it went that `way`."""
         people, chances, tracks, seen = way.before.people, way.chances, way.tracks, way.seen
