@@ -37,7 +37,7 @@ from rmpe_ros.core.people.people_state import CONFIRMED, MISS_TIME, Axes, People
 from rmpe_ros.core.people.places import with_turns
 from rmpe_ros.core.people.sights import Sights
 from rmpe_ros.core.people.statures import Statures
-from rmpe_ros.core.people.ways import Way
+from rmpe_ros.core.people.ways import DOUBTED, Way, doubtful_sights
 from rmpe_ros.core.people.yaw import YawFilter, unknown_yaws
 
 # Seconds after which a tentative person who is not seen again is forgotten.
@@ -48,8 +48,8 @@ _WRONG_PLACE, _CLEAR = 5, 0.65
 # tentative, whose place one sight proves wrong.
 _OFF, _OFF_FIRST = 20.0, 12.0
 # So many sights more than others until somebody is a person who may be one who is known: it is
-# asked who she is first. And so much doubt (of `Sights`) whether what is seen is her own.
-_OWNED_SIGHTS, _DOUBTED = 3, 0.5
+# asked who she is first.
+_OWNED_SIGHTS = 3
 # Standard deviation of the logarithm of the first distance of somebody of whom little is seen.
 _FIRST_SD = 0.3
 # A filter that is ready for turns holds velocities for less sure than they are on the whole: of
@@ -183,8 +183,7 @@ class PeopleTracker:
             mine = replace(
                 mine, image_ids=np.where(shares, people.image_ids[tracks], mine.image_ids)
             )
-        # Of whom little is seen behind her, with her number and her depth, the box is her own size.
-        doubtful = (mine.doubts > _DOUBTED) & people.statures[tracks].lower(*mine.measured_heights)
+        doubtful = doubtful_sights(people, tracks, mine, sights.image_ids[seen])
         told = {'hiders': hiders, 'strays': np.where(wrong, 0, strays), 'doubtful': doubtful}
         people = self._measure(
             people, tracks, mine, camera, axes, wrong=wrong, foreseen=foreseen, told=told
@@ -217,7 +216,7 @@ class PeopleTracker:
         # out of sight: half of these depths are of what hides her, who may be coming back.
         by_trunk = np.isfinite(sights.log_depth_variances[new, 0])
         by_trunk &= ~np.isfinite(sights.heads.depth_variances[new])
-        hidden = by_trunk & (sights.doubts[new] > _DOUBTED)
+        hidden = by_trunk & (sights.doubts[new] > DOUBTED)
         owing = np.where(owned | (hidden & before.lost.any()), -_OWNED_SIGHTS, 0)
         return self._begin(people, numbers, sights[new], camera, axes, owing)
 

@@ -9,12 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rmpe_ros.core.people.hypotheses import Hypothesis
-from rmpe_ros.core.people.matching import Chances
+from rmpe_ros.core.people.matching import Chances, among
 from rmpe_ros.core.people.newcomers import recognised
+from rmpe_ros.core.people.people_state import People
+from rmpe_ros.core.people.sights import Sights
 
 # Whether a depth is of a person or of what hides her is left open, unless one is less likely by so
 # much (a logarithm).
 _DOUBTFUL = 4.0
+# So much doubt (of `Sights`) whether what is seen is a person's own is more than not.
+DOUBTED = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,3 +58,18 @@ class Way:
             same = int(people.ids[new]), int(people.ids[old])
             ways.append(replace(self, score=self.score + gain, same=same))
         return ways
+
+
+def doubtful_sights(
+    people: People, tracks: NDArray[np.intp], sights: Sights, numbers: NDArray[np.int32]
+) -> NDArray[np.bool_]:
+    """(N,) which of sights, taken to be of `tracks`, may be of who is behind these, with the depth
+    that is measured of them: so little is seen there.
+
+    That one's box is lower at this depth; or the image tracker, which gave it one of `numbers`
+    (N,), knows whose it is.
+    """
+    lower = people.statures[tracks].lower(*sights.measured_heights)
+    of_others = among(numbers, people.image_ids[people.image_ids >= 0])
+    of_others &= numbers != people.image_ids[tracks]
+    return (lower | of_others) & (sights.doubts > DOUBTED)

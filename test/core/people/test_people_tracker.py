@@ -13,6 +13,7 @@ from rmpe_ros.core.people.people_filter import CameraPose
 from rmpe_ros.core.people.people_state import OCCLUDED, TENTATIVE, TRACKED, Axes
 from rmpe_ros.core.people.people_tracker import PeopleParameters, PeopleTracker
 from rmpe_ros.core.people.sights import Sights
+from rmpe_ros.core.people.ways import doubtful_sights
 
 RATE = 15.0
 MAP = Axes.of_map()
@@ -564,6 +565,18 @@ def test_a_lower_box_of_whom_little_is_seen_is_not_told_to_be_hers(doubt, tall, 
     assert bool(people.last_seen[0] == people.stamp) is told
     people = tracker.update(sights([(0, 3.0, 0.0)], view), 40 / RATE, view, MAP)
     assert people.ids.tolist() == [0] and people.last_seen[0] == people.stamp
+
+
+@pytest.mark.parametrize(
+    ('number', 'doubt', 'doubtful'),
+    [(0, 0.8, False), (1, 0.8, True), (9, 0.8, False), (1, 0.3, False)],
+)
+def test_a_sight_with_somebody_elses_number_is_doubtful_if_little_is_seen(number, doubt, doubtful):
+    people = run([[(0, 3.0, 0.0), (1, 3.4, 0.4)]] * 20)[-1]
+    seen = sights([(number, 3.0, 0.0)], camera())
+    seen = replace(seen, doubts=np.full(1, doubt))
+    first = np.array([0])
+    assert doubtful_sights(people, first, seen, seen.image_ids).tolist() == [doubtful]
 
 
 def test_nobodys_place_is_where_somebody_else_is_who_hides_her():
