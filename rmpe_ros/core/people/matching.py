@@ -164,8 +164,9 @@ def compare(people: People, sights: Sights, camera: CameraPose, up: Array) -> Ch
             people.clothing, sights.clothing, sights.doubts, unseen, (tracks, seen)
         )
     # Who was missed may have handed her number on.
-    elsewhere = possible & same & (people.missed[:, None] == 0)
-    elsewhere &= _behind(sights, places.off_depth, expected)
+    elsewhere = possible & same & (places.off_depth > _ELSEWHERE) & (people.missed[:, None] == 0)
+    if elsewhere.any():
+        elsewhere &= _behind(sights, expected)
     clear = plain & ~places.hidden & ahead & near & (places.off_depth < _STRANGE_GATE)
     return Chances(
         np.where(possible, np.maximum(gain, 0.0), 0.0),
@@ -188,7 +189,7 @@ def compare(people: People, sights: Sights, camera: CameraPose, up: Array) -> Ch
     )
 
 
-def _behind(sights: Sights, off_depth: Array, expected: Expected) -> NDArray[np.bool_]:
+def _behind(sights: Sights, expected: Expected) -> NDArray[np.bool_]:
     """(T, N) whether a sight is clearly of somebody who is behind where each is expected.
 
     Only heads tell: of a trunk without one, the depth is as often somebody else's. Through a head
@@ -197,7 +198,7 @@ def _behind(sights: Sights, off_depth: Array, expected: Expected) -> NDArray[np.
     clear = np.isfinite(sights.heads.depth_variances) & (sights.clarity > _CLEAR)
     clear &= of_somebody(*sights.measured_heights)
     farther = sights.measured_depths > expected.distances[:, None]
-    return np.asarray(clear & farther & (off_depth > _ELSEWHERE))
+    return np.asarray(clear & farther)
 
 
 def _by_number(
