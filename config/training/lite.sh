@@ -16,6 +16,7 @@ rmpe mix-weights "$out/sppe/best.pt=0.5" "$standard/sppe/best.pt=0.1" "$standard
 rmpe train localisation --model lite --data "$recipe" --data-root "$data" --out "$out/stn" --init "$out/mixed.pt" \
     --box-growth 0.05 --batch 64 --steps 2500 --warmup 100 --learning-rate 2e-3 --validation-people 60 "$@"
 rmpe export pose "$out/stn/checkpoint.pt" "$out/unscored.onnx" --model lite --name lite --model-version 0.6.0 --box-growth 0.05 \
+    --training-data "COCO val2017 (part), LSP, LSP Extended and others, see models/lite.md" --license Apache-2.0 \
     --data "$recipe" --data-root "$data"
 rmpe fit-covariance --pose "$out/unscored.onnx" --annotations "$data/val.json" --images "$data/images" --out "$out/spread.onnx"
 rmpe fit-score --pose "$out/spread.onnx" --annotations "$data/val.json" --images "$data/images" --out "$out/lite.onnx"

@@ -20,6 +20,7 @@ rmpe train localisation --model standard --data "$recipe" --data-root "$data" --
 rmpe train localisation --model standard --data "$recipe" --data-root "$data" --out "$out/stn-further" --init "$out/stn/checkpoint.pt" \
     --batch 32 --steps 2292 --warmup 100 --learning-rate 7e-4 --encoder-factor 0.25 --validation-people 40 --seed 5 "$@"
 rmpe export pose "$out/stn-further/checkpoint.pt" "$out/unscored.onnx" --model standard --name standard --model-version 0.5.1 \
+    --training-data "COCO val2017 (part), LSP, LSP Extended and others, see models/standard.md" --license Apache-2.0 \
     --data "$recipe" --data-root "$data"
 rmpe fit-covariance --pose "$out/unscored.onnx" --annotations "$data/val.json" --images "$data/images" --out "$out/spread.onnx"
 rmpe fit-score --pose "$out/spread.onnx" --annotations "$data/val.json" --images "$data/images" --out "$out/standard.onnx"

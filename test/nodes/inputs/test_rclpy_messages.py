@@ -17,6 +17,7 @@ from std_msgs.msg import Header
 
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.skeletons import BODY19, COCO17, SKELETONS
+from rmpe_ros.io.bags.message_types import POSES, bag_types
 from rmpe_ros.io.messages import (
     ENCODINGS,
     ImageConversionError,
@@ -268,12 +269,11 @@ def test_poses_round_trip_exactly(people):
 @pytest.mark.parametrize('people', [0, 1, 7])
 def test_rclpy_reads_the_bytes_that_are_made_at_once(people):
     poses, header = some_poses(people), Header(frame_id='camera')
-    read = deserialize_message(
-        serialize_poses(poses, header, image_size=(480, 640)), PersonPoseArray
-    )
-    # NaN is not itself, but its bytes are.
-    made = poses_to_message(poses, header, image_size=(480, 640))
-    assert serialize_message(read) == serialize_message(made)
+    made = serialize_poses(poses, header, image_size=(480, 640))
+    again = serialize_message(deserialize_message(made, PersonPoseArray))
+    # rclpy leaves what comes to hand in the gaps between numbers, rosbags zeros.
+    read = bag_types().deserialize_cdr(again, POSES)
+    assert bytes(bag_types().serialize_cdr(read, POSES)) == made
 
 
 def test_covariances_go_through_messages_where_they_are_known():
