@@ -129,6 +129,7 @@ def test_clients_that_are_gone_are_not_waited_for(peer, full):
         estimate.call_async(request)
     # In this order: a node that knows nothing of its end answers whoever asks, gone or not.
     node.signal(signal.SIGTERM)
+    peer.spin_for(0.05)
     peer.node.destroy_client(estimate)
     assert node.wait(PATIENCE) == 0
     assert 'client will not receive response' not in node.log_text()
