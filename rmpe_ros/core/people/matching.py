@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 _NEW_DENSITY = 0.003
 # Squared distances in standard deviations beyond which a sight is not of this person, nor near her.
 _RAY_GATE, _CROWD_GATE = 40.0, 20.0
-# So far off, it matters whether a depth is hers; and whether her place was, where so much of her is
-# seen.
-_FAR_OFF, _ELSEWHERE, _CLEAR = 4.0, 12.0, 0.65
+# So far off, it matters whether a depth is hers; and whether her place was, where her head is seen.
+_FAR_OFF, _ELSEWHERE = 4.0, 12.0
+# By sights of so much of somebody, the place that she is known to have can be wrong.
+CLEAR = 0.65
 # How often the image tracker gives somebody another number from one image to the next, after how
 # many seconds out of sight it does so half of the time, alone and beside others, and how steeply
 # that grows.
@@ -131,12 +132,9 @@ def compare(people: People, sights: Sights, camera: CameraPose, up: Array) -> Ch
     places = compare_places(people, sights, expected, of_heads, up)
     same = (people.image_ids[:, None] == sights.image_ids) & (sights.image_ids >= 0)
     ahead = expected.ahead[:, None]
-    with_depth = np.isfinite(sights.log_depth_variances[:, 0]) | np.isfinite(
-        sights.heads.depth_variances
-    )
     near = places.off_ray < _CROWD_GATE
     # Joints may stray farther where the depth is hers.
-    hers = with_depth & ~places.hidden
+    hers = sights.with_depth & ~places.hidden
     possible = (near | (places.off_ray < _RAY_GATE) & hers) & ahead
     crowded = (near & ahead).sum(axis=0) > 1
     # Without the number, place alone must tell; errors of the detector are anywhere, too.
@@ -154,7 +152,7 @@ def compare(people: People, sights: Sights, camera: CameraPose, up: Array) -> Ch
     odds = np.log(found / (1 - found))[:, None]
     gain += odds
     # In a box of both, neither was missed.
-    shared = shared_boxes(people, sights) & ~with_depth
+    shared = shared_boxes(people, sights) & ~sights.with_depth
     gain = np.where(shared, _SHARED_GAIN, gain)
     possible |= shared
     if np.isfinite(sights.clothing.variances).any():
@@ -195,7 +193,7 @@ def _behind(sights: Sights, expected: Expected) -> NDArray[np.bool_]:
     Only heads tell: of a trunk without one, the depth is as often somebody else's. Through a head
     that is missed the wall behind is measured: a person there would be too tall.
     """
-    clear = np.isfinite(sights.heads.depth_variances) & (sights.clarity > _CLEAR)
+    clear = sights.by_head & (sights.clarity > CLEAR)
     clear &= of_somebody(*sights.measured_heights)
     farther = sights.measured_depths > expected.distances[:, None]
     return np.asarray(clear & farther)
@@ -220,10 +218,9 @@ def _by_number(
     of_others = mixed_up * (same * renamed).max(axis=0, initial=0.0)
     chance = np.where(same, 1.0 - renamed, np.where(taken, of_others, renamed - mixed_up))
     overlaps = _overlaps_with_owners(people, sights, same)
-    of_head = np.isfinite(sights.heads.depth_variances)
-    with_depth = of_head | np.isfinite(sights.log_depth_variances[:, 0])
-    beside = (overlaps > 0) & of_head
-    anybody = np.maximum(np.where(taken, _TAKEN, 1 - _TAKEN), np.where(with_depth, overlaps, 0.0))
+    beside = (overlaps > 0) & sights.by_head
+    anybody = np.where(taken, _TAKEN, 1 - _TAKEN)
+    anybody = np.maximum(anybody, np.where(sights.with_depth, overlaps, 0.0))
     by_number = np.where(numbered, np.log(chance / anybody), 0.0)
     handed_on = np.zeros_like(by_number)
     away = np.flatnonzero(people.lost)

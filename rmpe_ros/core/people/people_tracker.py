@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rmpe_ros.core.assignment import good_assignments
 from rmpe_ros.core.people.clothing import Clothing
 from rmpe_ros.core.people.hypotheses import UNLIKELY, Hypothesis, pruned, room_for, told
-from rmpe_ros.core.people.matching import among, compare
+from rmpe_ros.core.people.matching import CLEAR, among, compare
 from rmpe_ros.core.people.newcomers import renamed, somebody_there
 from rmpe_ros.core.people.people_filter import (
     METHODS,
@@ -43,7 +43,7 @@ from rmpe_ros.core.people.yaw import YawFilter, unknown_yaws
 # Seconds after which a tentative person who is not seen again is forgotten.
 _TENTATIVE_TIME = 0.5
 # After so many clear sights in a row at another distance, it is the person's place that was wrong.
-_WRONG_PLACE, _CLEAR = 5, 0.65
+_WRONG_PLACE = 5
 # Squared distances in standard deviations beyond which a distance is another one; and of who is
 # tentative, whose place one sight proves wrong.
 _OFF, _OFF_FIRST = 20.0, 12.0
@@ -160,7 +160,7 @@ class PeopleTracker:
         begins = (people.sights[tracks] < CONFIRMED) & ~people.lost[tracks]
         stray = off > np.where(begins, _OFF_FIRST, _OFF)
         # A sight of little of a person neither proves the place wrong nor right.
-        strays = people.strays[tracks] + (stray & (mine.clarity > _CLEAR))
+        strays = people.strays[tracks] + (stray & (mine.clarity > CLEAR))
         strays = np.where(stray, strays, 0)
         wrong = strays >= np.where(begins, 1, _WRONG_PLACE)
         if wrong.any():
@@ -214,9 +214,7 @@ class PeopleTracker:
         owned = among(sights.image_ids[new], before.image_ids[chances.gone(tracks)])
         # So is who begins half hidden, by the depth of a trunk without a head, while somebody is
         # out of sight: half of these depths are of what hides her, who may be coming back.
-        by_trunk = np.isfinite(sights.log_depth_variances[new, 0])
-        by_trunk &= ~np.isfinite(sights.heads.depth_variances[new])
-        hidden = by_trunk & (sights.doubts[new] > DOUBTED)
+        hidden = (sights.with_depth & ~sights.by_head & (sights.doubts > DOUBTED))[new]
         owing = np.where(owned | (hidden & before.lost.any()), -_OWNED_SIGHTS, 0)
         return self._begin(people, numbers, sights[new], camera, axes, owing)
 

@@ -216,7 +216,7 @@ def _by_height(
 
 def _of_others(people: People, sights: Sights, expected: Expected, everybody: Expected) -> Array:
     """(T, N) logarithm of how likely the depth is measured as it is, if it is not the person's."""
-    by_head = np.isfinite(sights.heads.depth_variances)
+    by_head = sights.by_head
     depth = sights.measured_depths
     unseen = 1.0 - sights.clarity
     of_head = _WRONG_HEAD[0] + _WRONG_HEAD[1] * unseen * unseen * unseen

@@ -97,12 +97,21 @@ class Sights:
         return replace(self, log_depth_variances=variances, heads=heads)
 
     @cached_property
+    def by_head(self) -> NDArray[np.bool_]:
+        """(N,) whether the depth of the head was measured."""
+        return np.isfinite(self.heads.depth_variances)
+
+    @cached_property
+    def with_depth(self) -> NDArray[np.bool_]:
+        """(N,) whether the depth of the head or of the trunk was measured."""
+        return self.by_head | np.isfinite(self.log_depth_variances[:, 0])
+
+    @cached_property
     def measured_depths(self) -> Array:
         """(N,) metres along the optical axis, of the heads where these were measured, else of the
         trunks; without a meaning where there is no depth.
         """
-        by_head = np.isfinite(self.heads.depth_variances)
-        return np.where(by_head, self.heads.depths, np.exp(self.log_depths[:, 0]))
+        return np.where(self.by_head, self.heads.depths, np.exp(self.log_depths[:, 0]))
 
     @cached_property
     def best(self) -> NDArray[np.intp]:
@@ -114,7 +123,7 @@ class Sights:
         """(N,) logarithms of metres, of boxes at the distances that were measured, and variances,
         infinite without depth and ground.
         """
-        by_head = np.isfinite(self.heads.depth_variances)
+        by_head = self.by_head
         logs, variances = self.log_depths[:, :2].copy(), self.log_depth_variances[:, :2].copy()
         depths = np.where(by_head, self.heads.depths, 1.0)
         logs[by_head, 0] = np.log(depths[by_head])
