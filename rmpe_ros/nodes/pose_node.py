@@ -146,6 +146,7 @@ class PoseNode(ManagedNode):
             self.get_logger().warning(
                 f'the frame at hand takes more than {_PATIENCE:g} s and is left to itself'
             )
+        self._service.worker_stopped()
         self.get_logger().info(f'stopped: {self._sentence()}')
 
     def cleanup(self) -> None:
@@ -354,7 +355,7 @@ class PoseNode(ManagedNode):
         camera.told_errors = errors
         trouble = trouble or self._silence(camera)
         if trouble and snapshot.image_age is None:
-            trouble = camera.mismatch or trouble
+            trouble = self.misfits.get(camera.topic) or trouble
         return camera_status(
             snapshot,
             topic=camera.topic,

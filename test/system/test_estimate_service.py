@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """~/estimate_poses: it blocks nothing, bursts are answered, and the end is not waited for."""
 
-import asyncio
 import signal
 
 import pytest
@@ -12,9 +11,7 @@ from rmpe_ros.srv import EstimatePoses
 from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool
 
-from rmpe_ros.nodes.health.faults import Faults
 from rmpe_ros.nodes.inputs.rclpy_messages import rgb_to_image
-from rmpe_ros.nodes.lifecycle.guarded_node import GuardedExecutor
 
 from .conftest import PATIENCE, new_header
 from .made_models import slow_detector
@@ -78,20 +75,6 @@ def test_parameters_cameras_and_the_end_do_not_wait_for_a_burst(
     node.signal(signal.SIGTERM)
     assert node.wait(PATIENCE) == 0
     assert 'Traceback' not in node.log_text()
-
-
-def test_what_never_ends_does_not_keep_a_node_from_its_end(peer):
-    executor = GuardedExecutor(Faults(peer.node))
-
-    async def wait_for_ever():
-        while True:
-            await asyncio.sleep(0)
-
-    ended = executor.create_task(lambda: None)
-    endless = executor.create_task(wait_for_ever)
-    executor.finish(0.2)
-    assert (ended.done(), endless.done()) == (True, False)
-    executor.shutdown()
 
 
 @pytest.fixture

@@ -52,9 +52,9 @@ def test_cameras_and_viewers_whose_qos_does_not_fit_are_named(
     camera = peer.node.create_publisher(Image, '/strict/image_raw', qos_profile_sensor_data)
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     got_nothing = peer.collect(PersonPoseArray, '/strict/poses', latched)
-    pattern = r'\[WARN\].*a publisher of /strict/image_raw does not fit.*RELIABILITY'
+    pattern = r'\[WARN\].*a publisher of /strict/image_raw does not fit.*reliable subscription'
     peer.wait_for(lambda: re.search(pattern, node.log_text()), 'the warning that names the topic')
-    pattern = r'\[WARN\].*a subscriber of /strict/poses asks for another QoS.*DURABILITY'
+    pattern = r'\[WARN\].*a subscriber of /strict/poses asks for another QoS.*transient local'
     peer.wait_for(lambda: re.search(pattern, node.log_text()), 'the warning about the viewer')
     peer.wait_for(
         lambda: 'does not fit' in peer.diagnostic(diagnostics, 'strict: frames').get('message', ''),

@@ -20,7 +20,6 @@ from rmpe_ros.nodes.inputs.image_subscription import (
     ImageMessage,
     image_topic,
     subscribe_image,
-    warn_of_misfits,
 )
 from rmpe_ros.nodes.inputs.rclpy_messages import skeleton_to_message
 from rmpe_ros.nodes.lifecycle.managed_node import ManagedNode
@@ -44,7 +43,6 @@ class CameraTopics:
         self.name = name
         self.statistics = FrameStatistics()
         self.tracking = CameraTracking()
-        self.mismatch = ''
         self.told_errors = 0
         self.told_silence: float | None = None
         self._node = node
@@ -61,10 +59,8 @@ class CameraTopics:
 
     def advertise(self, skeleton: Skeleton) -> None:
         """Create the publishers, and publish the skeleton."""
-        topic = self._topic('poses')
-        events = warn_of_misfits(self._node, self._node.resolve_topic_name(topic))
         self._poses = self._node.create_lifecycle_publisher(
-            PersonPoseArray, topic, 5, event_callbacks=events
+            PersonPoseArray, self._topic('poses'), 5
         )
         self._skeleton = self._node.create_publisher(
             SkeletonInfo, self._topic('skeleton'), _LATCHED
@@ -85,18 +81,12 @@ class CameraTopics:
         """Listen, if that is not the case already."""
         if self._subscription is not None:
             return
-
-        def remember(sentence: str) -> None:
-            self.mismatch = sentence
-
-        self.mismatch = ''
         self._since = time.monotonic()
         self._subscription = subscribe_image(
             self._node,
             callback,
             compressed=self._compressed,
             name=self._topic('image_raw'),
-            on_mismatch=remember,
         )
 
     def unsubscribe(self) -> None:

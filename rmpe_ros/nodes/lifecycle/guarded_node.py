@@ -3,44 +3,45 @@
 
 from __future__ import annotations
 
-import inspect
-import time
 from collections.abc import Callable
-from functools import cached_property
-from typing import Any
+from concurrent.futures import Future
+from functools import cached_property, partial, wraps
+from typing import Any, NamedTuple
 
 from rcl_interfaces.msg import ParameterType, SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from rclpy.service import Service
 from rclpy.subscription import Subscription
+from rclpy.timer import Timer
 
 from rmpe_ros.nodes.health.faults import Faults
+from rmpe_ros.nodes.health.misfits import NO_PUBLISHER_EVENTS, NO_SUBSCRIPTION_EVENTS, misfits
 from rmpe_ros.nodes.lifecycle.shared_memory import is_fast_dds
 
 _PARAMETER_TYPES = range(ParameterType.PARAMETER_NOT_SET, ParameterType.PARAMETER_STRING_ARRAY + 1)
 
-
-# Seconds of rest after a failure of rclpy's own, lest one that comes again and again takes a core.
-_PAUSE = 0.01
-_RCLPY = 'rclpy'
-_TWIN_PERIOD = 2.0
+_LOOK_PERIOD = 2.0
 
 
 class Guarded:
-    """Mixed into a Node: `faults`, and services that answer whatever happens, rclpy's included.
+    """Mixed into a Node: `faults`, callbacks that end nothing, and services that always answer.
 
-    Warns when another node has its name. ending: it has stopped, and only answers whoever waits.
+    Tells as long as it lasts that another node has its name, and who gets or gives nothing since
+    a QoS does not fit. calls: so many callbacks were called. ending: it has stopped, and only
+    answers whoever waits.
     """
 
+    calls = 0
     ending = False
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
+        self.misfits: dict[str, str] = {}
         super().__init__(*arguments, **options)
         assert isinstance(self, Node)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._twin_timer = self.create_timer(_TWIN_PERIOD, self._look_for_twins, clock=steady)
+        self._look_timer = self.create_timer(_LOOK_PERIOD, self._look_around, clock=steady)
 
     @cached_property
     def faults(self) -> Faults:
@@ -48,28 +49,51 @@ class Guarded:
         assert isinstance(self, Node)
         return Faults(self)
 
+    def soon(self, callback: Callable[[], None], source: str) -> None:
+        """Let the executor call it, from whatever thread this is."""
+        assert isinstance(self, Node)
+        if self.executor is not None:
+            self.executor.create_task(self._guarded(callback, source))
+
+    def create_publisher(self, *arguments: Any, **options: Any) -> Publisher:
+        """As `Node.create_publisher`, without events of the middleware; see `misfits`."""
+        options.setdefault('event_callbacks', NO_PUBLISHER_EVENTS)
+        return super().create_publisher(*arguments, **options)  # type: ignore[misc]
+
     def create_subscription(
         self, msg_type: Any, topic: str, callback: Any, qos_profile: Any, **options: Any
     ) -> Subscription:
         """As `Node.create_subscription`; ValueError when parameters make a QoS that cannot be."""
+        options.setdefault('event_callbacks', NO_SUBSCRIPTION_EVENTS)
+        assert isinstance(self, Node)
+        name = self.resolve_topic_name(topic)
         try:
             return super().create_subscription(  # type: ignore[misc]
-                msg_type, topic, callback, qos_profile, **options
+                msg_type, topic, self._guarded(callback, name), qos_profile, **options
             )
         except Exception as error:
             if options.get('qos_overriding_options') is None:
                 raise
-            assert isinstance(self, Node)
             reason = str(error).partition(', at /')[0]
             raise ValueError(
                 f'no subscription of {topic} with the parameters '
-                f'qos_overrides.{self.resolve_topic_name(topic)}.subscription.*: {reason}'
+                f'qos_overrides.{name}.subscription.*: {reason}'
             ) from error
+
+    def create_timer(
+        self, timer_period_sec: float, callback: Any, *arguments: Any, **options: Any
+    ) -> Timer:
+        """As `Node.create_timer`."""
+        guarded = self._guarded(callback, 'a timer')
+        return super().create_timer(timer_period_sec, guarded, *arguments, **options)  # type: ignore[misc]
 
     def create_service(
         self, srv_type: Any, srv_name: str, callback: Callable[..., Any], **options: Any
     ) -> Service:
-        """As `Node.create_service`; who asks gets an answer also when `callback` raises."""
+        """As `Node.create_service`; who asks gets an answer also when `callback` raises.
+
+        callback: may return a future of the response, which is sent when that is done.
+        """
 
         def refusal(request: Any, response: Any, error: Exception) -> Any:
             source = f'service {srv_name}'
@@ -80,23 +104,38 @@ class Guarded:
             return _refusal(request, response, f'{type(error).__name__}: {error}; see the log')
 
         def answer(request: Any, response: Any) -> Any:
+            self.calls += 1
             try:
                 _check_parameters(request)
-                return callback(request, response)
+                result = callback(request, response)
             except Exception as error:
                 return refusal(request, response, error)
+            if isinstance(result, Future):
+                return _Later(result, partial(refusal, request, response))
+            return result
 
-        async def answer_later(request: Any, response: Any) -> Any:
-            try:
-                return await callback(request, response)
-            except Exception as error:
-                return refusal(request, response, error)
+        service = super().create_service(srv_type, srv_name, answer, **options)  # type: ignore[misc]
+        send = self._to_whoever_is_there(service) if is_fast_dds() else service.send_response
 
-        guarded = answer_later if inspect.iscoroutinefunction(callback) else answer
-        service = super().create_service(srv_type, srv_name, guarded, **options)  # type: ignore[misc]
-        if is_fast_dds():
-            service.send_response = self._to_whoever_is_there(service)
+        def send_response(response: Any, header: Any) -> None:
+            if isinstance(response, _Later):
+                response.future.add_done_callback(lambda _: send(response.answer(), header))
+            else:
+                send(response, header)
+
+        service.send_response = send_response
         return service
+
+    def _guarded(self, callback: Any, source: str) -> Any:
+        """`callback`; what it raises is counted and told as of `source`."""
+
+        @wraps(callback)
+        def guarded(*arguments: Any) -> None:
+            self.calls += 1
+            with self.faults.guard(source):
+                callback(*arguments)
+
+        return guarded
 
     def _to_whoever_is_there(self, service: Service) -> Callable[..., None]:
         """`service.send_response`, unless the node ends and all clients are gone: with each answer
@@ -112,7 +151,7 @@ class Guarded:
 
         return send_response
 
-    def _look_for_twins(self) -> None:
+    def _look_around(self) -> None:
         assert isinstance(self, Node)
         names = self.get_node_names_and_namespaces()
         count = names.count((self.get_name(), self.get_namespace()))
@@ -123,6 +162,22 @@ class Guarded:
             'listed for up to 20 s)'
         )
         self.faults.lasts('name', trouble if count > 1 else '')
+        before, self.misfits = self.misfits, misfits(self)
+        for topic in before.keys() | self.misfits:
+            self.faults.lasts(f'QoS of {topic}', self.misfits.get(topic, ''))
+
+
+class _Later(NamedTuple):
+    """What a service will answer, and what it answers if that fails."""
+
+    future: Future
+    refusal: Callable[[Exception], Any]
+
+    def answer(self) -> Any:
+        try:
+            return self.future.result()
+        except Exception as error:
+            return self.refusal(error)
 
 
 class GuardedNode(Guarded, Node):
@@ -132,67 +187,6 @@ class GuardedNode(Guarded, Node):
 
     def stop(self) -> None:
         """End threads and free what the node holds; publishers still work."""
-
-
-class GuardedExecutor(SingleThreadedExecutor):
-    """Runs one node; what is raised while it spins is counted, told, and over.
-
-    rclpy itself raises, too: for a message that cannot be deserialized it does so before the
-    callback, and then never looks at that subscription again, or at any other of its group.
-    """
-
-    def __init__(self, faults: Faults) -> None:
-        super().__init__()
-        self._faults = faults
-        self._source = _RCLPY
-        self._idle_turns = 0
-
-    def finish(self, seconds: float) -> None:
-        """Run what is ready and nothing else, for so long at most."""
-        end = time.monotonic() + seconds
-        self._idle_turns = 0
-        # rclpy ends each round of work with a turn that finds nothing.
-        while self._idle_turns < 2 and time.monotonic() < end:
-            self.spin_once(timeout_sec=0)
-
-    def wait_for_ready_callbacks(self, *arguments: Any, **options: Any) -> Any:
-        self._idle_turns += 1
-        ready = super().wait_for_ready_callbacks(*arguments, **options)
-        self._idle_turns = 0
-        return ready
-
-    def spin_once(self, timeout_sec: float | None = None) -> None:
-        self._source = _RCLPY
-        try:
-            super().spin_once(timeout_sec)
-        except (ValueError, OSError) as error:
-            self._faults.refuse(self._source, str(error))
-        except Exception as error:
-            self._faults.fail(self._source, error)
-        else:
-            return
-        if self._source == _RCLPY:
-            time.sleep(_PAUSE)
-
-    def _make_handler(self, entity: Any, node: Any, take: Callable[..., Any], *rest: Any) -> Any:
-        def guarded_take(entity: Any) -> Any:
-            self._source = _name(entity)
-            try:
-                return take(entity)
-            except Exception as error:
-                self._faults.refuse(self._source, f'what came cannot be read: {error}')
-                return None
-
-        return super()._make_handler(entity, node, guarded_take, *rest)
-
-
-def _name(entity: Any) -> str:
-    """What the log calls a subscription, service, client, timer or waitable."""
-    for attribute in ('topic_name', 'service_name', 'srv_name'):
-        name = getattr(entity, attribute, None)
-        if isinstance(name, str):
-            return name if attribute == 'topic_name' else f'service {name}'
-    return f'a {type(entity).__name__.lower()}'
 
 
 def _check_parameters(request: Any) -> None:

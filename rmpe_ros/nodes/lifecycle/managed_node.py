@@ -9,6 +9,7 @@ from typing import Any
 
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 
+from rmpe_ros.nodes.health.misfits import NO_PUBLISHER_EVENTS
 from rmpe_ros.nodes.lifecycle.guarded_node import Guarded
 
 _SUCCESS = TransitionCallbackReturn.SUCCESS
@@ -59,6 +60,11 @@ class ManagedNode(Guarded, LifecycleNode):
         """Shut down from whatever state the node is in."""
         if self.state != 'finalized':
             self.trigger_shutdown()
+
+    def create_lifecycle_publisher(self, *arguments: Any, **options: Any) -> Any:
+        """As `LifecycleNode.create_lifecycle_publisher`; see `Guarded.create_publisher`."""
+        options.setdefault('event_callbacks', NO_PUBLISHER_EVENTS)
+        return super().create_lifecycle_publisher(*arguments, **options)
 
     def destroy_node(self) -> None:
         """As `Node.destroy_node`, and at once: rclpy leaves the state machine, and with it the

@@ -15,7 +15,8 @@ from rclpy.signals import SignalHandlerOptions
 
 from rmpe_ros.io.process_memory import reuse_freed_memory
 from rmpe_ros.nodes import on_ending_signals
-from rmpe_ros.nodes.lifecycle.guarded_node import GuardedExecutor, GuardedNode
+from rmpe_ros.nodes.lifecycle.executors import NodeExecutor
+from rmpe_ros.nodes.lifecycle.guarded_node import GuardedNode
 from rmpe_ros.nodes.lifecycle.managed_node import ManagedNode
 from rmpe_ros.nodes.lifecycle.parent_process import end_with_parent
 
@@ -56,8 +57,7 @@ def run_node(
         except (ValueError, OSError) as error:
             get_logger(name).fatal(f'{name} cannot start: {error}')
             return 1
-        executor = GuardedExecutor(node.faults)
-        executor.add_node(node)
+        executor = NodeExecutor(node)
         try:
             while not stopping and node.exit_code is None and rclpy.ok():
                 executor.spin_once(timeout_sec=_WAKE_UP)
