@@ -11,12 +11,15 @@ from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
 
+from rmpe_ros.io.serialized_image import SerializedImage, read_image
+from rmpe_ros.nodes.inputs.rclpy_messages import deserialized
 from rmpe_ros.nodes.lifecycle.guarded_node import GuardedNode
 from rmpe_ros.nodes.lifecycle.managed_node import ManagedNode
 from rmpe_ros.nodes.lifecycle.shared_memory import room_for_images
 
-ImageMessage: TypeAlias = Image | CompressedImage
+ImageMessage: TypeAlias = SerializedImage | Image | CompressedImage
 
 
 def image_topic(node: Node, *, compressed: bool, name: str = 'image_raw') -> str:
@@ -46,14 +49,18 @@ def subscribe_image(
         check_room(message)
         callback(message)
 
+    def on_bytes(data: bytes) -> None:
+        on_image(read_image(data, Header()) or deserialized(data, Image))
+
     return node.create_subscription(
         CompressedImage if compressed else Image,
         topic,
-        on_image,
+        on_image if compressed else on_bytes,
         QoSProfile(
             history=HistoryPolicy.KEEP_LAST,
             depth=depth,
             reliability=ReliabilityPolicy.BEST_EFFORT,
         ),
         qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        raw=not compressed,
     )

@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from rclpy.serialization import deserialize_message
 from rclpy.subscription import Subscription
 
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.skeletons import SKELETONS, Skeleton
 from rmpe_ros.io.messages import MessageError, message_to_poses, message_to_skeleton
 from rmpe_ros.msg import PersonPoseArray, SkeletonInfo
+from rmpe_ros.nodes.inputs.rclpy_messages import deserialized
 from rmpe_ros.nodes.lifecycle.guarded_node import GuardedNode
 
 # Far more than MAX_PEOPLE of body19 take; ten times as much memory is needed to unpack it.
@@ -69,10 +69,6 @@ def subscribe_people(
                 f'a message of {len(data) / 1e6:.1f} MB, people in an image take less than '
                 f'{_MAX_BYTES / 1e6:.0f} MB'
             )
-        try:
-            message = deserialize_message(data, PersonPoseArray)
-        except Exception as error:  # rclpy's own class has no public name
-            raise MessageError(f'{len(data)} bytes that are no PersonPoseArray: {error}') from error
-        callback(message)
+        callback(deserialized(data, PersonPoseArray))
 
     return node.create_subscription(PersonPoseArray, topic, unfold, depth, raw=True)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import array
 from functools import partial
+from typing import Any
 
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point
 from numpy.typing import NDArray
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -43,6 +45,15 @@ _CLASSES = messages.MessageClasses(
 rgb_to_image = partial(messages.rgb_to_image, classes=_CLASSES)
 rgb_to_compressed = partial(messages.rgb_to_compressed, classes=_CLASSES)
 poses_to_message = partial(pose_messages.poses_to_message, classes=_CLASSES)
+
+
+def deserialized(data: bytes, kind: Any) -> Any:
+    """The message of class `kind` that these bytes are; raises MessageError."""
+    try:
+        return deserialize_message(data, kind)
+    except Exception as error:  # rclpy's own class has no public name
+        sentence = f'{len(data)} bytes that are no {kind.__name__}: {error}'
+        raise messages.MessageError(sentence) from error
 
 
 def skeleton_to_message(skeleton: Skeleton, header: Header | None = None) -> SkeletonInfo:
