@@ -25,6 +25,7 @@ _COLUMNS = (
     ('NEES', 'nees', 2),
     ('of place', 'nees_position', 2),
     ('of velocity', 'nees_velocity', 2),
+    ('of heading', 'nees_heading', 2),
     ('switches', 'id_switches', 0),
     ('merges', 'merges', 0),
     ('lost %', 'lost_percent', 1),

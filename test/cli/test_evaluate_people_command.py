@@ -35,6 +35,19 @@ def test_the_goals_are_kept(tmp_path, capsys):
     assert list(result['scenes']) == ['rgbd: walking', 'rgb: walking']
 
 
+def test_headings_follow_people_who_turn(tmp_path):
+    """A short film of people who pass each other and turn round, whose headings are told as sure
+    as they are.
+    """
+    file = tmp_path / 'numbers.json'
+    arguments = ['--scenes', 'crossing', '--cameras', 'wide', '--modes', 'rgbd', 'rgb']
+    command = ['evaluate-people', *arguments, '--seconds', '8', '--json', str(file)]
+    assert main(command) == 0
+    for summary in json.loads(file.read_text())['modes'].values():
+        assert summary['heading_rmse_deg'] < 17
+        assert 0.4 < summary['nees_heading'] < 1.4
+
+
 def test_the_same_seed_gives_the_same_numbers(tmp_path):
     numbers = []
     for seed in (1, 1, 2):

@@ -371,8 +371,9 @@ def test_bytes_that_are_no_message_are_refused(peer, start_node, inputs):
     inputs.publish('poses', inputs.people(new_header()))
     inputs.publish('skeleton', skeleton_to_message(BODY19), LATCHED)
     inputs.publish('camera_info', camera_info(), qos_profile_sensor_data)
+    inputs.publish('image_raw', rgb_to_image(inputs.image, new_header()), qos_profile_sensor_data)
     for _ in range(100):
-        for topic in ('poses', 'skeleton', 'camera_info'):
+        for topic in ('poses', 'skeleton', 'camera_info', 'image_raw'):
             noise = rng.integers(0, 256, rng.integers(4, 400), np.uint8).tobytes()
             inputs.publish(topic, b'\x00\x01\x00\x00' + noise)
         peer.spin_for(0.01)
@@ -386,6 +387,7 @@ def test_bytes_that_are_no_message_are_refused(peer, start_node, inputs):
 
     peer.wait_for(publish, 'markers after the noise')
     values = told(peer, diagnostics, inputs, 'visualizer_node')
+    assert 'bytes that are no Image' in node.log_text()
     # No bug of the node: a message that cannot be used, as others.
     assert values['callbacks_failed'] == '0', node.log_text()
     assert 'Traceback' not in node.log_text()

@@ -29,7 +29,7 @@ class YawFilter:
     is off the direction in which they walk; slow: m/s, below which that says nothing.
     """
 
-    turning: float = 0.5
+    turning: float = 1.0
     walking: float = 0.35
     slow: float = 0.5
 
