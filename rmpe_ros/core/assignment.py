@@ -30,13 +30,13 @@ def best_assignment(gain: ArrayLike) -> tuple[Indices, Indices]:
     gains = np.asarray(gain, np.float64)
     if gains.ndim != 2:
         raise ValueError(f'gain must have shape (R, C), got {gains.shape}')
-    if not np.isfinite(gains).all() or (gains < 0).any():
+    # NaN is neither.
+    if gains.size and not (gains.min() >= 0 and gains.max() < np.inf):
         raise ValueError('gain must be finite and at least 0; use 0 for an impossible pair')
-    best = gains.argmax(axis=1) if gains.size else np.zeros(0, np.intp)
-    wanted = gains[np.arange(len(best)), best] > 0
-    columns = best[wanted]
+    wanted = gains.max(axis=1, initial=0) > 0
+    columns = gains.argmax(axis=1)[wanted] if gains.size else np.zeros(0, np.intp)
     if len(set(columns.tolist())) == len(columns):  # everybody gets the best there is
-        return np.flatnonzero(wanted), columns
+        return wanted.nonzero()[0], columns
     wide = gains.shape[0] <= gains.shape[1]
     columns = _cheapest_columns(-gains if wide else -gains.T)
     rows = np.arange(len(columns))
