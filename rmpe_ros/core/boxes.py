@@ -21,14 +21,14 @@ def box_iou(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.floa
 
     It is 0 where a box has no area or is not finite.
     """
-    a = _as_boxes(a)[:, None]
-    b = _as_boxes(b)[None]
     with np.errstate(invalid='ignore', over='ignore'):
-        sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-        intersection = _product(np.maximum(sides, 0))
-        union = _areas(a) + _areas(b) - intersection
-        iou = np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
+        iou = _iou(_edges(a)[:, :, None], _edges(b)[:, None])
     return np.where(np.isfinite(iou), iou, 0.0)
+
+
+def iou_of_pairs(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
+    """As `box_iou`, of each box of `a` (N, 4), finite, with that of `b` in the same row: (N,)."""
+    return _iou(_edges(a), _edges(b))
 
 
 def box_nms(
@@ -228,13 +228,24 @@ def _average_blocks(image: NDArray[np.uint8], block: int) -> NDArray[np.uint8]:
     return np.asarray(averaged, np.uint8).reshape(*size[::-1], channels)
 
 
-def _areas(boxes: NDArray[np.floating]) -> NDArray[np.floating]:
-    return _product(np.maximum(boxes[..., 2:] - boxes[..., :2], 0))
+def _iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of boxes by their edges, (4, ...)."""
+    intersection = _area(np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:]))
+    union = _area(a[:2], a[2:]) + _area(b[:2], b[2:]) - intersection
+    return np.asarray(intersection / np.where(union > 0, union, np.inf))
 
 
-def _product(sides: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Of the two numbers of the last axis; `numpy.prod` takes several times as long."""
-    return np.asarray(sides[..., 0] * sides[..., 1])
+def _area(low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Between x, y (2, ...) and x, y; 0 where `high` is lower."""
+    width, height = np.maximum(high - low, 0.0)
+    return np.asarray(width * height)
+
+
+def _edges(boxes: ArrayLike) -> NDArray[np.float64]:
+    """(4, N) of boxes (N, 4): operations on rows of many take half of the time of those on pairs of
+    two numbers.
+    """
+    return np.ascontiguousarray(_as_boxes(boxes).T)
 
 
 def _as_boxes(boxes: ArrayLike) -> NDArray[np.float64]:
