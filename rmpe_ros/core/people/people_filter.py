@@ -44,10 +44,14 @@ _OUTLYING = 2.5
 # Variance of what was not measured, m².
 _UNKNOWN = 1e6
 _EYE = np.eye(3)
+# (3, 3, 3): its product with a vector is `cross_matrix` of that.
+_CROSS = np.stack([np.cross(_EYE, axis) for axis in _EYE], axis=2)
+# The places of the trunk and of the head (but for its height), of a state.
+_TRUNK_AND_HEAD = np.kron([[1, 0, 0, 0], [1, 0, 0, 1]], _EYE)
 # Rows of the derivatives of all that is measured: of the distance's logarithm, of the line of sight
 # to the trunk and to the head, of the head's depth, of the distance by each method.
 DISTANCE, RAYS, HEAD_RAYS, HEAD_DEPTH, DEPTHS = 0, slice(1, 3), slice(3, 5), 5, slice(6, 9)
-_OF_HEADS, _LENGTHS = slice(3, 6), slice(5, 9)  # several of these
+_OF_HEADS, LENGTHS = slice(3, 6), slice(5, 9)  # several of these
 
 
 @dataclass(frozen=True)
@@ -77,8 +81,7 @@ class CameraPose:
 
 def cross_matrix(vector: Array) -> Array:
     """(3, 3), with vectors @ it = np.cross(vectors, vector), which is slow for a few vectors."""
-    x, y, z = vector
-    return np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    return np.asarray(_CROSS @ vector)
 
 
 @dataclass(frozen=True)
@@ -136,28 +139,23 @@ def predict(
 
     lost: (T,) who is out of sight, and may as well have stopped there as walked on.
     """
-    along = model.walking * _EYE + (model.rising - model.walking) * up[:, None] * up
     lasting = np.exp(-seconds / model.lasting_time)
-    slowing = np.where(lost, model.stopping, model.slowing)[:, None]
+    # Of who is in sight, and of who is not.
+    slowing = np.array([model.slowing, model.stopping])
     slowed = np.exp(-seconds / slowing)
-    way = slowing * (1.0 - slowed)
-    keep = np.empty(states.shape)
-    keep[:, :3], keep[:, 3:6], keep[:, 6:] = 1.0, slowed, lasting
-    moved = states.copy()
-    moved[:, :3] += way * states[:, 3:6]
-    moved *= keep
-    # The transition is that sparse: rows, then columns.
-    grown = covariances.copy()
-    grown[:, :3] += way[:, :, None] * covariances[:, 3:6]
-    grown[:, :, :3] += way[:, :, None] * grown[:, :, 3:6]
-    grown *= keep[:, :, None] * keep[:, None]
+    step = np.zeros((2, _STATES, _STATES))
+    keep = step.reshape(2, -1)[:, :: _STATES + 1]  # a view of the diagonals
+    keep[:, :3], keep[:, 3:6], keep[:, 6:] = 1.0, slowed[:, None], lasting
+    step[:, :3, 3:6] = (slowing * (1.0 - slowed))[:, None, None] * _EYE
+    step = step[lost.astype(np.intp)]
+    along = model.walking * _EYE + (model.rising - model.walking) * up[:, None] * up
     noise = np.zeros((_STATES, _STATES))
     noise[:3, :3] = along * (seconds**3 / 3)
     noise[:3, 3:6] = noise[3:6, :3] = along * (seconds**2 / 2)
     noise[3:6, 3:6] = along * seconds
-    noise.flat[6 * (_STATES + 1) :: _STATES + 1] = model.lasting_sd**2 * (1 - lasting**2)
-    grown += noise
-    return moved, grown
+    noise.ravel()[6 * (_STATES + 1) :: _STATES + 1] = model.lasting_sd**2 * (1 - lasting**2)
+    moved = (step @ states[:, :, None])[:, :, 0]
+    return moved, step @ covariances @ step.transpose(0, 2, 1) + noise
 
 
 @dataclass(frozen=True)
@@ -216,8 +214,8 @@ def expect(states: Array, camera: CameraPose, up: Array) -> tuple[Expected, Expe
     points, nearness, rays, by_place = _lines_of_sight(states, camera, up)
     nearer, depth_axis = nearness[0], camera.rotation[:, 2]
     jacobian = np.zeros((len(states), 9, _STATES))
-    jacobian[:, RAYS, :3] = by_place[0]
-    jacobian[:, HEAD_RAYS, :3] = jacobian[:, HEAD_RAYS, 9:12] = by_place[1]
+    jacobian[:, RAYS, :3] = by_place[:, 0]
+    jacobian[:, HEAD_RAYS, :3] = jacobian[:, HEAD_RAYS, 9:12] = by_place[:, 1]
     jacobian[:, HEAD_DEPTH, :3] = jacobian[:, HEAD_DEPTH, 9:12] = depth_axis
     jacobian[:, DISTANCE, :3] = nearer[:, None] * depth_axis
     jacobian[:, DEPTHS, :3] = jacobian[:, DISTANCE, None, :3]
@@ -226,38 +224,31 @@ def expect(states: Array, camera: CameraPose, up: Array) -> tuple[Expected, Expe
     errors[:, 0] *= nearer
     by_error = jacobian[:, DEPTHS, 6:9]
     by_error[:, 0, 0], by_error[:, 1, 1], by_error[:, 2, 2] = nearer, 1.0, 1.0
-    z, trunks, heads = 1.0 / nearer, *points
+    z, (trunks, heads) = 1.0 / nearer, points
     log_depths = np.log(z)[:, None] + errors
     return (
-        Expected(rays[0], z, log_depths, trunks[:, 2] > _NEAREST, jacobian),
-        ExpectedHeads(heads, rays[1], jacobian[:, _OF_HEADS]),
+        Expected(rays[0].T, z, log_depths, trunks[2] > _NEAREST, jacobian),
+        ExpectedHeads(heads.T, rays[1].T, jacobian[:, _OF_HEADS]),
     )
 
 
 def _lines_of_sight(
     states: Array, camera: CameraPose, up: Array
 ) -> tuple[Array, Array, Array, Array]:
-    """Of trunks and of heads: points (2, T, 3) in the optical frame, their 1 / z (2, T), rays
-    (2, T, 2), and the derivatives of the rays by the place in the target frame (2, T, 2, 3).
+    """Of trunks and of heads: points (2, 3, T) in the optical frame, their 1 / z (2, T), rays
+    (2, 2, T), and the derivatives of the rays by the place in the target frame (T, 2, 2, 3).
     """
-    # With people last, all that is done here is done to rows that lie together.
-    places = np.empty((3, 2, len(states)))
-    places[:, 0] = states[:, :3].T
-    places[:, 1] = (states[:, :3] + states[:, 9:12]).T
-    places[:, 1] += (HEAD_ABOVE * up)[:, None]
-    places -= camera.translation[:, None, None]
+    # With people last, what is done here is done to rows that lie together.
+    places = (_TRUNK_AND_HEAD @ states.T).reshape(2, 3, -1)
+    places -= camera.translation[:, None]
+    places[1] += (HEAD_ABOVE * up)[:, None]
     to_camera = camera.rotation.T
-    points = (to_camera @ places.reshape(3, -1)).reshape(places.shape)
-    nearness = 1.0 / np.maximum(points[2], _NEAREST)
-    rays = points[:2] * nearness
-    by_place = to_camera[:2, :, None, None] * nearness
-    by_place -= to_camera[2, :, None, None] * (rays * nearness)[:, None]
-    return (
-        points.transpose(1, 2, 0),
-        nearness,
-        rays.transpose(1, 2, 0),
-        by_place.transpose(2, 3, 0, 1),
-    )
+    points = to_camera @ places
+    nearness = 1.0 / np.maximum(points[:, 2], _NEAREST)
+    rays = points[:, :2] * nearness[:, None]
+    by_place = to_camera[:2, :, None] - rays[:, :, None] * to_camera[2, :, None]
+    by_place *= nearness[:, None, None]
+    return points, nearness, rays, by_place.transpose(3, 0, 1, 2)
 
 
 def update(
@@ -290,7 +281,7 @@ def update(
     variances[:, 0] = heads.depth_variances
     variances[:, 1:] = log_depth_variances * (0.5 * (measured + predicted)) ** 2
     scale[:, 0], scale[:, 1:] = 1.0, predicted
-    rows = expected.jacobian[:, _LENGTHS] * scale[:, :, None]
+    rows = expected.jacobian[:, LENGTHS] * scale[:, :, None]
     spread = rows @ covariances
     total = spread @ rows.transpose(0, 2, 1)
     diagonal = total.reshape(count, (1 + methods) ** 2)[:, :: methods + 2]  # a view
@@ -302,10 +293,10 @@ def update(
     # After the distances: where a line of sight leads depends on how far away somebody is.
     _, _, expected_rays, by_place = _lines_of_sight(states, camera, up)
     rows = np.zeros((count, 4, _STATES))
-    rows[:, :2, :3] = by_place[0]
-    rows[:, 2:, :3] = rows[:, 2:, 9:12] = by_place[1]
+    rows[:, :2, :3] = by_place[:, 0]
+    rows[:, 2:, :3] = rows[:, 2:, 9:12] = by_place[:, 1]
     noise = np.array([ray_covariances, heads.covariances])
-    off = np.array([rays, heads.rays]) - expected_rays
+    off = np.array([rays, heads.rays]) - expected_rays.transpose(0, 2, 1)
     spread = rows @ covariances
     total = spread @ rows.transpose(0, 2, 1)
     trunk_total, head_total = total[:, :2, :2], total[:, 2:, 2:]
@@ -339,7 +330,7 @@ def _updated(
     for row in range(measured - 1):
         factors = rows[row + 1 :, :, row] / rows[row, :, row]
         rows[row + 1 :] -= factors[:, :, None] * rows[row]
-    left = rows[:, :, measured:]  # (M, T, 13), of spread and errors
-    gain = left[:, :, :-1] / rows.diagonal(axis1=0, axis2=2).T[:, :, None]
-    change = gain.transpose(1, 2, 0) @ left.transpose(1, 0, 2)
-    return states + change[:, :, -1], covariances - change[:, :, :-1]
+    left = rows[:, :, measured:-1].transpose(1, 0, 2)
+    gain = (left / rows.diagonal(axis1=0, axis2=2)[:, :, None]).transpose(0, 2, 1)
+    change = gain @ rows[:, :, -1:].transpose(1, 0, 2)
+    return states + change[:, :, 0], covariances - gain @ left
