@@ -58,6 +58,9 @@ class YawFilter:
 
         The same course in image after image is one piece of evidence a second, not thirty.
         """
+        walks = speed > self.slow
+        if not walks.any():
+            return yaws, variances
         noise = self.walking**2 + (0.2 / np.maximum(speed, self.slow)) ** 2
         noise /= np.maximum(seconds, 1e-3)
-        return self.update(yaws, variances, course, np.where(speed > self.slow, noise, np.inf))
+        return self.update(yaws, variances, course, np.where(walks, noise, np.inf))
