@@ -55,33 +55,40 @@ class BodyRays:
 
     People come last in these arrays, so that what is of one joint lies together: pixels, and rays
     on the plane z = 1, (2, K, N), with standard deviations, noise (K, N); seen, at_edge (K, N):
-    whether a joint is no guess, and whether it is where the image ends; of the trunk, shoulders,
+    whether a joint is no guess, and whether it is where the image ends; ends (2, 2, N), rays to the
+    middles of the upper and of the lower edges of the boxes; of the trunk, shoulders,
     hips (2, N) and line (3, N), the line of sight to its middle, z = 1, with slant (N,), its
-    length, and squared_slant; middle_covariances (N, 2, 2).
+    length, squared_slant, and rise (N,), its part along `up`; middle_covariances (N, 2, 2).
     """
 
     poses: Poses
     camera: PinholeCamera
     image_size: tuple[int, int]
     parameters: SightParameters
+    up: Array
     pixels: Array = field(init=False)
     rays: Array = field(init=False)
     seen: NDArray[np.bool_] = field(init=False)
     at_edge: NDArray[np.bool_] = field(init=False)
     noise: Array = field(init=False)
+    ends: Array = field(init=False)
     shoulders: Array = field(init=False)
     hips: Array = field(init=False)
     line: Array = field(init=False)
     squared_slant: Array = field(init=False)
     slant: Array = field(init=False)
+    rise: Array = field(init=False)
     middle_covariances: Array = field(init=False)
 
     def __post_init__(self) -> None:
         poses, fx, fy = self.poses, self.camera.fx, self.camera.fy
         self.parts = trunk_joints(poses.skeleton)
         self.pixels = people_last(poses.keypoints)
-        rays = self.camera.rays(self.pixels.transpose(1, 2, 0))
-        self.rays = np.ascontiguousarray(rays.transpose(2, 0, 1))
+        # One call for all, as it costs much the same for the ends alone.
+        pixels = np.concatenate([self.pixels, self._ends()], axis=1)
+        rays = self.camera.rays(pixels.transpose(1, 2, 0))
+        rays = np.ascontiguousarray(rays.transpose(2, 0, 1))
+        self.rays, self.ends = rays[:, :-2], rays[:, -2:]
         self.seen = poses.keypoint_scores.T >= self.parameters.min_score
         self.at_edge = self._at_edge()
         sd = self._expected_sd()
@@ -96,13 +103,13 @@ class BodyRays:
             xx, xy, yy = (self.of_trunk(each) for each in of_all)
             sd = np.sqrt(0.5 * (of_all[0] + of_all[2]))
         self.noise = sd / ((fx + fy) / 2)
-        left_shoulder, right_shoulder, left_hip, right_hip = (self.rays[:, j] for j in self.parts)
-        self.shoulders = (left_shoulder + right_shoulder) * 0.5
-        self.hips = (left_hip + right_hip) * 0.5
-        self.line = np.ones((3, len(poses)))
-        self.line[:2] = (self.shoulders + self.hips) * 0.5
-        self.squared_slant = (self.line * self.line).sum(axis=0)
+        self.shoulders, self.hips = self.middle(*self.parts[:2]), self.middle(*self.parts[2:])
+        self.line = np.empty((3, len(poses)))
+        x, y = self.line[:2] = (self.shoulders + self.hips) * 0.5
+        self.line[2] = 1.0
+        self.squared_slant = x * x + y * y + 1.0
         self.slant = np.sqrt(self.squared_slant)
+        self.rise = self.up @ self.line
         # Errors of the four joints are not quite independent.
         covariances = np.empty((len(poses), 2, 2))
         covariances[:, 0, 0] = xx * (0.3 / 4 / fx**2)
@@ -110,10 +117,21 @@ class BodyRays:
         covariances[:, 1, 1] = yy * (0.3 / 4 / fy**2)
         self.middle_covariances = covariances
 
+    def middle(self, first: int, second: int) -> Array:
+        """(2, N) half way between two joints."""
+        return 0.5 * (self.rays[:, first] + self.rays[:, second])
+
     def of_trunk(self, values: Array) -> Array:
         """(N,) sum over the joints of the trunk."""
         first, second, third, fourth = self.parts
         return values[first] + values[second] + values[third] + values[fourth]
+
+    def _ends(self) -> Array:
+        """(2, 2, N) pixels, x and y of what `ends` are the rays to."""
+        left, top, right, bottom = np.ascontiguousarray(self.poses.boxes.T, float)
+        ends = np.empty((2, 2, len(left)))
+        ends[0], ends[1, 0], ends[1, 1] = 0.5 * (left + right), top, bottom
+        return ends
 
     def _at_edge(self) -> NDArray[np.bool_]:
         height, width = self.image_size
@@ -125,10 +143,10 @@ class BodyRays:
         """(K, N) pixels, in x and in y, of networks that tell no covariances: by OKS sigmas and
         boxes.
         """
-        boxes = self.poses.boxes.T
-        wide, tall = np.maximum(boxes[2:] - boxes[:2], 1).astype(float)
+        edges = np.ascontiguousarray(self.poses.boxes.T)
+        wide, tall = np.maximum(edges[2:] - edges[:2], 1).astype(float)
         size = np.sqrt(AREA_OF_BOX * self.parameters.joint_noise**2 * (wide * tall))
-        pixels = _column(self.poses.skeleton.sigmas) * size * np.where(self.seen, 1.0, 2.5)
+        pixels = _column(self.poses.skeleton.sigmas) * np.where(self.seen, size, 2.5 * size)
         # Where the picture ends, guesses are as far off as the body goes on.
         if self.at_edge.any():
             pixels += 0.15 * np.maximum(wide, tall) * self.at_edge

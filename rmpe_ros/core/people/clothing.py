@@ -22,6 +22,8 @@ _SPREAD = np.array([23.0, 12, 15, 19, 6, 9]) ** 2
 _OWN = np.array([7.0, 4, 4, 7, 3, 4]) ** 2
 # In a second, besides, of who was not looked at.
 _CHANGING = np.array([2.0, 1, 1, 2, 1, 1]) ** 2
+# (6, 2): which of these numbers are of the trunk, and which of the thighs.
+_OF_PARTS = np.repeat(np.eye(2), 3, axis=0)
 # How often colours are of something else, and of who is hidden; so much of all joints is seen
 # of who is and of who is not.
 _WRONG, _WRONG_BOTH, _WRONG_HIDDEN, _CLEAR = 0.02, 0.003, 0.5, (0.5, 0.85)
@@ -34,8 +36,8 @@ _ALIKE, _SHARE, _FORGETS = 4.0, 0.5, 0.5
 # Doubtful sights teach less, and so do those that are this far off, in standard deviations, at most
 # by this factor: else who was behind something at first would never be known.
 _DOUBTFUL, _OUTLYING, _LEAST = 30.0, 3.0, 4.0
-# Of a box, the part where the clothes are: shares of its width and height.
-_MIDDLE = (0.25, 0.15, 0.75, 0.70)
+# Of a box, the part where the clothes are: from and to which shares of its width and height.
+_MIDDLE = np.array([[[0.25], [0.15]], [[0.75], [0.70]]])
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Clothing:
         """What one image says, of people with `colours` (N, 6), NaN where unknown."""
         if colours is None:
             return Clothing.unknown(count)
+        colours = colours.astype(float)
         known = np.isfinite(colours)
         return Clothing(np.where(known, colours, _MEAN), np.where(known, _OWN, np.inf))
 
@@ -76,8 +79,8 @@ class Clothing:
             return self
         before = np.where(known, self.variances, _SPREAD)
         apart = np.where(measured, sights.values - self.values, 0.0)
-        off = np.where(known, apart * apart / (before + _OWN), 0.0).reshape(-1, 2, 3).sum(axis=2)
-        less = np.minimum(np.maximum(off / _OUTLYING**2, 1.0), _LEAST).repeat(3, axis=1)
+        off = np.where(known, apart * apart / (before + _OWN), 0.0) @ _OF_PARTS
+        less = np.minimum(np.maximum(off / _OUTLYING**2, 1.0), _LEAST) @ _OF_PARTS.T
         noise = (_ALIKE * _OWN) * less * (1.0 + _DOUBTFUL * doubts[:, None])
         gain = np.where(measured, before / (before + noise), 0.0)
         variances = np.where(measured | known, before * (1.0 - gain), np.inf)
@@ -150,14 +153,14 @@ def _speaks(
     # Squares about the mean of all people, as products of a person's numbers and a sight's.
     of_people, of_sights = np.empty((3, len(worn), 6)), np.empty((3, len(values), 6))
     of_people[0] = weight - some / anybody
-    of_people[1] = -2.0 * weight * worn
-    of_people[2] = weight * worn**2 + some * np.log(variances / anybody)
-    of_sights[0], of_sights[1], of_sights[2] = values**2, values, known
+    of_people[1] = weight * worn
+    of_people[2] = of_people[1] * worn + some * np.log(variances / anybody)
+    of_sights[0], of_sights[1], of_sights[2] = -0.5 * values**2, values, -0.5 * known
     people, sights = (  # (2, T, 9) and (2, N, 9)
         each.reshape(3, -1, 2, 3).transpose(2, 1, 0, 3).reshape(2, -1, 9)
         for each in (of_people, of_sights)
     )
-    return np.asarray(-0.5 * (people @ sights.transpose(0, 2, 1)))
+    return np.asarray(people @ sights.transpose(0, 2, 1))
 
 
 def doubtful(boxes: NDArray[np.floating], clarity: Array) -> Array:
@@ -172,12 +175,14 @@ def covered_shares(boxes: NDArray[np.floating]) -> Array:
     """
     if len(boxes) < 2:
         return np.zeros(len(boxes))
-    left, top, right, bottom = np.ascontiguousarray(boxes.T, np.float64)
-    wide, tall = right - left, bottom - top
-    inner_left, inner_right = left + _MIDDLE[0] * wide, left + _MIDDLE[2] * wide
-    upper, lower = top + _MIDDLE[1] * tall, top + _MIDDLE[3] * tall
-    across = np.minimum(inner_right[:, None], right) - np.maximum(inner_left[:, None], left)
-    down = np.minimum(lower[:, None], bottom) - np.maximum(upper[:, None], top)
-    covered = np.maximum(across, 0.0) * np.maximum(down, 0.0) * (bottom > bottom[:, None])
-    area = (inner_right - inner_left) * (lower - upper)
-    return np.asarray(np.minimum(covered.max(axis=1) / np.maximum(area, 1e-6), 1.0))
+    edges = np.ascontiguousarray(boxes.T, np.float64)
+    low, high = edges[:2], edges[2:]
+    size = high - low
+    inner_low, inner_high = low + _MIDDLE[0] * size, low + _MIDDLE[1] * size
+    shared = np.minimum(inner_high[:, :, None], high[:, None])
+    shared -= np.maximum(inner_low[:, :, None], low[:, None])
+    across, down = np.maximum(shared, 0.0)
+    bottom = high[1]
+    covered = across * down * (bottom > bottom[:, None])
+    wide, tall = inner_high - inner_low
+    return np.asarray(np.minimum(covered.max(axis=1) / np.maximum(wide * tall, 1e-6), 1.0))

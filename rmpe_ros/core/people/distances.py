@@ -20,7 +20,6 @@ from rmpe_ros.core.people.body_rays import (
     TRUNK_JOINTS,
     UPPER_ARM,
     BodyRays,
-    SightParameters,
     joints_of,
 )
 from rmpe_ros.core.people.people_filter import Array
@@ -58,11 +57,7 @@ class Ground:
 
 
 def by_depth(
-    body: BodyRays,
-    positions: Array,
-    size: Array,
-    size_variance: Array,
-    parameters: SightParameters,
+    body: BodyRays, positions: Array, size: Array, size_variance: Array
 ) -> tuple[Array, Array]:
     """Distances (N,), and the variances of their logarithms, from joints measured in depth, of the
     middle of people who face the camera; see `turned_depth`.
@@ -87,22 +82,22 @@ def by_depth(
     best = np.where(measured, support, -1.0).argmax(axis=1)
     surface = near[np.arange(len(z)), best]
     trunk = surface & of_trunk
-    on_trunk, on_surface = trunk.sum(axis=1), surface.sum(axis=1)
+    on_trunk, on_surface, on_any = np.array([trunk, surface, measured], float).sum(axis=2)
     by_trunk = on_trunk > 0
     used = np.where(by_trunk[:, None], trunk, surface)
     number = np.where(by_trunk, on_trunk, on_surface)
     known, parts = number > 0, np.maximum(number, 1)
     z = np.where(used, z, np.nan)
-    of_middle = np.arange(len(z)), np.maximum(number - 1, 0) >> 1, number >> 1
-    middle = np.where(known, _median(z, *of_middle), 1.0)
-    scatter = 1.48 * _median(np.abs(z - middle[:, None]), *of_middle)
+    first, last = np.arange(0, z.size, z.shape[1]), number.astype(np.intp)
+    halves = first + (last - 1 >> 1), first + (last >> 1)
+    middle = np.where(known, _median(z, *halves), 1.0)
+    scatter = 1.48 * _median(np.abs(z - middle[:, None]), *halves)
     # Of the camera, of the joints among themselves, of an arm or a leg, of joints elsewhere.
     squared = middle * middle
-    noise = (parameters.depth_noise * squared) ** 2 + 0.012**2
+    noise = (body.parameters.depth_noise * squared) ** 2 + 0.012**2
     noise += np.where(number > 1, scatter**2 / parts, 0.1**2)
     noise += np.where(by_trunk, 0.0, 0.25**2)
-    elsewhere = measured.sum(axis=1) - on_surface
-    noise += (0.2 * elsewhere / np.maximum(on_surface, 1)) ** 2
+    noise += (0.2 * (on_any - on_surface) / np.maximum(on_surface, 1)) ** 2
     # Somebody of another size than the distance would make her is rare: perhaps it is not hers.
     allowed = 2.0 * np.sqrt(_SIZE_SPREAD**2 / 2 + np.where(by_size, size_variance, 0.0))
     wrong = np.abs(np.log(middle / size)) - allowed
@@ -142,12 +137,12 @@ def turned_depth(
     return farther, (variances * z**2 + spread) / farther**2
 
 
-def by_size(body: BodyRays, up: Array, parameters: SightParameters) -> tuple[Array, Array]:
+def by_size(body: BodyRays) -> tuple[Array, Array]:
     """Distances (N,) of a body of the expected size: the nearest that any part of it allows.
 
     A part that is turned or bent looks shorter, as if it were farther away; never longer.
     """
-    seen, tall = body.seen, parameters.stature
+    seen, tall, (across, down, along) = body.seen, body.parameters.stature, body.up.tolist()
     left_shoulder, right_shoulder, left_hip, right_hip = body.parts
     shoulders_seen = seen[left_shoulder] & seen[right_shoulder]
     trunk_seen = shoulders_seen & seen[left_hip] & seen[right_hip]
@@ -157,14 +152,14 @@ def by_size(body: BodyRays, up: Array, parameters: SightParameters) -> tuple[Arr
     ankles = body.joints('left_ankle', 'right_ankle').tolist()
     if len(ankles) == 2:
         left, right = ankles
-        bottoms.append(0.5 * (body.rays[:, left] + body.rays[:, right]))
+        bottoms.append(body.middle(left, right))
         sure.append(trunk_seen & seen[left] & seen[right])
     lengths, leaning = (each[: len(sure)] for each in _UPRIGHT)
     x, y = body.shoulders
-    rise = np.hypot(up[0] - x * up[2], up[1] - y * up[2])
+    rise = np.hypot(across - x * along, down - y * along)
     off = body.shoulders - np.array(bottoms)
     apparent = np.hypot(off[:, 0], off[:, 1]) + 1e-6
-    z = lengths * tall * (rise / apparent + up[2] / 2)
+    z = lengths * tall * (rise / apparent + along / 2)
     distances = np.where(sure, np.maximum(z, 0.2), np.inf)
     spreads = np.hypot(part_noise / apparent, leaning)
     if not trunk_seen.all():  # behind a table: shoulders and upper arms, which are often turned
@@ -192,45 +187,41 @@ def by_ground(body: BodyRays, ground: Ground) -> tuple[Array, Array]:
     """Distances (N,) of the trunk above the ankles, where these are seen to stand on the ground."""
     count = len(body.poses)
     ankles = body.joints('left_ankle', 'right_ankle')
-    up, height = ground.up, ground.height - ANKLE
-    if not len(ankles) or count == 0 or height <= 0:
+    (across, down, along), height = ground.up.tolist(), ground.height - ANKLE
+    if len(ankles) < 2 or count == 0 or height <= 0:
         return np.ones(count), np.full(count, np.inf)
-    x, y = body.rays.take(ankles, axis=1)
-    rise = up[0] * x + up[1] * y + up[2]  # of the line of sight to a foot
+    feet = body.rays.take(ankles, axis=1)
+    rise = across * feet[0] + down * feet[1] + along  # of the line of sight to a foot
     standing = body.seen.take(ankles, axis=0) & (rise < -_HORIZON)
     standing &= ~body.at_edge.take(ankles, axis=0)
     # On the trunk's line of sight, the point that is straight above the foot: what both lines of
     # sight have in common but for their parts along up.
-    trunk_rise = up @ body.line
-    common = x * body.line[0] + y * body.line[1] + 1.0 - trunk_rise * rise
-    squared = np.maximum(body.squared_slant - trunk_rise**2, 1e-3)
+    common = feet[0] * body.line[0] + feet[1] * body.line[1] + 1.0 - body.rise * rise
+    squared = np.maximum(body.squared_slant - body.rise**2, 1e-3)
     z = common / np.maximum(-rise, _HORIZON) * (height / squared)
-    on_ground = standing & (z > 0.2)
-    number = on_ground.sum(axis=0)
-    known = number > 0
+    left, right = on_ground = standing & (z > 0.2)
+    known, both = left | right, left & right
     z = np.where(on_ground, z, np.where(known, z[::-1], 1.0))  # of the other foot, where it is not
-    nearest, farthest = z.min(axis=0), z.max(axis=0)
+    nearest, farthest = np.minimum(z[0], z[1]), np.maximum(z[0], z[1])
     # Feet far apart: the farther one is in the air. Else they are steps before and behind.
     together = farthest - nearest < 0.45
     distance = np.where(together, 0.5 * (nearest + farthest), nearest + 0.1)
-    sd = body.noise.take(ankles, axis=0).sum(axis=0) / len(ankles)
-    sd *= (height**2 + distance**2) / max(height, 0.1)
-    variance = sd**2 / np.maximum(number, 1)
-    variance += np.where(together & (number == 2), 0.1**2, 0.2**2)
+    noise = body.noise.take(ankles, axis=0)
+    sd = (noise[0] + noise[1]) * (height**2 + distance**2) * (0.5 / max(height, 0.1))
+    variance = sd * sd * np.where(both, 0.5, 1.0)
+    variance += np.where(together & both, 0.1**2, 0.2**2)
     # Who sits has the feet before the trunk: thighs look short.
-    knees = body.joints('left_knee', 'right_knee')
-    if len(knees):
-        thigh = np.hypot(*(body.rays.take(knees, axis=1).sum(axis=1) / len(knees) - body.hips))
+    knees = body.joints('left_knee', 'right_knee').tolist()
+    if len(knees) == 2:
+        thigh = np.hypot(*(body.middle(*knees) - body.hips))
         trunk = np.hypot(*(body.shoulders - body.hips))
         variance += np.where(thigh < 0.6 * trunk, 0.35**2, 0.0)
     return distance, np.where(known, variance / distance**2, np.inf)
 
 
-def _median(
-    values: Array, rows: NDArray[np.intp], low: NDArray[np.intp], high: NDArray[np.intp]
-) -> Array:
-    """The median of the known values of each row, which are in these two columns when they are
-    sorted, NaN of none; np.nanmedian is ten times slower.
+def _median(values: Array, low: NDArray[np.intp], high: NDArray[np.intp]) -> Array:
+    """The median of the known values of each row, which are in these two places of all when each
+    row is sorted, as they are afterwards; np.nanmedian is ten times slower.
     """
-    ordered = np.sort(values, axis=1)  # NaN last
-    return 0.5 * (ordered[rows, low] + ordered[rows, np.minimum(high, values.shape[1] - 1)])
+    values.sort(axis=1)  # NaN last
+    return 0.5 * (values.take(low) + values.take(high))

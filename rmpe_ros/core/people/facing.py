@@ -15,13 +15,12 @@ _WIDTHS = np.array([[SHOULDERS], [HIPS]])
 
 
 def facing_direction(
-    body: BodyRays, distance: Array, positions: Array | None, up: Array
+    body: BodyRays, distance: Array, positions: Array | None
 ) -> tuple[Array, Array]:
     """Where the trunk faces: (3, N), and its variance in rad² (N,)."""
-    rise = up @ body.line
-    away = body.line - up[:, None] * rise
-    away /= np.sqrt(np.maximum(body.squared_slant - rise**2, 1e-12))
-    right = cross_matrix(up).T @ away  # of the image
+    away = body.line - body.up[:, None] * body.rise
+    away /= np.sqrt(np.maximum(body.squared_slant - body.rise**2, 1e-12))
+    right = cross_matrix(body.up).T @ away  # of the image
     # Only of these joints is it asked where they are; the nose, if there is one, is the last.
     joints = body.joints(*TRUNK_JOINTS, 'nose')
     x, y = body.rays.take(joints, axis=1)
@@ -46,7 +45,7 @@ def facing_direction(
     if len(joints) > len(body.parts):
         offset = lateral[-1] - 0.5 * (lateral[0] + lateral[1])
         evidence = evidence + np.where(seen[-1], offset / (0.12 * 0.5**2), 0.0)
-    unsure = 2.0 * sine * np.exp(-np.minimum(np.abs(evidence * sine), 30.0))
+    unsure = 2.0 * sine * np.exp(-np.abs(evidence * sine))
     from_width = np.where(evidence < 0, -sine, sine)
     width_variance = cosine_variance * (bounded / np.maximum(sine, 0.3)) ** 2 + 0.02
     # From the side the farther shoulder is hidden, and its depth is the nearer one's.

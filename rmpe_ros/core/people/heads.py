@@ -70,13 +70,13 @@ def find_heads(body: BodyRays, distance: Array, positions: Array | None) -> Head
 
     positions: (N, K, 3) metres in the optical frame, of a depth camera.
     """
-    count, (joints, ahead, ears) = len(distance), _joints(body.poses.skeleton.keypoints)
+    count, (joints, looking, ears) = len(distance), _joints(body.poses.skeleton.keypoints)
     if not len(joints) or not count:
         return Heads.unseen(count)
     scores = body.poses.keypoint_scores.take(joints, axis=1).T
     seen = scores >= body.parameters.min_score + _CLEARLY
-    variances = (body.noise.take(joints, axis=0) * distance) ** 2 + (_LOOKING * ahead) ** 2
-    alone = seen[:ears].sum(axis=0) == 1
+    variances = (body.noise.take(joints, axis=0) * distance) ** 2 + looking
+    alone = np.logical_xor.reduce(seen[:ears])  # one ear, of two
     variances[:ears] += alone * _EAR**2
     weight = seen / variances
     total = weight.sum(axis=0)
@@ -94,12 +94,12 @@ def find_heads(body: BodyRays, distance: Array, positions: Array | None) -> Head
 
 @cache
 def _joints(keypoints: tuple[str, ...]) -> tuple[NDArray[np.intp], Array, int]:
-    """(J,) joints of the head; how far ahead they are, (J, 1) metres; how many are ears, which come
-    first.
+    """(J,) joints of the head; (J, 1) variances in m², as they move when it turns; how many are
+    ears, which come first.
     """
     joints = joints_of(keypoints, *_AHEAD)
     ahead = np.array([[_AHEAD[keypoints[joint]]] for joint in joints])
-    return joints, ahead, int((ahead == 0).sum())
+    return joints, (_LOOKING * ahead) ** 2, int((ahead == 0).sum())
 
 
 def _depths(z: Array, seen: NDArray[np.bool_], rays: Array, body: BodyRays) -> tuple[Array, Array]:
@@ -115,10 +115,11 @@ def _depths(z: Array, seen: NDArray[np.bool_], rays: Array, body: BodyRays) -> t
     number = used.sum(axis=0)
     known = number > 1
     number = np.maximum(number, 1)
-    z = np.where(used, z, 0.0)
-    mean = z.sum(axis=0) / number
-    scatter = np.where(used, (z - mean) ** 2, 0.0).sum(axis=0) / number
+    mean = np.where(used, z, 0.0).sum(axis=0) / number
+    apart = np.where(used, z - mean, 0.0)
+    scatter = (apart * apart).sum(axis=0) / number
     noise = body.parameters.depth_noise * _SHARED * mean**2
     variances = (noise**2 + 0.25 * scatter) / number + 0.006**2
-    behind = _SURFACE / np.sqrt(1.0 + (rays * rays).sum(axis=0))
+    x, y = rays
+    behind = _SURFACE / np.sqrt(1.0 + x * x + y * y)
     return np.where(known, mean + behind, 1.0), np.where(known, variances, np.inf)

@@ -159,21 +159,22 @@ def observe(
     Raises ValueError for a skeleton without shoulders and hips.
     """
     parameters = parameters or _DEFAULT
-    body = BodyRays(poses, camera, image_size, parameters)
     up = LEVEL if ground is None else ground.up
+    body = BodyRays(poses, camera, image_size, parameters, up)
     count = len(poses)
-    depths, variances = np.ones((len(METHODS), count)), np.full((len(METHODS), count), np.inf)
+    depths, variances = np.empty((2, len(METHODS), count))
+    depths[:], variances[:] = 1.0, np.inf
     # The size is always of use: to tell people apart, and to check the others.
-    depths[2], variances[2] = by_size(body, up, parameters)
+    depths[2], variances[2] = by_size(body)
     if positions is not None and parameters.method in _WITH_DEPTH:
-        depths[0], variances[0] = by_depth(body, positions, depths[2], variances[2], parameters)
+        depths[0], variances[0] = by_depth(body, positions, depths[2], variances[2])
     if ground is not None and parameters.method in ('best', 'ground'):
         depths[1], variances[1] = by_ground(body, ground)
     if parameters.method in ('depth', 'ground'):
         only = np.arange(len(METHODS)) == METHODS.index(parameters.method)
         variances[~only] = np.inf
     distance = depths[variances.argmin(axis=0), np.arange(count)]  # 1 where there is none
-    facing, facing_variances = facing_direction(body, distance, positions, up)
+    facing, facing_variances = facing_direction(body, distance, positions)
     z, z_variances = turned_depth(depths[0], variances[0], body, facing, facing_variances)
     heads = find_heads(body, distance, positions if parameters.method in _WITH_DEPTH else None)
     depths[0], variances[0] = _checked_by_heads(z, z_variances, heads, up)

@@ -8,7 +8,7 @@ a distance that makes its person a quarter too small has somebody else's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +59,7 @@ class Statures:
 
     def later(self, seconds: float) -> Statures:
         """The same people so many seconds later."""
-        return replace(self, variances=self.variances + _CHANGING**2 * seconds)
+        return Statures(self.values, self.variances + _CHANGING**2 * seconds, self.last)
 
     def lower(self, measured: Array, variances: Array) -> NDArray[np.bool_]:
         """(N,) whether boxes of these people are clearly lower than a moment ago."""
@@ -86,18 +86,13 @@ class Statures:
 
 def apparent_heights(body: BodyRays) -> Array:
     """(N,) logarithms of the heights of boxes on the plane z = 1; NaN where the image cuts them."""
-    left, top, right, bottom = np.ascontiguousarray(body.poses.boxes.T, float)
-    ends = np.empty((2, len(left), 2))
-    ends[:, :, 0] = 0.5 * (left + right)
-    ends[0, :, 1], ends[1, :, 1] = top, bottom
-    rays = body.camera.rays(ends)
     height, edge = body.image_size[0], body.image_size[0] * EDGE
     lowest = height - 1 - edge
+    top, bottom = body.poses.boxes.T[1::2].astype(float)
     whole = (top > edge) & (bottom < lowest)
-    ankles = body.joints('left_ankle', 'right_ankle')
-    if len(ankles):  # guesses, where they are not in the picture
-        whole &= (body.pixels[1].take(ankles, axis=0) < lowest).all(axis=0)
-    apart = np.hypot(*(rays[1] - rays[0]).T)
+    for ankle in body.joints('left_ankle', 'right_ankle').tolist():
+        whole &= body.pixels[1, ankle] < lowest  # guesses, where they are not in the picture
+    apart = np.hypot(*(body.ends[:, 1] - body.ends[:, 0]))
     return np.where(whole, np.log(np.maximum(apart, 1e-3)), np.nan)
 
 
@@ -107,27 +102,23 @@ def of_somebody(heights: Array, variances: Array) -> NDArray[np.bool_]:
 
 
 def alike(people: Statures, values: Array, variances: Array, unseen: Array) -> Array:
-    """(..., P) logarithm of how much likelier it is that these people, who were not seen for
-    `unseen` seconds, have heights `values` (..., P) with `variances` than that anybody has; 0 where
-    unknown.
+    """(M, P) logarithm of how much likelier it is that these people, who were not seen for `unseen`
+    seconds, have heights `values` (M, P) with `variances` than that anybody has; 0 where unknown.
     """
     known = np.isfinite(variances + values + people.variances)
     values = np.where(known, values, 0.0)
     own = np.where(known, variances, 1.0) + _BOX**2
     lately = np.exp((unseen / _BENDING) ** 2 * -1.0)
     bent = sum(_OTHERWISE) - _OTHERWISE[1] * lately
-    mine = _density(values - people.values, own + people.variances, bent)
+    # By what she is known to be, by her last boxes, and of anybody.
+    means, spreads, otherwise = np.empty((3, 3, 1, len(bent)))
+    means[0], means[1], means[2] = people.values, people.last, _MEAN
+    spreads[0], spreads[1], spreads[2] = people.variances, _MEAN_OF_LAST * _BOX**2, _SPREAD**2
+    otherwise[:2], otherwise[2] = bent, _OTHERS
+    off, spreads = values - means, own + spreads
+    normal = np.exp(-0.5 * off * off / spreads) / np.sqrt((2 * np.pi) * spreads)
+    mine, still, anybody = (1.0 - otherwise) * normal + 0.5 * otherwise
     # That a height is not the one she is known by was said when it was new: somebody else would be
     # as tall as before, too.
-    still = _density(values - people.last, own + _MEAN_OF_LAST * _BOX**2, bent)
     mine += _STILL * lately * (still - mine)
-    anybody = _density(values - _MEAN, own + _SPREAD**2, _OTHERS)
     return np.where(known, _OWN * np.log(mine / anybody), 0.0)
-
-
-def _density(off: Array, variances: Array, otherwise: Array | float) -> Array:
-    return (1.0 - otherwise) * _normal(off, variances) + 0.5 * otherwise
-
-
-def _normal(off: Array, variances: Array) -> Array:
-    return np.exp(-0.5 * off * off / variances) / np.sqrt((2 * np.pi) * variances)

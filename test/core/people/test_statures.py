@@ -6,6 +6,7 @@ import pytest
 
 from rmpe_ros.core.camera import PinholeCamera
 from rmpe_ros.core.people.body_rays import BodyRays, SightParameters
+from rmpe_ros.core.people.sights import LEVEL
 from rmpe_ros.core.people.statures import Statures, alike, apparent_heights, of_somebody
 from rmpe_ros.core.poses import Poses
 from rmpe_ros.core.skeletons import BODY19
@@ -18,7 +19,7 @@ def heights(boxes, ankle=300.0):
     ones = np.ones((count, 19))
     poses = Poses(BODY19, keypoints, ones, np.array(boxes, float).reshape(count, 4), ones[:, 0])
     camera = PinholeCamera(500.0, 500.0, 320.0, 240.0)
-    return apparent_heights(BodyRays(poses, camera, (480, 640), SightParameters()))
+    return apparent_heights(BodyRays(poses, camera, (480, 640), SightParameters(), LEVEL))
 
 
 def test_a_box_is_as_tall_as_its_slopes_are_apart():
@@ -52,7 +53,7 @@ def test_a_height_is_learnt_and_a_strange_one_changes_it_little():
 def speaks(person, seen, unseen=1 / 15, spread=0.01, last=None):
     """For a person of so many metres, a box of so many; the last one was of `last`."""
     people = Statures(np.log([person]), np.full(1, 0.01**2), np.log([last or person]))
-    return alike(people, np.log([seen]), np.full(1, spread**2), np.full(1, unseen))[0]
+    return alike(people, np.log([[seen]]), np.full((1, 1), spread**2), np.full(1, unseen))[0, 0]
 
 
 def test_heights_speak_for_who_has_them():
@@ -90,7 +91,7 @@ def test_what_is_not_known_speaks_for_nobody():
     assert speaks(1.6, np.nan) == 0
     assert speaks(1.6, 1.6, spread=np.inf) == 0
     nobody = Statures.unknown(1)
-    assert alike(nobody, nobody.values, np.full(1, 0.01), np.zeros(1)) == 0
+    assert alike(nobody, nobody.values[None], np.full((1, 1), 0.01), np.zeros(1)) == 0
 
 
 def test_people_are_no_lower_than_who_sits_nor_taller_than_who_stands():
