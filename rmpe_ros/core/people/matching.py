@@ -194,7 +194,7 @@ def _behind(sights: Sights, expected: Expected) -> NDArray[np.bool_]:
     that is missed the wall behind is measured: a person there would be too tall.
     """
     clear = sights.by_head & (sights.clarity > CLEAR)
-    clear &= of_somebody(*sights.measured_heights)
+    clear &= of_somebody(*sights.measured_heights.T)
     farther = sights.measured_depths > expected.distances[:, None]
     return np.asarray(clear & farther)
 

@@ -293,7 +293,7 @@ class PeopleTracker:
             np.hypot(left, forward),
             np.minimum(people.stamp - some.last_seen, 0.2),
         )
-        statures = some.statures.updated(*sights.measured_heights)
+        statures = some.statures.updated(*sights.measured_heights.T)
         clothing = some.clothing.updated(sights.clothing, sights.doubts)
         measured: dict[str, Any] = {
             'states': states,

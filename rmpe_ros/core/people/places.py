@@ -199,7 +199,7 @@ def _by_height(
     tracks, seen = np.divmod(pairs, near.shape[1])
     own = distance_variances[tracks]
     here = sights.apparent_heights[seen] + np.log(expected.distances)[tracks]
-    values, variances = (each[seen] for each in sights.measured_heights)
+    values, variances = sights.measured_heights[seen].T
     measured = np.isfinite(variances)
     weight = np.where(measured, own / (own + np.where(measured, variances, 1.0)), 0.0)
     there = np.where(measured, here + weight * (values - here), here)

@@ -9,9 +9,8 @@ ankles on the ground, the size of the body.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,11 +81,12 @@ class Sights:
 
     def __getitem__(self, people: NDArray[np.intp] | NDArray[np.bool_]) -> Sights:
         rows = np.arange(len(self))[people]  # taking rows is faster than indexing by them
-        some: dict[str, Any] = {name: getattr(self, name).take(rows, axis=0) for name in _ARRAYS}
-        sights = Sights(**some, heads=self.heads[rows], clothing=self.clothing[rows])
-        if 'measured_heights' in self.__dict__:  # once an image, for whom they are compared with
-            sights.__dict__['measured_heights'] = tuple(e[rows] for e in self.measured_heights)
-        return sights
+        some = object.__new__(Sights)
+        # What was worked out of them is taken along.
+        for name, values in self.__dict__.items():
+            taken = values.take(rows, axis=0) if isinstance(values, np.ndarray) else values[rows]
+            some.__dict__[name] = taken
+        return some
 
     def without_depth(self, people: NDArray[np.bool_]) -> Sights:
         """The same, where the depth of `people` (N,) was not measured."""
@@ -116,30 +116,27 @@ class Sights:
     @cached_property
     def best(self) -> NDArray[np.intp]:
         """(N,) the method with the surest distance."""
-        return np.argmin(self.log_depth_variances, axis=1)
+        return self.log_depth_variances.argmin(axis=1)
 
     @cached_property
-    def measured_heights(self) -> tuple[Array, Array]:
-        """(N,) logarithms of metres, of boxes at the distances that were measured, and variances,
+    def measured_heights(self) -> Array:
+        """(N, 2) logarithms of metres, of boxes at the distances that were measured, and variances,
         infinite without depth and ground.
         """
-        by_head = self.by_head
-        logs, variances = self.log_depths[:, :2].copy(), self.log_depth_variances[:, :2].copy()
-        depths = np.where(by_head, self.heads.depths, 1.0)
-        logs[by_head, 0] = np.log(depths[by_head])
-        variances[:, 0] = np.where(by_head, _HEAD_OFF**2 / depths**2, variances[:, 0])
-        each, best = np.arange(len(self)), np.argmin(variances, axis=1)
+        by_head, depths = self.by_head, self.heads.depths
+        by_depth, by_ground = self.log_depths[:, 0], self.log_depths[:, 1]
+        variances, of_ground = self.log_depth_variances[:, 0], self.log_depth_variances[:, 1]
+        by_depth = np.where(by_head, np.log(depths), by_depth)
+        variances = np.where(by_head, _HEAD_OFF**2 / (depths * depths), variances)
+        logs = np.where(of_ground < variances, by_ground, by_depth)
         cut = np.isnan(self.apparent_heights)
-        values = np.where(cut, 0.0, self.apparent_heights) + logs[each, best]
-        return values, np.where(cut, np.inf, variances[each, best])
+        values = np.where(cut, 0.0, self.apparent_heights) + logs
+        return np.array([values, np.where(cut, np.inf, np.minimum(variances, of_ground))]).T
 
     @cached_property
     def known(self) -> NDArray[np.bool_]:
         """(N,) whether there is any distance."""
         return np.asarray(np.isfinite(self.log_depth_variances).any(axis=1))
-
-
-_ARRAYS = [each.name for each in fields(Sights) if each.name not in ('heads', 'clothing')]
 
 
 def observe(

@@ -69,7 +69,7 @@ def doubtful_sights(
     That one's box is lower at this depth; or the image tracker, which gave it one of `numbers`
     (N,), knows whose it is.
     """
-    lower = people.statures[tracks].lower(*sights.measured_heights)
+    lower = people.statures[tracks].lower(*sights.measured_heights.T)
     of_others = among(numbers, people.image_ids[people.image_ids >= 0])
     of_others &= numbers != people.image_ids[tracks]
     return (lower | of_others) & (sights.doubts > DOUBTED)
