@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rmpe_ros.core.boxes import box_iou
+from rmpe_ros.core.boxes import iou_of_pairs
 from rmpe_ros.core.people.clothing import told_by_image
 from rmpe_ros.core.people.people_filter import (
     Array,
@@ -18,8 +19,8 @@ from rmpe_ros.core.people.people_filter import (
     ExpectedHeads,
     expect,
 )
-from rmpe_ros.core.people.places import compare_places
-from rmpe_ros.core.people.shared_boxes import shared_boxes
+from rmpe_ros.core.people.places import LOG_MISPLACED, compare_places
+from rmpe_ros.core.people.shared_boxes import same_numbers, shared_boxes
 from rmpe_ros.core.people.sights import Sights
 from rmpe_ros.core.people.statures import of_somebody
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 # How often somebody new appears, per image and unit of (line of sight)² and logarithm of distance.
 _NEW_DENSITY = 0.003
+_LOG_NEW_DENSITY = math.log(_NEW_DENSITY)
 # Squared distances in standard deviations beyond which a sight is not of this person, nor near her.
 _RAY_GATE, _CROWD_GATE = 40.0, 20.0
 # So far off, it matters whether a depth is hers; and whether her place was, where her head is seen.
@@ -80,10 +82,12 @@ class Chances:
     unseen: logarithm of how likely it is that nobody is seen. unclear: (N,) sights of which too
     little is seen to begin somebody new, as they may be of somebody who is known.
     expected, of_heads: what the camera should measure of the people. shared: (T, N) whether a sight
-    is in a box that is of this person and of another one. handed_on: (T, N) how much of the gains
-    there is because the sight may have the number of one of `owners` (N,), rows, who is not found.
-    beside: (N,) sights that may, and of which the head tells how far away they are.
-    misplaced: (T, N) as gains, if her place was that of what hid her, -inf where nothing says so.
+    is in a box that is of this person and of another one, None for nobody. owners: (N,) rows of
+    those whose numbers the sights have, -1 for nobody. handed_on: (T, N) how much of the gains
+    there is because the sight may have the number of one of `owners` who is not found, None for
+    nobody. beside: (N,) sights that may, and of which the head tells how far away they are.
+    misplaced: (T, N) as gains, if her place was that of what hid her, -inf where nothing says so,
+    None where nothing says so of anybody.
     """
 
     gains: Array
@@ -98,18 +102,18 @@ class Chances:
     unclear: NDArray[np.bool_]
     expected: Expected
     of_heads: ExpectedHeads
-    shared: NDArray[np.bool_]
-    handed_on: Array
+    shared: NDArray[np.bool_] | None
     owners: NDArray[np.intp]
+    handed_on: Array | None
     beside: NDArray[np.bool_]
-    misplaced: Array
+    misplaced: Array | None
 
     def too_much(self, tracks: NDArray[np.intp], seen: NDArray[np.intp]) -> float:
         """Of the gains if `tracks` are seen as the sights `seen`: who is found kept her number."""
-        handed_on = self.handed_on[tracks, seen]
-        if not handed_on.any():
+        if self.handed_on is None:
             return 0.0
-        return float(handed_on[among(self.owners[seen], tracks)].sum())
+        found = among(self.owners[seen], tracks)
+        return float(self.handed_on[tracks[found], seen[found]].sum())
 
     def gone(self, tracks: NDArray[np.intp]) -> NDArray[np.bool_]:
         """(T,) who is not among `tracks`, and whose number may have been handed on."""
@@ -130,42 +134,50 @@ def compare(people: People, sights: Sights, camera: CameraPose, up: Array) -> Ch
     """Each sight with each of people."""
     expected, of_heads = expect(people.states, camera, up)
     places = compare_places(people, sights, expected, of_heads, up)
-    same = (people.image_ids[:, None] == sights.image_ids) & (sights.image_ids >= 0)
-    ahead = expected.ahead[:, None]
-    near = places.off_ray < _CROWD_GATE
+    off_ray = np.where(expected.ahead[:, None], places.off_ray, np.inf)
+    same = same_numbers(people, sights)
+    owners = owners_of(same)
+    near, close = off_ray < _CROWD_GATE, places.off_depth < _STRANGE_GATE
     # Joints may stray farther where the depth is hers.
-    hers = sights.with_depth & ~places.hidden
-    possible = (near | (places.off_ray < _RAY_GATE) & hers) & ahead
-    crowded = (near & ahead).sum(axis=0) > 1
+    possible = near | (sights.with_depth & (off_ray < _RAY_GATE) & ~places.hidden)
+    crowded = near.sum(axis=0) > 1
     # Without the number, place alone must tell; errors of the detector are anywhere, too.
-    lost = people.lost[:, None]
-    known = sights.known & (places.off_ray < _STRANGE_GATE)
-    plain = known & (sights.clarity >= _PLAIN)
-    perhaps = possible & known & ~plain & (places.off_depth < _STRANGE_GATE)
-    possible &= np.where(lost & (crowded | ~same), plain, same | known)
-    unlike = np.abs(people.scores[:, None] - sights.scores) * _SCORE_WEIGHT
-    by_place = places.likelihood - np.log(_NEW_DENSITY)
-    by_number, handed_on, beside = _by_number(people, sights, same, crowded)
-    gain = by_place + by_number
-    gain -= np.where(same, 0.0, unlike)
+    known = sights.known & (off_ray < _STRANGE_GATE)
+    vague = sights.clarity < _PLAIN
+    plain = known & ~vague
+    perhaps = possible & known & vague & close
+    by_whom = same | known
+    if people.lost.any():
+        lost = people.lost[:, None]
+        by_whom = np.where(lost & (crowded | ~same), plain, by_whom)
+    possible &= by_whom
     found = _found(people, expected, places.along)
-    odds = np.log(found / (1 - found))[:, None]
-    gain += odds
+    missed = np.log(1 - found)
+    odds = np.log(found) - missed
+    by_place = places.likelihood + (odds - _LOG_NEW_DENSITY)[:, None]
+    by_number, handed_on, beside = _by_number(people, sights, same, owners, crowded)
+    gain = by_place + by_number
+    unlike = np.abs(people.scores[:, None] - sights.scores) * _SCORE_WEIGHT
+    gain -= np.where(same, 0.0, unlike.astype(float))
     # In a box of both, neither was missed.
-    shared = shared_boxes(people, sights) & ~sights.with_depth
-    gain = np.where(shared, _SHARED_GAIN, gain)
-    possible |= shared
+    shared = shared_boxes(people, sights, same)
+    if shared is not None:
+        shared &= ~sights.with_depth
+        gain[shared] = _SHARED_GAIN
+        possible |= shared
     if np.isfinite(sights.clothing.variances).any():
         tracks, seen = np.nonzero(possible)
-        unseen = people.stamp - people.last_seen
         gain[tracks, seen] += told_by_image(
-            people.clothing, sights.clothing, sights.doubts, unseen, (tracks, seen)
+            people.clothing, sights.clothing, sights.doubts, people.unseen, (tracks, seen)
         )
     # Who was missed may have handed her number on.
-    elsewhere = possible & same & (places.off_depth > _ELSEWHERE) & (people.missed[:, None] == 0)
+    elsewhere = same & (places.off_depth > _ELSEWHERE)
+    misplaced = None
     if elsewhere.any():
-        elsewhere &= _behind(sights, expected)
-    clear = plain & ~places.hidden & ahead & near & (places.off_depth < _STRANGE_GATE)
+        elsewhere &= possible & (people.missed[:, None] == 0) & _behind(sights, expected)
+        never_there = gain - places.likelihood + places.on_line + LOG_MISPLACED
+        misplaced = np.where(elsewhere, never_there, -np.inf)
+    clear = plain & near & close & ~places.hidden
     return Chances(
         np.where(possible, np.maximum(gain, 0.0), 0.0),
         places.off_depth,
@@ -173,18 +185,25 @@ def compare(people: People, sights: Sights, camera: CameraPose, up: Array) -> Ch
         places.turned,
         np.where(places.off_depth > _FAR_OFF, places.other, -np.inf),
         places.other_turned,
-        np.where(clear, by_place + odds, -np.inf),
-        -float(np.log(1 - _FOUND_LOST)),
-        float(np.log(1 - found).sum()),
+        np.where(clear, by_place, -np.inf),
+        -math.log(1 - _FOUND_LOST),
+        float(missed.sum()),
         np.asarray(perhaps.any(axis=0)),
         expected,
         of_heads,
         shared,
+        owners,
         handed_on,
-        np.argmax(same, axis=0) if len(people) else np.zeros(len(sights), np.intp),
         beside,
-        np.where(elsewhere, gain - places.likelihood + places.misplaced, -np.inf),
+        misplaced,
     )
+
+
+def owners_of(same: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """(N,) the row of `same` (T, N) with who has the number of a sight, -1 for nobody."""
+    if not len(same):
+        return np.full(same.shape[1], -1)
+    return np.where(same.any(axis=0), same.argmax(axis=0), -1)
 
 
 def _behind(sights: Sights, expected: Expected) -> NDArray[np.bool_]:
@@ -200,48 +219,48 @@ def _behind(sights: Sights, expected: Expected) -> NDArray[np.bool_]:
 
 
 def _by_number(
-    people: People, sights: Sights, same: NDArray[np.bool_], crowded: NDArray[np.bool_]
-) -> tuple[Array, Array, NDArray[np.bool_]]:
+    people: People,
+    sights: Sights,
+    same: NDArray[np.bool_],
+    owners: NDArray[np.intp],
+    crowded: NDArray[np.bool_],
+) -> tuple[Array, Array | None, NDArray[np.bool_]]:
     """(T, N) logarithm of how much the numbers of the image tracker speak for each pair; how much
     of that, and (N,) of which sights, as `handed_on` and `beside` of `Chances`.
     """
+    if not len(people):
+        return np.zeros(same.shape), None, np.zeros(len(sights), bool)
     waited = max(people.interval - _IMAGE, 0.0)  # who was seen in the image before was not away
-    missed = np.maximum(people.stamp - people.last_seen - waited, 0.0)
-    ages = (missed / _FORGOTTEN_EITHER) ** _STEEP
+    ages = (np.maximum(people.unseen - waited, 0.0) / _FORGOTTEN_EITHER) ** _STEEP
     renamed = _RENAMED + (1 - _RENAMED) * ages / (1.0 + ages)
     alone, in_crowd = np.where(people.image_ids >= 0, renamed, 1.0)[:, :, None]
     renamed = np.where(crowded, in_crowd, alone)
-    numbered = sights.image_ids >= 0
-    taken = same.any(axis=0)
+    taken = owners >= 0
     mixed_up = renamed * np.where(crowded, _MIXED_UP, _MIXED_UP_ALONE)
     # Whoever has the number must have lost it.
-    of_others = mixed_up * (same * renamed).max(axis=0, initial=0.0)
+    lost_it = np.where(taken, renamed[owners, np.arange(len(owners))], 0.0)
+    of_others = mixed_up * lost_it
     chance = np.where(same, 1.0 - renamed, np.where(taken, of_others, renamed - mixed_up))
-    overlaps = _overlaps_with_owners(people, sights, same)
+    overlaps = _overlaps_with_owners(people, sights, owners)
     beside = (overlaps > 0) & sights.by_head
     anybody = np.where(taken, _TAKEN, 1 - _TAKEN)
     anybody = np.maximum(anybody, np.where(sights.with_depth, overlaps, 0.0))
-    by_number = np.where(numbered, np.log(chance / anybody), 0.0)
-    handed_on = np.zeros_like(by_number)
-    away = np.flatnonzero(people.lost)
-    if len(away) and overlaps.any():
-        more = overlaps * renamed[away] / np.maximum(of_others[away], 1e-9)
-        handed_on[away] = np.where(same[away], 0.0, np.log(np.maximum(more, 1.0)))
-        by_number += handed_on
-    return by_number, handed_on, beside
+    by_number = np.where(sights.image_ids >= 0, np.log(chance / anybody), 0.0)
+    if not (people.lost.any() and overlaps.any()):
+        return by_number, None, beside
+    handed_on, away = np.zeros(same.shape), np.flatnonzero(people.lost)
+    more = overlaps * renamed[away] / np.maximum(of_others[away], 1e-9)
+    handed_on[away] = np.where(same[away], 0.0, np.log(np.maximum(more, 1.0)))
+    return by_number + handed_on, handed_on, beside
 
 
-def _overlaps_with_owners(people: People, sights: Sights, same: NDArray[np.bool_]) -> Array:
+def _overlaps_with_owners(people: People, sights: Sights, owners: NDArray[np.intp]) -> Array:
     """(N,) how much a sight overlaps (IoU) with the box, a moment ago, of who has its number; 0
     where that is little, or of nobody.
     """
-    overlaps = np.zeros(len(sights))
-    lately = people.stamp - people.last_seen < _LATELY
-    owners, seen = np.nonzero(same & lately[:, None])
-    if len(owners):
-        shares = box_iou(people.boxes[owners], sights.boxes[seen]).diagonal()
-        overlaps[seen] = np.where(shares > _OVERLAP, shares, 0.0)
-    return overlaps
+    lately = (people.unseen < _LATELY)[owners] & (owners >= 0)
+    shares = iou_of_pairs(people.boxes[owners], sights.boxes)
+    return np.where(lately & (shares > _OVERLAP), shares, 0.0)
 
 
 def among(values: NDArray[np.integer], others: NDArray[np.integer]) -> NDArray[np.bool_]:
@@ -260,7 +279,8 @@ def _found(people: People, expected: Expected, along: Array) -> Array:
     # Without depth, who of two is nearer is as unsure as their distances.
     variances = along * z**2
     gap = (z[:, None] - (z + _BEHIND)) / np.sqrt(variances[:, None] + (variances + 1e-6))
-    before = beside / (1.0 + np.exp(np.minimum(-_LOGISTIC * gap, 50.0)))
+    widest = np.where(beside, gap, -np.inf).max(axis=1, initial=-np.inf)
+    before = 1.0 / (1.0 + np.exp(np.minimum(-_LOGISTIC * widest, 50.0)))
     found = _FOUND[np.minimum(people.missed, len(_FOUND) - 1)]
-    found = found + np.minimum(_FOUND_HIDDEN - found, 0.0) * before.max(axis=1, initial=0.0)
+    found = found + np.minimum(_FOUND_HIDDEN - found, 0.0) * before
     return np.where(people.lost, _FOUND_LOST, found)

@@ -80,7 +80,7 @@ def somebody_there(
     """
     line = np.concatenate([sights.rays, np.ones((len(sights), 1))], axis=1)
     places = camera.from_camera(line * sights.measured_depths[:, None])
-    others = (people.sights >= CONFIRMED) & (people.stamp - people.last_seen < _STILL_THERE)
+    others = (people.sights >= CONFIRMED) & (people.unseen < _STILL_THERE)
     near = (np.linalg.norm(places[:, None] - people.positions, axis=2) < _BESIDE) & others
     near[np.arange(len(tracks)), tracks] = False
     return np.asarray(near.any(axis=1))

@@ -119,7 +119,8 @@ class People:
         """The same with other `values`; `dataclasses.replace` takes ten times as long."""
         other = object.__new__(People)
         other.__dict__.update(self.__dict__, **values)
-        other.__dict__.pop('lost', None)  # depends on these
+        other.__dict__.pop('unseen', None)  # depend on these
+        other.__dict__.pop('lost', None)
         return other
 
     @property
@@ -143,9 +144,14 @@ class People:
         return Clothing(self.colours, self.colour_variances)
 
     @cached_property
+    def unseen(self) -> Array:
+        """(N,) seconds since each was seen."""
+        return self.stamp - self.last_seen
+
+    @cached_property
     def lost(self) -> NDArray[np.bool_]:
         """(N,) who was not seen for longer than a detector misses now and then."""
-        return self.stamp - self.last_seen > MISS_TIME
+        return self.unseen > MISS_TIME
 
     @property
     def phases(self) -> NDArray[np.int64]:

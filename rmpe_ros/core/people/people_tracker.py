@@ -159,13 +159,14 @@ class PeopleTracker:
         off = chances.off_depth[tracks, seen]
         begins = (people.sights[tracks] < CONFIRMED) & ~people.lost[tracks]
         stray = off > np.where(begins, _OFF_FIRST, _OFF)
-        # A sight of little of a person neither proves the place wrong nor right.
-        strays = people.strays[tracks] + (stray & (mine.clarity > CLEAR))
-        strays = np.where(stray, strays, 0)
-        wrong = strays >= np.where(begins, 1, _WRONG_PLACE)
-        if wrong.any():
-            wrong &= ~somebody_there(people, tracks, mine, camera)
-        wrong |= tracks == way.misplaced
+        strays, wrong = np.zeros(len(tracks), np.int64), tracks == way.misplaced
+        if stray.any():
+            # A sight of little of a person neither proves the place wrong nor right.
+            strays[stray] = (people.strays[tracks] + (mine.clarity > CLEAR))[stray]
+            far = strays >= np.where(begins, 1, _WRONG_PLACE)
+            if far.any():
+                far &= ~somebody_there(people, tracks, mine, camera)
+            wrong |= far
         hidden = chances.hidden[tracks, seen] & ~wrong
         hiders = np.where(hidden, mine.measured_depths, np.nan)
         if hidden.any():
@@ -178,12 +179,12 @@ class PeopleTracker:
             covariances = people.covariances.copy()
             covariances[turned] = with_turns(people[turned], axes.up)
             people = people.changed(covariances=covariances)
-        shares = chances.shared[tracks, seen]
-        if shares.any():  # whose number it is, such a box does not say
+        if chances.shared is not None:  # whose number it is, such a box does not say
+            shares = chances.shared[tracks, seen]
             mine = replace(
                 mine, image_ids=np.where(shares, people.image_ids[tracks], mine.image_ids)
             )
-        doubtful = doubtful_sights(people, tracks, mine, sights.image_ids[seen])
+        doubtful = doubtful_sights(people, tracks, mine, chances.owners[seen])
         told = {'hiders': hiders, 'strays': np.where(wrong, 0, strays), 'doubtful': doubtful}
         people = self._measure(
             people, tracks, mine, camera, axes, wrong=wrong, foreseen=foreseen, told=told
@@ -300,7 +301,7 @@ class PeopleTracker:
             'covariances': covariances,
             'yaws': yaws,
             'yaw_variances': yaw_variances,
-            'last_seen': np.full(len(tracks), people.stamp),
+            'last_seen': np.zeros(len(tracks)) + people.stamp,
             'sights': some.sights + 1,
             'missed': np.zeros(len(tracks), np.int64),
             'heights': statures.values,

@@ -8,6 +8,7 @@ something that hides her.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rmpe_ros.core.people.people_filter import (
-    DEPTHS,
     DISTANCE,
-    HEAD_DEPTH,
-    HEAD_RAYS,
-    RAYS,
+    LENGTHS,
     Array,
     Expected,
     ExpectedHeads,
@@ -48,6 +46,7 @@ _STILL, _STILL_THERE = 0.6, 0.15
 # of simulated rooms 35 were placed 0.45 m and more too near, in 6 encounters. And the density of
 # her depth (of its logarithm), which may then be any.
 _MISPLACED, _ANY_DEPTH = 0.0005, 0.5
+LOG_MISPLACED = math.log(_MISPLACED * _ANY_DEPTH)
 # How far a head that was never measured may be from where it is expected is in the filter; the
 # depth of somebody's head besides, metres.
 _HEAD_DEPTH_SD = 0.05
@@ -63,8 +62,11 @@ _NEAR = 60.0
 _OWN = 2 / ALIKE
 _OWN_METHODS = np.array([[_OWN], [1.0], [1.0]])
 _STRAY_LENGTH = np.log(_STRAY * _STRAY_DENSITY)
-_LOG_2, _LOG_2_PI = np.log(2.0), np.log(2 * np.pi)
-_XX_XY_YY = np.array([0, 1, 3])  # in a covariance of two numbers
+_LOG_2, _LOG_2_PI = math.log(2.0), math.log(2 * math.pi)
+# xx, xy and yy in a covariance of two numbers, and in `spread` those of the trunk's line of sight
+# and of the head's.
+_XX_XY_YY = np.array([0, 1, 3])
+_OF_RAYS = np.array([[1, 1, 2], [3, 3, 4]]), np.array([[1, 2, 2], [3, 4, 4]])
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +75,8 @@ class Places:
     of sight and along it, whether the depth is of what hides the person, and whether she turned.
     other: how much less likely it is that the depth is the other way round, -inf where there is
     none; other_turned: whether she turned then. along: (T,) variance of the logarithm of the
-    distance to each, as it is expected. misplaced: (T, N) logarithm of the likelihood if the person
-    was never where she is expected, but somewhere on that line of sight.
+    distance to each, as it is expected. on_line: (T, N) logarithm of the likelihood of the line of
+    sight alone.
     """
 
     likelihood: Array
@@ -85,7 +87,7 @@ class Places:
     other: Array
     other_turned: NDArray[np.bool_]
     along: Array
-    misplaced: Array
+    on_line: Array
 
 
 def compare_places(
@@ -93,9 +95,9 @@ def compare_places(
 ) -> Places:
     """Each of people with each sight. expected, of_heads: what the camera should measure."""
     here = _readings(people, sights, expected, of_heads, expected)
-    turned = np.zeros(here.likelihoods.shape, bool)
     likelihoods, off_ray, off_depth = here.likelihoods, here.off_ray, here.off_depth
-    away = np.flatnonzero(people.stamp - people.last_seen > _UNWATCHED)
+    turned = np.zeros(likelihoods.shape, bool)
+    away = (people.unseen > _UNWATCHED).nonzero()[0]
     if len(away):
         wide = people[away]
         wide = wide.changed(covariances=with_turns(wide, up))
@@ -104,22 +106,24 @@ def compare_places(
         elsewhere = others.likelihoods + np.log(_TURNS)
         turned[:, away] = elsewhere > went_on
         likelihoods[:, away] = np.logaddexp(went_on, elsewhere)
-    hidden = likelihoods[1] > likelihoods[0]
-    mostly_turned = np.where(hidden, turned[1], turned[0])
+    hers, not_hers = likelihoods
+    hidden = not_hers > hers
+    mostly_turned, other_turned = turned
     if len(away):
+        mostly_turned, other_turned = np.where(hidden, turned[::-1], turned)
         elsewhere = mostly_turned[away]
         off_ray[away] = np.minimum(others.off_ray, off_ray[away])
         off_depth[away] = np.where(elsewhere, others.off_depth, off_depth[away])
     return Places(
-        np.maximum(likelihoods[0], likelihoods[1]),
+        np.maximum(hers, not_hers),
         off_ray,
         off_depth,
         hidden,
         mostly_turned,
-        -np.abs(likelihoods[1] - likelihoods[0]),
-        np.where(hidden, turned[0], turned[1]),
+        -np.abs(not_hers - hers),
+        other_turned,
         here.along,
-        here.misplaced,
+        here.on_line,
     )
 
 
@@ -128,7 +132,7 @@ def with_turns(people: People, up: Array) -> Array:
 
     The velocity changed at any time since; the head swings round with the trunk.
     """
-    unseen = (people.stamp - people.last_seen)[:, None, None]
+    unseen = people.unseen[:, None, None]
     upward = np.outer(up, up)
     level = np.eye(3) - upward
     change = (1 - np.exp(-unseen / _TURNING)) ** 2 * (_TURN**2 * level + _RISING**2 * upward)
@@ -144,14 +148,14 @@ def with_turns(people: People, up: Array) -> Array:
 @dataclass(frozen=True, eq=False)
 class _Readings:
     """likelihoods: (2, T, N) logarithms, if the depth is hers and if it is of what hides her, -inf
-    where there is no depth; off_ray, off_depth, misplaced: (T, N) and along: (T,) as of `Places`.
+    where there is no depth; off_ray, off_depth, on_line: (T, N) and along: (T,) as of `Places`.
     """
 
     likelihoods: Array
     off_ray: Array
     off_depth: Array
     along: Array
-    misplaced: Array
+    on_line: Array
 
 
 def _readings(
@@ -166,23 +170,23 @@ def _readings(
     spread = rows @ people.covariances @ rows.transpose(0, 2, 1)
     off_ray, determinant = _off_ray(spread, sights, expected, of_heads)
     variances, off, spread_along = _off_distance(spread, sights, expected, of_heads)
-    measured = np.isfinite(variances)
     best = off[variances.argmin(axis=0), :, np.arange(len(sights))].T
     along = -0.5 * (off + np.log((2 * np.pi) * spread_along))
-    with_depth, of_lengths = measured[0], measured[1:]
+    along[2:] = np.maximum(along[2:], _STRAY_LENGTH)
+    measured = np.isfinite(variances)
+    along = np.where(measured[:, None], along, 0.0)
     distance_variances = spread[:, DISTANCE, DISTANCE]
     there, elsewhere = _by_height(people, sights, expected, distance_variances, off_ray < _NEAR)
-    hers = np.where(with_depth, along[0], 0.0) + there
-    not_hers = _of_others(people, sights, expected, everybody) + elsewhere
-    lengths = np.where(of_lengths[:, None], np.maximum(along[1:], _STRAY_LENGTH), 0.0)
     # Of several distances, each would count against somebody new as well.
-    number = measured.sum(axis=0)
-    common = _LOG_2 * np.maximum(number - 1, 0) - _LOG_2_PI - 0.5 * np.log(determinant)
-    common -= (_TAIL / 2 + 1) * np.log1p(off_ray / _TAIL)
-    both = np.array([hers, np.where(with_depth, not_hers, -np.inf)])
-    both += common + lengths[0] + lengths[1]
-    misplaced = common + np.log(_MISPLACED * _ANY_DEPTH)
-    return _Readings(both, off_ray, best, distance_variances, misplaced)
+    common = _LOG_2 * np.maximum(measured.sum(axis=0) - 1, 0) - _LOG_2_PI
+    common = common - 0.5 * np.log(determinant)
+    common -= (_TAIL / 2 + 1) * np.log1p(off_ray * (1 / _TAIL))
+    both = np.empty((2, *common.shape))
+    both[0] = along[0] + along[1] + there
+    not_hers = _of_others(people, sights, expected, everybody) + elsewhere
+    both[1] = np.where(sights.with_depth, not_hers, -np.inf)
+    both += common + along[2] + along[3]
+    return _Readings(both, off_ray, best, distance_variances, common)
 
 
 def _by_height(
@@ -195,54 +199,44 @@ def _by_height(
     """(T, N) logarithms of how much the heights of the boxes speak for each pair that is `near`: if
     the sight is where its distance was measured, and if it is where the person is expected.
     """
-    pairs = near.ravel().nonzero()[0]
-    tracks, seen = np.divmod(pairs, near.shape[1])
+    tracks, seen = near.nonzero()
     own = distance_variances[tracks]
     here = sights.apparent_heights[seen] + np.log(expected.distances)[tracks]
     values, variances = sights.measured_heights[seen].T
     measured = np.isfinite(variances)
     weight = np.where(measured, own / (own + np.where(measured, variances, 1.0)), 0.0)
     there = np.where(measured, here + weight * (values - here), here)
-    speaks = np.zeros((2, near.size))
-    speaks[:, pairs] = alike(
+    speaks = np.zeros((2, *near.shape))
+    speaks[:, tracks, seen] = alike(
         people.statures[tracks],
         np.array([there, here]),
         np.array([(1.0 - weight) * own, own]),
-        people.stamp - people.last_seen[tracks],
+        people.unseen[tracks],
     )
-    of_there, of_here = speaks.reshape(2, *near.shape)
-    return of_there, of_here
+    return speaks[0], speaks[1]
 
 
 def _of_others(people: People, sights: Sights, expected: Expected, everybody: Expected) -> Array:
     """(T, N) logarithm of how likely the depth is measured as it is, if it is not the person's."""
-    by_head = sights.by_head
     depth = sights.measured_depths
     unseen = 1.0 - sights.clarity
     of_head = _WRONG_HEAD[0] + _WRONG_HEAD[1] * unseen * unseen * unseen
-    share = np.where(by_head, of_head, _WRONG)
-
-    def there(people: Expected, farther: Array, z: Array) -> NDArray[np.bool_]:
-        beside = np.abs(people.rays[:, :1] - sights.rays[:, 0]) * z < _REACH
-        return np.asarray(people.ahead[:, None] & beside & (np.abs(farther) < _LAYER))
-
-    z = np.exp(expected.log_depths[:, :1])
-    farther = depth - z
-    mine = of_all = there(expected, farther, z)
-    if everybody is not expected:
-        z = np.exp(everybody.log_depths[:, :1])
-        of_all = there(everybody, depth - z, z)
-    other_there = of_all.sum(axis=0) > mine
-    density = np.where(other_there, (_SOMEBODY / (2 * _LAYER)) * depth, _SOMETHING)
-    nearer = farther < -_LAYER
-    chance = share * np.where(nearer, density, _SOMETHING_BEHIND)
+    share = np.where(sights.by_head, of_head, _WRONG)
+    z = np.exp(everybody.log_depths[:, :1])
+    beside = np.abs(everybody.rays[:, :1] - sights.rays[:, 0]) * z < _REACH
+    there = beside & (np.abs(depth - z) < _LAYER) & everybody.ahead[:, None]
+    # She herself is not meant, but then her depth is not clearly nearer.
+    somebody = there.any(axis=0)
+    density = np.where(somebody, (_SOMEBODY / (2 * _LAYER)) * depth, _SOMETHING)
+    nearer = depth < np.exp(expected.log_depths[:, :1]) - _LAYER
+    likely = np.where(nearer, np.log(share * density), np.log(share * _SOMETHING_BEHIND))
     # What hid her in the image before is still there.
-    hidden = np.flatnonzero(np.isfinite(people.hiders) & ~people.lost)
+    hidden = (np.isfinite(people.hiders) & ~people.lost).nonzero()[0]
     if len(hidden):
         still = np.abs(people.hiders[hidden, None] - depth) < _STILL_THERE
-        again = (_STILL / (2 * _STILL_THERE)) * depth
-        chance[hidden] = np.where(still & nearer[hidden], again, chance[hidden])
-    return np.log(chance)
+        again = np.log((_STILL / (2 * _STILL_THERE)) * depth)
+        likely[hidden] = np.where(still & nearer[hidden], again, likely[hidden])
+    return likely
 
 
 def _off_ray(
@@ -256,16 +250,12 @@ def _off_ray(
     heads = sights.heads
     by_head = heads.covariances[:, 0, 0] < sights.ray_covariances[:, 0, 0]
     # As xx, xy, yy, so that each is one array over all pairs.
-    own = np.where(
-        by_head,
-        _three(spread[:, HEAD_RAYS, HEAD_RAYS])[:, :, None],
-        _three(spread[:, RAYS, RAYS])[:, :, None],
-    )
+    of_trunk, of_head = spread[:, _OF_RAYS[0], _OF_RAYS[1]].transpose(1, 2, 0)
+    own = np.where(by_head, of_head[:, :, None], of_trunk[:, :, None])
     told = np.where(by_head, _three(heads.covariances), _three(sights.ray_covariances) * _OWN)
     xx, xy, yy = own + told[:, None]
-    x, y = np.where(by_head, heads.rays.T, sights.rays.T)[:, None] - np.where(
-        by_head, of_heads.rays.T[:, :, None], expected.rays.T[:, :, None]
-    )
+    rays = np.where(by_head, heads.rays.T, sights.rays.T)[:, None]
+    x, y = rays - np.where(by_head, of_heads.rays.T[:, :, None], expected.rays.T[:, :, None])
     determinant = xx * yy - xy * xy
     return (yy * x * x - 2.0 * xy * x * y + xx * y * y) / determinant, determinant
 
@@ -278,22 +268,22 @@ def _three(covariances: Array) -> Array:
 def _off_distance(
     spread: Array, sights: Sights, expected: Expected, of_heads: ExpectedHeads
 ) -> tuple[Array, Array, Array]:
-    """Variances of what was measured (3, N), by method, the head's depth where it is known; squared
-    distances in standard deviations (3, T, N), and variances of these (3, T, N).
+    """Variances of what was measured (4, N): of the head's depth and by method, not of the trunk's
+    depth where that of the head is known; squared distances in standard deviations (4, T, N), and
+    variances of these (4, T, N).
 
     spread: (T, 9, 9), covariances of what is expected.
     """
-    heads = sights.heads
-    by_head = np.isfinite(heads.depth_variances)
-    z = np.maximum(of_heads.points[:, 2], 0.1)
-    depths = np.where(by_head, heads.depths, 1.0)
-    told = (np.where(by_head, heads.depth_variances, 0.0) + _HEAD_DEPTH_SD**2) / depths**2
-    variances = sights.log_depth_variances.T * _OWN_METHODS
-    variances[0] = np.where(by_head, told, variances[0])
-    error = sights.log_depths.T[:, None] - expected.log_depths.T[:, :, None]
-    error[0] = np.where(by_head, np.log(depths) - np.log(z)[:, None], error[0])
-    own = spread.diagonal(axis1=1, axis2=2)[:, DEPTHS].T
-    of_head = spread[:, HEAD_DEPTH, HEAD_DEPTH] / z**2
+    heads, z = sights.heads, np.maximum(of_heads.points[:, 2], 0.1)
+    measured, variances = np.empty((2, 4, len(sights)))
+    measured[0], measured[1:] = np.log(heads.depths), sights.log_depths.T
+    variances[0] = (heads.depth_variances + _HEAD_DEPTH_SD**2) / (heads.depths * heads.depths)
+    variances[1:] = sights.log_depth_variances.T * _OWN_METHODS
+    variances[1] = np.where(sights.by_head, np.inf, variances[1])
+    foreseen = np.empty((4, len(z)))
+    foreseen[0], foreseen[1:] = np.log(z), expected.log_depths.T
+    own = spread.diagonal(axis1=1, axis2=2)[:, LENGTHS].T.copy()
+    own[0] /= z * z
+    error = measured[:, None] - foreseen[:, :, None]
     total = own[:, :, None] + np.minimum(variances, 1e6)[:, None]
-    total[0] += by_head * (of_head - own[0])[:, None]
     return variances, error * error / total, total

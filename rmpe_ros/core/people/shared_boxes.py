@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from rmpe_ros.core.boxes import box_iou
+from rmpe_ros.core.boxes import box_iou, iou_of_pairs
 from rmpe_ros.core.people.people_state import CONFIRMED
 
 if TYPE_CHECKING:
@@ -25,32 +25,36 @@ _RECENT = 0.5
 _BETTER = 0.02
 
 
-def shared_boxes(people: People, sights: Sights) -> NDArray[np.bool_]:
+def same_numbers(people: People, sights: Sights) -> NDArray[np.bool_]:
+    """(T, N) whether the image tracker gave a sight the number that it gave a person before."""
+    return np.asarray((people.image_ids[:, None] == sights.image_ids) & (sights.image_ids >= 0))
+
+
+def shared_boxes(
+    people: People, sights: Sights, same: NDArray[np.bool_]
+) -> NDArray[np.bool_] | None:
     """(T, N) whether a sight is in a box that is of this person and of another one.
 
     One of them has its number, the other's number is not in the image; the box covers both rather
-    than one.
+    than one. same: of `same_numbers`. None where no two people may share one.
     """
-    shared = np.zeros((len(people), len(sights)), bool)
-    same = (people.image_ids[:, None] == sights.image_ids) & (sights.image_ids >= 0)
     unseen = ~same.any(axis=1)
     if not unseen.any():
-        return shared
-    recent = people.stamp - people.last_seen < _RECENT
+        return None
+    recent = people.unseen < _RECENT
     # Who is perhaps nobody is in no box of others.
     known = people.sights >= CONFIRMED
     missing = np.flatnonzero(known & recent & (people.image_ids >= 0) & unseen)
     owners, taken = np.nonzero(same & recent[:, None])
     if not len(owners) or not len(missing):
-        return shared
-    boxes = people.boxes.astype(np.float64)
-    sight, owner, other = sights.boxes[taken], boxes[owners], boxes[missing]
+        return None
+    sight, owner, other = sights.boxes[taken], people.boxes[owners], people.boxes[missing]
     low = np.minimum(owner[:, None, :2], other[:, :2])
     high = np.maximum(owner[:, None, 2:], other[:, 2:])
-    both = np.concatenate([low, high], axis=2)
-    each = np.arange(len(owners))
-    alone = np.maximum(box_iou(sight, owner)[each, each, None], box_iou(sight, other))
-    united = box_iou(sight, both.reshape(-1, 4)).reshape(len(sight), *both.shape[:2])[each, each]
+    both = np.concatenate([low, high], axis=2).reshape(-1, 4)
+    alone = np.maximum(iou_of_pairs(sight, owner)[:, None], box_iou(sight, other))
+    united = iou_of_pairs(sight.repeat(len(missing), axis=0), both).reshape(alone.shape)
+    shared = np.zeros(same.shape, bool)
     pair, index = np.nonzero(united > alone + _BETTER)
     shared[owners[pair], taken[pair]] = True
     shared[missing[index], taken[pair]] = True

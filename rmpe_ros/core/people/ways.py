@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rmpe_ros.core.people.hypotheses import Hypothesis
-from rmpe_ros.core.people.matching import Chances, among
+from rmpe_ros.core.people.matching import Chances
 from rmpe_ros.core.people.newcomers import recognised
 from rmpe_ros.core.people.people_state import People
 from rmpe_ros.core.people.sights import Sights
@@ -47,12 +47,13 @@ class Way:
             pair = int(np.argmax(other))
             read = self.chances.read_otherwise(self.tracks[pair], self.seen[pair])
             ways.append(replace(self, score=self.score + other[pair], chances=read))
-        misplaced = self.chances.misplaced[self.tracks, self.seen]
-        if misplaced.max(initial=-np.inf) > -np.inf:
-            pair = int(np.argmax(misplaced))
-            track = int(self.tracks[pair])
-            gain = misplaced[pair] - self.chances.gains[track, self.seen[pair]]
-            ways.append(replace(self, score=self.score + gain, misplaced=track))
+        if self.chances.misplaced is not None:
+            misplaced = self.chances.misplaced[self.tracks, self.seen]
+            if misplaced.max(initial=-np.inf) > -np.inf:
+                pair = int(np.argmax(misplaced))
+                track = int(self.tracks[pair])
+                gain = misplaced[pair] - self.chances.gains[track, self.seen[pair]]
+                ways.append(replace(self, score=self.score + gain, misplaced=track))
         people = self.before.people
         for gain, new, old in recognised(people, self.chances, self.tracks, self.seen):
             same = int(people.ids[new]), int(people.ids[old])
@@ -61,15 +62,14 @@ class Way:
 
 
 def doubtful_sights(
-    people: People, tracks: NDArray[np.intp], sights: Sights, numbers: NDArray[np.int32]
+    people: People, tracks: NDArray[np.intp], sights: Sights, owners: NDArray[np.intp]
 ) -> NDArray[np.bool_]:
     """(N,) which of sights, taken to be of `tracks`, may be of who is behind these, with the depth
     that is measured of them: so little is seen there.
 
-    That one's box is lower at this depth; or the image tracker, which gave it one of `numbers`
-    (N,), knows whose it is.
+    That one's box is lower at this depth; or the image tracker knows whose it is: of `owners` (N,),
+    -1 for nobody.
     """
     lower = people.statures[tracks].lower(*sights.measured_heights.T)
-    of_others = among(numbers, people.image_ids[people.image_ids >= 0])
-    of_others &= numbers != people.image_ids[tracks]
+    of_others = (owners >= 0) & (owners != tracks)
     return (lower | of_others) & (sights.doubts > DOUBTED)

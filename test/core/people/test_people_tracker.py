@@ -8,10 +8,11 @@ import pytest
 
 from rmpe_ros.core.people.clothing import Clothing
 from rmpe_ros.core.people.heads import Heads
-from rmpe_ros.core.people.matching import compare
+from rmpe_ros.core.people.matching import compare, owners_of
 from rmpe_ros.core.people.people_filter import CameraPose
 from rmpe_ros.core.people.people_state import OCCLUDED, TENTATIVE, TRACKED, Axes
 from rmpe_ros.core.people.people_tracker import PeopleParameters, PeopleTracker
+from rmpe_ros.core.people.shared_boxes import same_numbers
 from rmpe_ros.core.people.sights import Sights
 from rmpe_ros.core.people.ways import doubtful_sights
 
@@ -576,7 +577,8 @@ def test_a_sight_with_somebody_elses_number_is_doubtful_if_little_is_seen(number
     seen = sights([(number, 3.0, 0.0)], camera())
     seen = replace(seen, doubts=np.full(1, doubt))
     first = np.array([0])
-    assert doubtful_sights(people, first, seen, seen.image_ids).tolist() == [doubtful]
+    owners = owners_of(same_numbers(people, seen))
+    assert doubtful_sights(people, first, seen, owners).tolist() == [doubtful]
 
 
 def test_nobodys_place_is_where_somebody_else_is_who_hides_her():
