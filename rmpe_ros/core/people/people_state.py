@@ -58,6 +58,11 @@ class Axes:
     def _level(self) -> Array:
         return np.stack([self.left, self.forward], axis=1)
 
+    @cached_property
+    def upright(self) -> Array:
+        """x, y, z, w of the rotation of a frame with x forward and z up, as seen from this one."""
+        return rotation_quaternion(np.stack([self.forward, self.left, self.up], axis=1))
+
     def level(self, vectors: Array) -> Array:
         """How far vectors (..., 3) go to the left and forward, (..., 2)."""
         return vectors @ self._level
@@ -66,6 +71,31 @@ class Axes:
         """Of vectors (..., 3), radians."""
         parts = self.level(vectors)
         return np.arctan2(parts[..., 0], parts[..., 1])
+
+
+def rotation_quaternion(matrix: Array) -> Array:
+    """x, y, z, w of a rotation matrix."""
+    candidates = np.array(
+        [
+            1 + matrix[0, 0] - matrix[1, 1] - matrix[2, 2],
+            1 - matrix[0, 0] + matrix[1, 1] - matrix[2, 2],
+            1 - matrix[0, 0] - matrix[1, 1] + matrix[2, 2],
+            1 + np.trace(matrix),
+        ]
+    )
+    largest = int(np.argmax(candidates))
+    a = np.array([matrix[2, 1], matrix[0, 2], matrix[1, 0]])
+    b = np.array([matrix[1, 2], matrix[2, 0], matrix[0, 1]])
+    found = np.zeros(4)
+    found[largest] = candidates[largest]
+    if largest == 3:
+        found[:3] = a - b
+    else:
+        found[3] = (a - b)[largest]
+        for other in range(3):
+            if other != largest:
+                found[other] = (a + b)[3 - largest - other]
+    return found / np.linalg.norm(found)
 
 
 @dataclass(frozen=True, eq=False)

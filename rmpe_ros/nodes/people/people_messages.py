@@ -75,45 +75,18 @@ class PeopleMessages:
 def heading_quaternions(people: People, axes: Axes) -> Array:
     """(N, 4) x, y, z, w: turn the frame so that x is where the trunk faces and z is up."""
     # First the axes of a frame with z up, as seen from people's frame; then the yaw about up.
-    base = rotation_quaternion(np.stack([axes.forward, axes.left, axes.up], axis=1))
+    x, y, z, w = axes.upright.tolist()
     half = people.yaws / 2
-    x, y, z, w = base
     sine, cosine = np.sin(half), np.cos(half)
-    # base * (0, 0, sin, cos)
-    return np.stack(
+    # (x, y, z, w) * (0, 0, sin, cos)
+    return np.array(
         [
             x * cosine + y * sine,
             y * cosine - x * sine,
             z * cosine + w * sine,
             w * cosine - z * sine,
-        ],
-        axis=1,
-    )
-
-
-def rotation_quaternion(matrix: Array) -> Array:
-    """x, y, z, w of a rotation matrix."""
-    candidates = np.array(
-        [
-            1 + matrix[0, 0] - matrix[1, 1] - matrix[2, 2],
-            1 - matrix[0, 0] + matrix[1, 1] - matrix[2, 2],
-            1 - matrix[0, 0] - matrix[1, 1] + matrix[2, 2],
-            1 + np.trace(matrix),
         ]
-    )
-    largest = int(np.argmax(candidates))
-    a = np.array([matrix[2, 1], matrix[0, 2], matrix[1, 0]])
-    b = np.array([matrix[1, 2], matrix[2, 0], matrix[0, 1]])
-    found = np.zeros(4)
-    found[largest] = candidates[largest]
-    if largest == 3:
-        found[:3] = a - b
-    else:
-        found[3] = (a - b)[largest]
-        for other in range(3):
-            if other != largest:
-                found[other] = (a + b)[3 - largest - other]
-    return found / np.linalg.norm(found)
+    ).T
 
 
 def _covariances(people: People, axes: Axes) -> tuple[Array, Array]:
@@ -122,9 +95,8 @@ def _covariances(people: People, axes: Axes) -> tuple[Array, Array]:
     poses, twists = np.zeros((count, 6, 6)), np.zeros((count, 6, 6))
     poses[:, :3, :3] = people.covariances[:, :3, :3]
     turning = np.where(np.isfinite(people.yaw_variances), people.yaw_variances, np.pi**2 / 3)
-    poses[:, 3:, 3:] = turning[:, None, None] * np.outer(axes.up, axes.up) + _LEAN * (
-        np.eye(3) - np.outer(axes.up, axes.up)
-    )
+    upward = np.outer(axes.up, axes.up)
+    poses[:, 3:, 3:] = turning[:, None, None] * upward + _LEAN * (np.eye(3) - upward)
     twists[:, :3, :3] = people.covariances[:, 3:6, 3:6]
     return poses.reshape(count, 36), twists.reshape(count, 36)
 

@@ -11,8 +11,9 @@ from geometry_msgs.msg import Point, Quaternion
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
+from rmpe_ros.core.people.people_state import rotation_quaternion
 from rmpe_ros.msg import PersonState, PersonStateArray
-from rmpe_ros.nodes.people.people_messages import message_covariance, rotation_quaternion
+from rmpe_ros.nodes.people.people_messages import message_covariance
 from rmpe_ros.nodes.views.markers import delete_markers, person_color
 
 # Half axes of the ellipsoid in standard deviations: 95 % of a person's place in three dimensions.

@@ -15,12 +15,9 @@ from rclpy.serialization import serialize_message
 from rmpe_ros.msg import PersonState
 from std_msgs.msg import Header
 
-from rmpe_ros.core.people.people_state import Axes, People
+from rmpe_ros.core.people.people_state import Axes, People, rotation_quaternion
 from rmpe_ros.nodes.people.people_bridges import BRIDGES, make_bridges
-from rmpe_ros.nodes.people.people_messages import (
-    PeopleMessages,
-    rotation_quaternion,
-)
+from rmpe_ros.nodes.people.people_messages import PeopleMessages
 from rmpe_ros.nodes.views.people_markers import people_markers
 
 pytestmark = pytest.mark.ros
