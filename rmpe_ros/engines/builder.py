@@ -11,6 +11,7 @@ import importlib
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 from rmpe_ros.engines import EngineError
@@ -70,7 +71,7 @@ def build_plan(
     trt: the module of `load_bindings`. Raises EngineError that names the operator when the model
     cannot be compiled, and what `report` raised, for example KeyboardInterrupt.
     """
-    log = make_log(trt)
+    log = open_log(trt)
     builder = _make_builder(trt, log, name)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
@@ -102,9 +103,20 @@ def build_plan(
     return bytes(plan)
 
 
-def make_log(trt: Any) -> Any:
-    """A TensorRT logger that passes warnings on, and keeps the last errors in `errors`."""
+def open_log(trt: Any) -> Any:
+    """The logger of TensorRT, which passes warnings on, and keeps the last errors in `errors`: none
+    as yet.
 
+    There is one for the process, as TensorRT goes on with the first that it was given and tells any
+    other nothing.
+    """
+    log = _the_log(trt)
+    log.errors.clear()
+    return log
+
+
+@cache
+def _the_log(trt: Any) -> Any:
     class Log(trt.ILogger):
         def __init__(self) -> None:
             trt.ILogger.__init__(self)

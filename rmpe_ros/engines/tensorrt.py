@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rmpe_ros.engines import EngineError, TensorInfo, check_inputs
-from rmpe_ros.engines.builder import make_log
+from rmpe_ros.engines.builder import open_log
 from rmpe_ros.engines.cache import PlanError
 from rmpe_ros.engines.cuda import Cuda, CudaError, DeviceMemory, Graph, PinnedArray
 from rmpe_ros.engines.profiles import (
@@ -63,7 +63,7 @@ class TensorRtEngine:
         self.plan_bytes = len(plan)
         self._trt, self._cuda = trt, Cuda(runtime)
         self._shapes: OrderedDict[tuple[Shape, ...], _PreparedShape] = OrderedDict()
-        self._log = make_log(trt)
+        self._log = open_log(trt)
         self._runtime = trt.Runtime(self._log)
         engine = self._runtime.deserialize_cuda_engine(plan)
         if engine is None:

@@ -189,11 +189,17 @@ class SimulatedTensorRt:
         self.cuda = cuda
         self.builds = 0
         self.fault: Callable[[dict[str, np.ndarray]], None] = lambda outputs: None
-        self.Runtime = lambda log: SimpleNamespace(
-            deserialize_cuda_engine=lambda plan: _load(self, log, plan)
-        )
-        self.Builder = lambda log: _Builder(self)
+        self.log: Any = None
         self.OnnxParser = _Parser
+
+    def Runtime(self, log: Any) -> Any:
+        # The first logger stays in use: a later one is told nothing.
+        self.log = self.log or log
+        return SimpleNamespace(deserialize_cuda_engine=lambda plan: _load(self, self.log, plan))
+
+    def Builder(self, log: Any) -> '_Builder':
+        self.log = self.log or log
+        return _Builder(self)
 
     @staticmethod
     def nptype(dtype: np.dtype) -> np.dtype:

@@ -122,6 +122,16 @@ def test_a_plan_of_another_version(make_engine: Any, pose_model: Path) -> None:
         make_engine(pose_model, b'garbage')
 
 
+def test_the_reason_is_told_while_other_engines_are_there(
+    make_engine: Any, pose_model: Path
+) -> None:
+    others = [make_engine(pose_model), make_engine(pose_model)]
+    for _ in range(2):
+        with pytest.raises(PlanError, match=r'cannot load this plan: magic tag does not match$'):
+            make_engine(pose_model, b'garbage')
+    others[0]({'crops': crops(1)})
+
+
 def test_all_memory_is_given_back(make_engine: Any, pose_model: Path, simulated_cuda: Any) -> None:
     engine = make_engine(pose_model)
     engine({'crops': crops(70)})
