@@ -59,7 +59,8 @@ def test_one_that_fails_does_not_stop_the_others(
         [helper.make_tensor_value_info('y', TensorProto.FLOAT, ['N'])],
     )
     bad = tmp_path / 'area.onnx'
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)]), bad)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
+    onnx.save(model, bad)
     assert main(['compile', str(bad), str(pose_model), '--for', 'sm86']) == 1
     captured = capsys.readouterr()
     assert 'area.onnx: tensorrt_rtx' in captured.err and 'the operator Det' in captured.err
