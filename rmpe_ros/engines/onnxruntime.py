@@ -16,6 +16,15 @@ from numpy.typing import NDArray
 from rmpe_ros.core.odd_paths import why_unreadable
 from rmpe_ros.engines import EngineError, TensorInfo, check_inputs
 from rmpe_ros.engines.contest import Contest
+from rmpe_ros.engines.cuda_provider import (
+    CUDA,
+    PEOPLE,
+    SessionsByShape,
+    load_cuda_libraries,
+    provider_options,
+    run_in_batches,
+)
+from rmpe_ros.engines.parity import example_inputs
 from rmpe_ros.engines.side_by_side import SideBySide
 
 _LOG = logging.getLogger(__name__)
@@ -51,6 +60,9 @@ class OnnxRuntimeEngine:
     so that neither the other model of a pipeline nor the rest of a robot loses cores to waiting.
     The answers are the same bits with any number of threads, and do not depend on the rest of a
     batch.
+
+    On a GPU, a pose model's batches are padded to one of two sizes, for which cuDNN chooses its
+    kernels when the engine is opened; for a picture of a new size it does so when that comes.
     """
 
     preferred_batch = 8
@@ -92,6 +104,8 @@ class OnnxRuntimeEngine:
         self.backend = f'ONNX Runtime {onnxruntime.__version__} on {device}'
         self._sessions = {first: session}
         self._contest = Contest(sorted({first, self.threads}))
+        self._batches: tuple[int, ...] = ()
+        self._by_shape: SessionsByShape | None = None
         # The contract of a pose model: every row is a person, whoever else is in the batch.
         batched = not any(isinstance(info.shape[0], int) for info in self.inputs.values())
         self._people: SideBySide | None = None
@@ -100,6 +114,9 @@ class OnnxRuntimeEngine:
             self.preferred_batch = _MANY_PEOPLE
             self.takes_rows = True
         self._closed = False
+        if self._providers[0] == CUDA:
+            self._by_shape = SessionsByShape(lambda: self._open(first), session)
+            self._warm_up(batched=batched)
 
     def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Run the model on all its inputs. Raises EngineError for other names, types or shapes."""
@@ -110,12 +127,29 @@ class OnnxRuntimeEngine:
         try:
             if self._people and len(rows) == 1 and rows != {1}:
                 arrays = self._run_people(dict(inputs), rows.pop())
+            elif self._batches:
+                arrays = run_in_batches(self._run_alone, inputs, self._batches)
             else:
                 arrays = self._run_alone({key: np.asarray(each) for key, each in inputs.items()})
         except Exception as error:
             shapes = ', '.join(f'{name} {list(array.shape)}' for name, array in inputs.items())
             raise EngineError(f'{self.name} failed on {shapes}: {_first_line(error)}') from error
         return dict(zip(self.outputs, arrays, strict=True))
+
+    def _warm_up(self, *, batched: bool) -> None:
+        """Let cuDNN choose its kernels now, for a model of the contract."""
+        inputs = example_inputs(self.inputs, self.metadata)
+        if inputs is None:
+            return
+        sizes: tuple[int, ...] = (1,)
+        if batched and self.metadata.get('rmpe.task') == 'pose':
+            self._batches = sizes = PEOPLE
+            self.preferred_batch = sizes[-1]
+        _LOG.info('%s: choosing kernels for the GPU, which may take half a minute', self.name)
+        for size in sizes:
+            self(
+                {name: np.resize(array, (size, *array.shape[1:])) for name, array in inputs.items()}
+            )
 
     def _run_people(self, inputs: dict[str, NDArray[Any]], people: int) -> list[NDArray[Any]]:
         """The outputs for `people` rows, each computed by one thread."""
@@ -131,7 +165,11 @@ class OnnxRuntimeEngine:
         return [np.concatenate(rows) for rows in zip(*answers, strict=True)]
 
     def _run_alone(self, inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        """The outputs for one picture or person, with as many threads as is fastest now."""
+        """The outputs for one picture or person, with as many threads as is fastest now, or of a
+        GPU.
+        """
+        if self._by_shape is not None:
+            return self._by_shape(inputs)
         threads = self._contest.choose()
         session = self._sessions.get(threads)
         if session is None:
@@ -150,8 +188,10 @@ class OnnxRuntimeEngine:
         options.log_severity_level = 4
         options.add_session_config_entry('session.force_spinning_stop', '1')
         providers = self._providers
+        said = load_cuda_libraries() if CUDA in providers else ''
+        configured = [(each, provider_options() if each == CUDA else {}) for each in providers]
         try:
-            session = onnxruntime.InferenceSession(self._data, options, providers=providers)
+            session = onnxruntime.InferenceSession(self._data, options, providers=configured)
         except Exception as error:
             # ONNX Runtime raises a dozen unrelated classes here, all of which mean the same to us.
             raise EngineError(
@@ -164,14 +204,16 @@ class OnnxRuntimeEngine:
             raise EngineError(
                 f'{self.name}: ONNX Runtime {onnxruntime.__version__} cannot start '
                 f'{providers[0]} here and would fall back to {session.get_providers()[0]}; check '
-                'that CUDA and cuDNN are of the versions that this build of it wants'
+                'that the driver is there, and CUDA and cuDNN of the versions that this build of '
+                'it wants: pip install "onnxruntime-gpu[cuda,cudnn]" brings them'
+                f'{f" ({said})" if said else ""}'
             )
         return session
 
     def close(self) -> None:
         """Free the model's memory."""
         self._closed = True
-        self._sessions, self._data = {}, b''
+        self._sessions, self._data, self._by_shape = {}, b'', None
         if self._people is not None:
             self._people.close()
 

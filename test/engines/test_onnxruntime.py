@@ -166,7 +166,8 @@ def test_nothing_is_written_below_the_home_of_the_user(tmp_path: Path) -> None:
         env={**variables, 'HOME': str(home)},
         check=True,
     )
-    assert [*home.rglob('*')] == []
+    # What the driver of a GPU keeps there is its own.
+    assert [each for each in home.iterdir() if each.name != '.nv'] == []
 
 
 @pytest.fixture(scope='module')
