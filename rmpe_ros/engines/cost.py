@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+import onnxruntime
 
 from rmpe_ros.engines import EngineError
 from rmpe_ros.engines.cuda import Gpu
@@ -87,6 +88,7 @@ def count_cost(model: bytes, shapes: Mapping[str, Shape], *, name: str = 'model'
             if side.dim_param in named:
                 side.dim_value = named[side.dim_param]
     del proto.graph.value_info[:]
+    _fold_ranges(proto)
     proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     tensors = _tensors(proto)
     flops = {'fp32': 0, 'fp16': 0}
@@ -185,6 +187,41 @@ class _Tensor:
         return prod(self.shape) * self.dtype.itemsize
 
 
+def _fold_ranges(model: Any) -> None:
+    """Make constants of ranges as long as some shape says, which inference does not follow."""
+    onnx = _import_onnx()
+    makers = {output: node for node in model.graph.node for output in node.output}
+    inputs = {each.name for each in model.graph.input}
+
+    def by_shapes(node: Any) -> bool:
+        return node.op_type == 'Shape' or all(
+            by_shapes(makers[each]) if each in makers else each not in inputs for each in node.input
+        )
+
+    ranges = [node for node in model.graph.node if node.op_type == 'Range' and by_shapes(node)]
+    if not ranges:
+        return
+    short = onnx.ModelProto()
+    short.CopyFrom(model)
+    del short.graph.output[:]
+    short.graph.output.extend(onnx.ValueInfoProto(name=node.output[0]) for node in ranges)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(
+        short.SerializeToString(), options, providers=['CPUExecutionProvider']
+    )
+    zeros = {
+        each.name: np.zeros(
+            [side.dim_value for side in each.type.tensor_type.shape.dim],
+            onnx.helper.tensor_dtype_to_np_dtype(each.type.tensor_type.elem_type),
+        )
+        for each in model.graph.input
+    }
+    for node, values in zip(ranges, session.run(None, zeros), strict=True):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(values, node.output[0]))
+        model.graph.node.remove(node)
+
+
 def _tensors(model: Any) -> dict[str, _Tensor]:
     """Shape and type of every tensor whose shape has been inferred."""
     onnx = _import_onnx()
@@ -242,6 +279,7 @@ def _best_time(action: Callable[[], Any], repeat: int = 7) -> float:
 def _import_onnx() -> Any:
     try:
         import onnx
+        import onnx.numpy_helper
         import onnx.shape_inference
     except ImportError as error:
         raise EngineError(

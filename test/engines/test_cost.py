@@ -9,6 +9,8 @@ from rmpe_ros.engines import EngineError
 from rmpe_ros.engines.cost import GraphCost, Peak, count_cost, gpu_peak, measure_cpu_peak
 from rmpe_ros.engines.cuda import Gpu
 from rmpe_ros.engines.half_precision import to_half_precision
+from rmpe_ros.engines.onnxruntime import OnnxRuntimeEngine
+from rmpe_ros.models import SHIPPED_MODELS, ModelError, find_model
 
 
 def model_of(nodes: list, constants: dict, shape: list, output: list, dtype: int = 1) -> bytes:
@@ -129,6 +131,46 @@ def test_shapes_that_are_computed_in_the_graph() -> None:
     }
     model = model_of(nodes, constants, ['N', 3, 4], ['N', 2])
     assert count_cost(model, {'x': (5, 3, 4)}).flops['fp32'] == 5 * 2 * 2 * 12
+
+
+def test_a_range_as_long_as_the_batch() -> None:
+    """As rows are looked up of every person's picture: a range, reshape, add, gather."""
+    nodes = [
+        node('Shape', ['x'], ['all']),
+        node('Gather', ['all', 'zero'], ['batch']),
+        node('Range', ['zero', 'batch', 'one'], ['people']),
+        node('Reshape', ['people', 'column'], ['rows']),
+        node('Mul', ['rows', 'pairs'], ['places']),
+        node('Reshape', ['places', 'flat'], ['order']),
+        node('Gather', ['x', 'order'], ['picked']),
+        node('MatMul', ['picked', 'w'], ['y']),
+    ]
+    constants = {
+        'zero': np.array(0),
+        'one': np.array(1),
+        'column': np.array([-1, 1]),
+        'pairs': np.array([[1, 1]]),
+        'flat': np.array([-1]),
+        'w': zeros(12, 2),
+    }
+    model = model_of(nodes, constants, ['N', 12], ['M', 2])
+    assert count_cost(model, {'x': (5, 12)}).flops['fp32'] == 10 * 2 * 2 * 12
+
+
+@pytest.mark.parametrize('name', SHIPPED_MODELS)
+def test_shipped_models_are_counted(name: str) -> None:
+    try:
+        path = find_model(name)
+    except ModelError as error:
+        pytest.skip(str(error))
+    (key, info), *_ = OnnxRuntimeEngine(path, threads=1).inputs.items()
+    shape = [side if isinstance(side, int) else 320 for side in info.shape[1:]]
+    one = count_cost(path.read_bytes(), {key: (1, *shape)})
+    assert 1e8 < one.flops['fp32'] < 5e9
+    assert one.uncounted == 0
+    if name != 'detector':
+        four = count_cost(path.read_bytes(), {key: (4, *shape)})
+        assert four.flops['fp32'] == 4 * one.flops['fp32']
 
 
 def test_shapes_that_only_a_run_tells() -> None:
