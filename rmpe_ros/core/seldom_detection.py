@@ -49,6 +49,7 @@ class SeldomDetection:
         """Forget everybody, for images of something else."""
         self.tracker.reset()
         self._people: Poses | None = None
+        self._track_ids: NDArray[np.int32] = np.zeros(0, np.int32)
         self._box_scores: NDArray[np.float32] = np.zeros(0, np.float32)
         self._stamp = 0.0
         self._images = 0
@@ -73,7 +74,7 @@ class SeldomDetection:
         people, gap = self._people, stamp_seconds - self._stamp
         if not people or self._images >= self.every or not 0 <= gap <= _LONGEST_GAP:
             return None
-        shifts = self.tracker.velocities(people.track_ids) * gap
+        shifts = self.tracker.velocities(self._track_ids) * gap
         boxes = _boxes_around(people)
         anywhere = np.isnan(shifts).any(axis=1)
         boxes[anywhere] = grow_boxes(boxes[anywhere], _UNKNOWN_WAY)
@@ -98,10 +99,7 @@ class SeldomDetection:
         """
         numbered = self.tracker.update(poses, stamp_seconds)
         # As they were measured: smoothed joints lag.
-        self._people = Poses(
-            poses.skeleton, poses.keypoints, poses.keypoint_scores, poses.boxes, poses.scores,
-            numbered.track_ids,
-        )  # fmt: skip
+        self._people, self._track_ids = poses, numbered.track_ids
         self._box_scores = box_scores
         self._stamp = stamp_seconds
         self._images = 1 if detected else min(self._images + 1, sys.maxsize)
