@@ -29,8 +29,8 @@ class Guarded:
     """Mixed into a Node: `faults`, callbacks that end nothing, and services that always answer.
 
     Tells as long as it lasts that another node has its name, and who gets or gives nothing since
-    a QoS does not fit. calls: so many callbacks were called. ending: it has stopped, and only
-    answers whoever waits.
+    a QoS or a type does not fit: misfits, a sentence by topic. calls: so many callbacks were
+    called. ending: it has stopped, and only answers whoever waits.
     """
 
     calls = 0
