@@ -7,7 +7,8 @@ value) and by overlap of boxes, and assigned one to one for the greatest total. 
 clothes or faces: who is away for longer than `max_age` comes back as somebody new.
 """
 
-from dataclasses import dataclass, field, replace
+from copy import copy
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,9 +95,13 @@ class PoseTracker:
         self._tracks = [
             track for track in self._tracks if stamp - track.seen <= self.parameters.max_age
         ]
+        # Without the checks of new ones: numbers apart, they hold what these hold.
+        numbered = copy(poses)
+        if not len(poses):
+            return numbered
         track_of: dict[int, _Track] = {}
         trust: dict[int, float] = {}
-        if self._tracks and len(poses):
+        if self._tracks:
             affinity = self._affinity(poses, stamp)
             affinity[affinity < self.parameters.min_affinity] = 0
             for row, person in zip(*best_assignment(affinity), strict=True):
@@ -106,11 +111,11 @@ class PoseTracker:
             if person not in track_of and poses.scores[person] >= self.parameters.start_score:
                 track_of[person] = _Track(self._new_id())
                 self._tracks.append(track_of[person])
-        keypoints = poses.keypoints.copy()
-        track_ids = np.full(len(poses), -1, np.int32)
+        numbered.keypoints = poses.keypoints.copy()
+        numbered.track_ids = np.full(len(poses), -1, np.int32)
         for person, track in track_of.items():
-            track_ids[person] = track.track_id
-            keypoints[person] = track.follow(
+            numbered.track_ids[person] = track.track_id
+            numbered.keypoints[person] = track.follow(
                 poses.keypoints[person].astype(np.float64),
                 poses.keypoint_scores[person].copy(),
                 poses.boxes[person].astype(np.float64),
@@ -118,7 +123,7 @@ class PoseTracker:
                 trust=trust.get(person, 1.0),
                 smoothing=self.parameters.smoothing,
             )
-        return replace(poses, keypoints=keypoints, track_ids=track_ids)
+        return numbered
 
     def velocities(self, track_ids: NDArray[np.integer]) -> NDArray[np.float64]:
         """(N, 2) pixels per second of the people with these numbers, NaN where it is not known."""

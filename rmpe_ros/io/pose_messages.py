@@ -89,9 +89,15 @@ def serialize_poses(
     frame = _string(header.frame_id)
     start = _padded(struct.pack('<iI', header.stamp.sec, header.stamp.nanosec) + frame)
     start = _padded(start + _string(poses.skeleton.name))
-    count, joint_count = poses.keypoint_scores.shape
-    start += struct.pack('<III', image_size[1], image_size[0], count)
+    start += struct.pack('<III', image_size[1], image_size[0], len(poses))
+    people = _people(poses, at=len(start)) if len(poses) else b''
+    end = struct.pack('<4f', *_times(timings))
+    return b'\x00\x01\x00\x00' + start + people + end
 
+
+def _people(poses: Poses, at: int) -> bytes:
+    """The PersonPose of each, of at least one, behind so many bytes."""
+    count, joint_count = poses.keypoint_scores.shape
     # Of who begins at a multiple of eight, as all do but perhaps the first, there is a gap before
     # the first joint's position; those of the other joints lie right without.
     words = np.empty((count, _JOINTS + 1 + joint_count * _JOINT), '<f4')
@@ -109,12 +115,9 @@ def serialize_poses(
     positions[..., 0::2], positions[..., 1::2] = 0, _NAN_HIGH
     words[:, _JOINTS:_GAP] = joints[:, 0, :_FLAT]
     integers[:, _GAP] = 0
-    people = [words]
-    if count and len(start) % 8:
-        people = [words[0, :_GAP], words[0, _GAP + 1 :], words[1:]]
-
-    end = struct.pack('<4f', *_times(timings))
-    return b''.join([b'\x00\x01\x00\x00', start, *(each.tobytes() for each in people), end])
+    if at % 8:
+        return words[0, :_GAP].tobytes() + words[0, _GAP + 1 :].tobytes() + words[1:].tobytes()
+    return words.tobytes()
 
 
 def _string(text: str) -> bytes:

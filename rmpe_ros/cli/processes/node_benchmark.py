@@ -83,7 +83,7 @@ def measure_transport(size: tuple[int, int], repeat: int, models: dict[str, str]
     """With the transport that the environment chooses: `images` sent, `lost`, and `times`.
 
     times: (p50, p95) in milliseconds of 'plain subscription', the image's stamp to the callback of
-    a process that does nothing else, the floor of the next; 'node less pipeline', the stamp to
+    a process that does nothing else, as rclpy does it unasked; 'node less pipeline', the stamp to
     publication of the poses less the pipeline; 'camera publishing', the part of it that the camera
     takes, which is a Python node here; 'less camera, too', the part that it does not; 'and back',
     the stamp until the poses are received here less the pipeline; 'pipeline', the node's own;

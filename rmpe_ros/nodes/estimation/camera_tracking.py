@@ -25,6 +25,7 @@ class CameraTracking:
     def __init__(self) -> None:
         self._detection = SeldomDetection()
         self._is_detected = True
+        self._asked: tuple[float, bool] | None = None
 
     def detect_next(self) -> None:
         """Detect people in the next image: they may be others by changed parameters."""
@@ -51,11 +52,13 @@ class CameraTracking:
         if not settings.tracking.enabled and settings.detect_every == 1:
             self._detection.reset()
             return poses
+        max_age = settings.tracking.max_age
         smoothing = settings.tracking.enabled and settings.tracking.smoothing
-        self._detection.tracker.parameters = TrackingParameters(
-            max_age=settings.tracking.max_age,
-            smoothing=OneEuroParameters() if smoothing else None,
-        )
+        if (max_age, smoothing) != self._asked:
+            self._asked = max_age, smoothing
+            self._detection.tracker.parameters = TrackingParameters(
+                max_age=max_age, smoothing=OneEuroParameters() if smoothing else None
+            )
         numbered = self._detection.update(
             poses, box_scores, _seconds(header), detected=self._is_detected
         )

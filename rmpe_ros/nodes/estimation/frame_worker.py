@@ -51,8 +51,8 @@ class FrameWorker(Generic[Frame]):
     def put(self, frame: Frame, camera: int = 0) -> Frame | None:
         """Offer a camera's newest frame; returns the one it replaces, or itself after stop().
 
-        An idle worker is waited for: whoever goes on instead keeps the interpreter from it for as
-        long as rclpy takes to wait for the next message, 0.3 ms.
+        An idle worker is waited for until it has the frame, lest one that comes right behind
+        replace it.
         """
         with self._changed:
             if self._closed:

@@ -58,12 +58,17 @@ class Faults:
 
     @contextmanager
     def guard(self, source: str) -> Iterator[None]:
-        """Count and tell what is raised inside; ValueError and OSError are refusals."""
+        """Count and tell what is raised inside, see `caught`."""
         try:
             yield
-        except (ValueError, OSError) as error:
-            self.refuse(source, str(error))
         except Exception as error:
+            self.caught(source, error)
+
+    def caught(self, source: str, error: Exception) -> None:
+        """`source` raised this: ValueError and OSError are refusals, anything else is a bug."""
+        if isinstance(error, ValueError | OSError):
+            self.refuse(source, str(error))
+        else:
             self.fail(source, error)
 
     def lasts(self, subject: str, trouble: str) -> None:

@@ -132,8 +132,10 @@ class Guarded:
         @wraps(callback)
         def guarded(*arguments: Any) -> None:
             self.calls += 1
-            with self.faults.guard(source):
+            try:
                 callback(*arguments)
+            except Exception as error:
+                self.faults.caught(source, error)
 
         return guarded
 
