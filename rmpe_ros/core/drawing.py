@@ -2,6 +2,7 @@
 """Draws poses into an image; the one drawing function of command line, node and docs."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, Literal
 
 import cv2
@@ -87,11 +88,12 @@ def _draw_skeleton(
 ) -> None:
     """One person, in shades of `color`, or by sides where it is None."""
     names = poses.skeleton.keypoints
-    seen = poses.keypoint_scores[person] >= min_score
+    is_seen = poses.keypoint_scores[person] >= min_score
+    seen = set(np.flatnonzero(is_seen).tolist())
     widest = max(12, max(canvas.shape[:2]) // 110)
-    width = _line_width(poses.boxes[person], poses.keypoints[person][seen], widest)
+    width = _line_width(poses.boxes[person], poses.keypoints[person][is_seen], widest)
     points = _to_fixed(poses.keypoints[person])
-    limbs = [edge for edge in poses.skeleton.edges if seen[list(edge)].all()]
+    limbs = [(a, b) for a, b in poses.skeleton.edges if a in seen and b in seen]
     # First a dark rim around everything, which keeps light colours readable on a light ground.
     rim = max(1, round(width * 0.25))
     for a, b in limbs:
@@ -99,7 +101,7 @@ def _draw_skeleton(
     for a, b in limbs:
         _draw_line(canvas, points[a], points[b], _shade(color, names[a], names[b]), width)
     radius = max(1.0, width * 0.7)
-    for index in np.flatnonzero(seen):
+    for index in sorted(seen):
         _draw_dot(canvas, points[index], (20, 20, 20), radius + max(0.6, rim * 0.7))
         _draw_dot(canvas, points[index], _tint(_shade(color, names[index], names[index])), radius)
 
@@ -133,12 +135,14 @@ def _side(a: str, b: str) -> str:
     return sides.pop() if len(sides) == 1 else 'centre'
 
 
+@cache
 def _shade(color: Color | None, a: str, b: str) -> Color:
     """The colour of a limb from keypoint `a` to `b`, by the side of the body it is on."""
     side = _side(a, b)
     return SIDE_COLORS[side] if color is None else _mix(color, (0, 0, 0), _STRENGTHS[side])
 
 
+@cache
 def _tint(color: Color) -> Color:
     """A lighter colour, for the dots on a limb."""
     return _mix(color, (255, 255, 255), 0.55)
@@ -153,7 +157,7 @@ def _mix(a: Color, b: Color, share: float) -> Color:
 def _to_fixed(points: NDArray[np.floating]) -> list[tuple[int, int]]:
     """Points as cv2 wants them; far outside the image they are only kept from overflowing."""
     fixed = np.rint(np.clip(points, -1e5, 1e5) * (1 << _SHIFT)).astype(int)
-    return [(int(x), int(y)) for x, y in fixed]
+    return [(x, y) for x, y in fixed.tolist()]
 
 
 def _draw_line(
