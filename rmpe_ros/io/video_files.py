@@ -64,8 +64,8 @@ class _H264Video:
                 cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE), np.uint8
             )
         # OpenCV takes a tenth of the time that FFmpeg does.
-        halved = cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420)
-        frame = self._av.VideoFrame.from_ndarray(halved, format='yuv420p')
+        planes = cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420)
+        frame = self._av.VideoFrame.from_ndarray(planes, format='yuv420p')
         wanted = self._last + self._step if time is None else round(time * _TICKS)
         self._last = max(wanted, self._last + 1)
         frame.pts, frame.time_base = self._last, Fraction(1, _TICKS)
