@@ -74,10 +74,10 @@ class Faults:
     def lasts(self, subject: str, trouble: str) -> None:
         """What is wrong with `subject` all the time; nothing when it is well again.
 
-        Told once, and in `/diagnostics` for as long as it lasts.
+        Told once, again when it is another trouble, and in `/diagnostics` for as long as it lasts.
         """
         with self._lock:
-            is_new = bool(trouble) and subject not in self._lasting
+            is_new = bool(trouble) and _kind(trouble) != _kind(self._lasting.get(subject, ''))
             if trouble:
                 self._lasting[subject] = trouble
             else:
@@ -109,8 +109,7 @@ class Faults:
 
     def _is_due(self, source: str, text: str) -> bool:
         now = time.monotonic()
-        # The same fault with other numbers is the same fault.
-        subject = source, re.sub(r'[\d.]+', '#', text)
+        subject = source, _kind(text)
         with self._lock:
             self._told = {each: at for each, at in self._told.items() if now < at + _PERIOD}
             of_source = sum(each[0] == source for each in self._told)
@@ -118,3 +117,8 @@ class Faults:
                 return False
             self._told[subject] = now
             return True
+
+
+def _kind(text: str) -> str:
+    """The same fault with other numbers is the same fault."""
+    return re.sub(r'[\d.]+', '#', text)

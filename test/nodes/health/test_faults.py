@@ -89,3 +89,12 @@ def test_diagnostics_warn_of_what_is_new_and_of_what_lasts():
     assert faults.status().message == 'two nodes; large images'
     faults.lasts('name', '')
     assert faults.status().message == 'large images'
+
+
+def test_what_lasts_is_told_again_when_it_becomes_another_trouble():
+    listener = Listener()
+    faults = Faults(listener)
+    for trouble in ('images of 12 MB', 'images of 13.5 MB', 'no room', 'no room', 'images of 9 MB'):
+        faults.lasts('/image_raw', trouble)
+        assert faults.status().message == trouble
+    assert [line for _, line in listener.lines] == ['images of 12 MB', 'no room', 'images of 9 MB']
