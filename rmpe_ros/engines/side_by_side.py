@@ -40,6 +40,8 @@ class SideBySide:
         results: list[Any] = [None] * count
         pieces, lock = iter(range(count)), Lock()
         at_work: set[int] = set()
+        # A helper that is called off, but does not wake up for long, does not keep its images.
+        held = [task]
 
         def work() -> None:
             nonlocal pieces
@@ -49,7 +51,7 @@ class SideBySide:
                 if piece is None:
                     return
                 try:
-                    results[piece] = task(piece)
+                    results[piece] = held[0](piece)
                 except BaseException:
                     with lock:
                         pieces = iter(())  # nobody needs the rest
@@ -74,6 +76,7 @@ class SideBySide:
             with lock:
                 pieces = iter(())
             self._let_finish([each for each in futures if not each.cancel()], at_work, allowed)
+            held.clear()
         for future in futures:
             if not future.cancelled():
                 future.result()

@@ -6,7 +6,9 @@ import os
 import sys
 import threading
 import time
+import weakref
 
+import numpy as np
 import pytest
 
 from rmpe_ros.engines.side_by_side import SideBySide, _Helper
@@ -32,6 +34,21 @@ def test_pieces_are_worked_on_at_the_same_time() -> None:
     meeting = threading.Barrier(3, timeout=60)
     side_by_side = SideBySide(3, 'test')
     assert len(set(side_by_side(lambda _: (meeting.wait(), threading.get_ident())[1], 3))) == 3
+    side_by_side.close()
+
+
+def test_a_helper_that_has_not_woken_up_keeps_no_image() -> None:
+    side_by_side = SideBySide(2, 'test')
+    asleep, woken = threading.Event(), threading.Event()
+    assert side_by_side._others is not None
+    side_by_side._others.submit(lambda: (asleep.set(), woken.wait(60)))
+    assert asleep.wait(60)
+    image = np.ones(3)
+    kept = weakref.ref(image)
+    assert side_by_side(lambda piece, image=image: image[piece], 3) == [1, 1, 1]
+    del image
+    assert kept() is None
+    woken.set()
     side_by_side.close()
 
 
