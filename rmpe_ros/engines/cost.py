@@ -194,9 +194,15 @@ def _fold_ranges(model: Any) -> None:
     inputs = {each.name for each in model.graph.input}
 
     def by_shapes(node: Any) -> bool:
-        return node.op_type == 'Shape' or all(
-            by_shapes(makers[each]) if each in makers else each not in inputs for each in node.input
-        )
+        waiting, seen = [node], set[str]()
+        while waiting:
+            node = waiting.pop()
+            names = () if node.op_type == 'Shape' else set(node.input) - seen
+            if not inputs.isdisjoint(names):
+                return False
+            seen.update(names)
+            waiting.extend(makers[each] for each in names if each in makers)
+        return True
 
     ranges = [node for node in model.graph.node if node.op_type == 'Range' and by_shapes(node)]
     if not ranges:

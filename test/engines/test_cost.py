@@ -157,6 +157,19 @@ def test_a_range_as_long_as_the_batch() -> None:
     assert count_cost(model, {'x': (5, 12)}).flops['fp32'] == 10 * 2 * 2 * 12
 
 
+def test_a_range_as_long_as_a_deep_network_says_is_left_alone() -> None:
+    deep = [node('Relu', ['x' if n == 0 else f'r{n - 1}'], [f'r{n}']) for n in range(1500)]
+    last = [
+        node('ReduceSum', ['r1499'], ['sum'], keepdims=0),
+        node('Cast', ['sum'], ['count'], to=7),
+        node('Range', ['zero', 'count', 'one'], ['numbers']),
+        node('MatMul', ['r1499', 'w'], ['y']),
+    ]
+    constants = {'zero': np.array(0), 'one': np.array(1), 'w': zeros(4, 2)}
+    cost = count_cost(model_of([*deep, *last], constants, ['N', 4], ['N', 2]), {'x': (2, 4)})
+    assert cost.uncounted == 1
+
+
 @pytest.mark.parametrize('name', SHIPPED_MODELS)
 def test_shipped_models_are_counted(name: str) -> None:
     try:
