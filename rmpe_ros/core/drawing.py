@@ -89,7 +89,7 @@ def _draw_skeleton(
     """One person, in shades of `color`, or by sides where it is None."""
     names = poses.skeleton.keypoints
     is_seen = poses.keypoint_scores[person] >= min_score
-    seen = set(np.flatnonzero(is_seen).tolist())
+    seen = np.flatnonzero(is_seen).tolist()
     widest = max(12, max(canvas.shape[:2]) // 110)
     width = _line_width(poses.boxes[person], poses.keypoints[person][is_seen], widest)
     points = _to_fixed(poses.keypoints[person])
@@ -101,7 +101,7 @@ def _draw_skeleton(
     for a, b in limbs:
         _draw_line(canvas, points[a], points[b], _shade(color, names[a], names[b]), width)
     radius = max(1.0, width * 0.7)
-    for index in sorted(seen):
+    for index in seen:
         _draw_dot(canvas, points[index], (20, 20, 20), radius + max(0.6, rim * 0.7))
         _draw_dot(canvas, points[index], _tint(_shade(color, names[index], names[index])), radius)
 

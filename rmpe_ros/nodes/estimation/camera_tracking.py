@@ -25,7 +25,6 @@ class CameraTracking:
     def __init__(self) -> None:
         self._detection = SeldomDetection()
         self._is_detected = True
-        self._asked: tuple[float, bool] | None = None
 
     def detect_next(self) -> None:
         """Detect people in the next image: they may be others by changed parameters."""
@@ -54,8 +53,8 @@ class CameraTracking:
             return poses
         max_age = settings.tracking.max_age
         smoothing = settings.tracking.enabled and settings.tracking.smoothing
-        if (max_age, smoothing) != self._asked:
-            self._asked = max_age, smoothing
+        before = self._detection.tracker.parameters
+        if (before.max_age, before.smoothing is not None) != (max_age, smoothing):
             self._detection.tracker.parameters = TrackingParameters(
                 max_age=max_age, smoothing=OneEuroParameters() if smoothing else None
             )

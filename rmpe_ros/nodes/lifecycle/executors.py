@@ -45,10 +45,8 @@ class NodeExecutor:
         """Run the next callback, or wait for one for so many seconds."""
         try:
             self._executor.spin_once(timeout_sec)
-        except (ValueError, OSError) as error:
-            self._node.faults.refuse(_RCLPY, str(error))
         except Exception as error:
-            self._node.faults.fail(_RCLPY, error)
+            self._node.faults.caught(_RCLPY, error)
         else:
             return
         time.sleep(_PAUSE)
