@@ -39,7 +39,7 @@ class GraphCost:
     flops: floating-point operations by precision ('fp32', 'fp16'); a multiply-add counts two.
     weight_bytes: of all constants. io_bytes: of the model's inputs and outputs. traffic_bytes: if
     every node read its inputs from memory and wrote its outputs there; fused kernels need less.
-    uncounted: small nodes whose shapes only a run would tell.
+    uncounted: small nodes whose shapes only a run would tell; their bytes are missing, too.
     """
 
     flops: Mapping[str, int]
@@ -72,14 +72,20 @@ class Peak:
 def count_cost(model: bytes, shapes: Mapping[str, Shape], *, name: str = 'model') -> GraphCost:
     """Count one run of an ONNX model with inputs of these shapes.
 
-    Raises EngineError when `onnx` is missing or the shape of a convolution depends on data.
+    Raises EngineError when `onnx` is missing, the model takes no such inputs, or the shape of a
+    convolution depends on data.
     """
     onnx = _import_onnx()
-    proto = onnx.load_model_from_string(model)
+    try:
+        proto = onnx.load_model_from_string(model)
+    except Exception as error:  # protobuf's, which this package knows only through onnx
+        raise EngineError(f'{name} is not an ONNX model: {error}') from error
     named: dict[str, int] = {}
     for value in proto.graph.input:
-        sides = value.type.tensor_type.shape.dim
-        for side, size in zip(sides, shapes.get(value.name, ()), strict=value.name in shapes):
+        sides, sizes = value.type.tensor_type.shape.dim, shapes.get(value.name, ())
+        if value.name in shapes and len(sides) != len(sizes):
+            raise EngineError(f'{name}: {value.name!r} has {len(sides)} axes, not {len(sizes)}')
+        for side, size in zip(sides, sizes, strict=False):
             if side.dim_param:
                 named[side.dim_param] = size
             side.dim_value = size
@@ -88,7 +94,7 @@ def count_cost(model: bytes, shapes: Mapping[str, Shape], *, name: str = 'model'
             if side.dim_param in named:
                 side.dim_value = named[side.dim_param]
     del proto.graph.value_info[:]
-    _fold_ranges(proto)
+    _fold_ranges(proto, name)
     proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     tensors = _tensors(proto)
     flops = {'fp32': 0, 'fp16': 0}
@@ -110,11 +116,11 @@ def count_cost(model: bytes, shapes: Mapping[str, Shape], *, name: str = 'model'
         flops[kind] += _count_node(node, tensors)
     constants = {each.name for each in proto.graph.initializer}
     constants |= {node.output[0] for node in proto.graph.node if node.op_type == 'Constant'}
-    outside = [*proto.graph.input, *proto.graph.output]
+    outside = {each.name for each in (*proto.graph.input, *proto.graph.output)} - constants
     return GraphCost(
         flops=flops,
         weight_bytes=sum(tensors[each].bytes for each in constants),
-        io_bytes=sum(tensors[each.name].bytes for each in outside if each.name not in constants),
+        io_bytes=sum(tensors[each].bytes for each in outside & tensors.keys()),
         traffic_bytes=traffic,
         uncounted=uncounted,
     )
@@ -187,8 +193,11 @@ class _Tensor:
         return prod(self.shape) * self.dtype.itemsize
 
 
-def _fold_ranges(model: Any) -> None:
-    """Make constants of ranges as long as some shape says, which inference does not follow."""
+def _fold_ranges(model: Any, name: str) -> None:
+    """Make constants of ranges as long as some shape says, which inference does not follow.
+
+    Raises EngineError when ONNX Runtime cannot tell how long they are.
+    """
     onnx = _import_onnx()
     makers = {output: node for node in model.graph.node for output in node.output}
     inputs = {each.name for each in model.graph.input}
@@ -213,9 +222,6 @@ def _fold_ranges(model: Any) -> None:
     short.graph.output.extend(onnx.ValueInfoProto(name=node.output[0]) for node in ranges)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(
-        short.SerializeToString(), options, providers=['CPUExecutionProvider']
-    )
     zeros = {
         each.name: np.zeros(
             [side.dim_value for side in each.type.tensor_type.shape.dim],
@@ -223,7 +229,17 @@ def _fold_ranges(model: Any) -> None:
         )
         for each in model.graph.input
     }
-    for node, values in zip(ranges, session.run(None, zeros), strict=True):
+    try:
+        session = onnxruntime.InferenceSession(
+            short.SerializeToString(), options, providers=['CPUExecutionProvider']
+        )
+        folded = session.run(None, zeros)
+    except Exception as error:  # ONNX Runtime has no exception of its own that all others are
+        raise EngineError(
+            f'{name}: how long its ranges are cannot be told before the model runs, so its cost '
+            f'cannot be counted: {error}'
+        ) from error
+    for node, values in zip(ranges, folded, strict=True):
         model.graph.initializer.append(onnx.numpy_helper.from_array(values, node.output[0]))
         model.graph.node.remove(node)
 

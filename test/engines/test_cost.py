@@ -197,6 +197,44 @@ def test_shapes_that_only_a_run_tells() -> None:
         count_cost(model, {'x': (4, 4)})
 
 
+def test_an_output_as_long_as_the_data_says() -> None:
+    model = model_of([node('NonZero', ['x'], ['y'])], {}, [4, 4], [2, 'n'])
+    cost = count_cost(model, {'x': (4, 4)})
+    assert (cost.uncounted, cost.io_bytes) == (1, 4 * 16)
+
+
+@pytest.mark.parametrize(
+    ('model', 'shape', 'sentence'),
+    [
+        (b'junk', (4, 4), r'photo\.onnx is not an ONNX model'),
+        (
+            model_of([node('Relu', ['x'], ['y'])], {}, ['N', 4], ['N', 4]),
+            (4, 4, 4),
+            r"photo\.onnx: 'x' has 2 axes, not 3",
+        ),
+        (
+            model_of(
+                [
+                    node('Frobnicate', ['x'], ['grown']),
+                    node('Shape', ['grown'], ['all']),
+                    node('Gather', ['all', 'zero'], ['batch']),
+                    node('Range', ['zero', 'batch', 'one'], ['numbers']),
+                    node('Cast', ['numbers'], ['y'], to=1),
+                ],
+                {'zero': np.array(0), 'one': np.array(1)},
+                ['N', 4],
+                ['N'],
+            ),
+            (4, 4),
+            r'photo\.onnx: how long its ranges are cannot be told.*Frobnicate',
+        ),
+    ],
+)
+def test_what_cannot_be_counted_is_told(model: bytes, shape: tuple, sentence: str) -> None:
+    with pytest.raises(EngineError, match=sentence):
+        count_cost(model, {'x': shape}, name='photo.onnx')
+
+
 def test_integers_are_free() -> None:
     nodes = [
         node('Add', ['x', 'x'], ['twice']),
