@@ -3,7 +3,6 @@
 
 import argparse
 import json
-import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -311,7 +310,8 @@ class _Prediction:
         if self.failures:
             parts.append(f'{self.failures} failed')
         if self.milliseconds:
-            parts.append(f'{statistics.median(self.milliseconds):.1f} ms per image (p50)')
+            half = sorted(self.milliseconds)[len(self.milliseconds) // 2]
+            parts.append(f'{half:.1f} ms per image (p50)')
         parts += [f'pictures in {self.args.out}'] if self.args.out else []
         parts += [f'YOLO data set in {self.args.yolo}'] if self.args.yolo else []
         return ', '.join(parts)

@@ -5,6 +5,8 @@ Networks trained on people answer to it with distinct peaks; noise would leave t
 peak to rounding.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import cv2

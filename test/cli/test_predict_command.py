@@ -55,6 +55,20 @@ def test_without_outputs_it_names_the_people(photos: Path, capsys: pytest.Captur
     assert lines == ['none.jpg: 0 people', 'two.png: 2 people']
 
 
+def test_a_photo_needs_no_slow_imports(photos: Path, tmp_path: Path) -> None:
+    """Half of a first pose's time are imports, and these creep in unseen."""
+    code = (
+        'import sys; from rmpe_ros.cli.main import main; status = main(sys.argv[1:]); '
+        'print(*{"numpy.random", "numpy.ma", "statistics", "difflib", "onnx", "torch", "scipy"} '
+        '& sys.modules.keys()); sys.exit(status)'
+    )
+    arguments = ['predict', str(photos / 'two.png'), '--json', str(tmp_path / 'poses.json')]
+    result = subprocess.run(
+        [sys.executable, '-c', code, *arguments], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.splitlines()[-1] == ''
+
+
 def test_broken_inputs_have_a_line_each_and_the_rest_is_done(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
@@ -18,7 +19,8 @@ from rmpe_ros.engines.onnxruntime import (
     physical_cores,
     usable_cpus,
 )
-from rmpe_ros.models import find_model
+from rmpe_ros.engines.parity import example_inputs
+from rmpe_ros.models import SHIPPED_MODELS, find_model
 
 
 def adder() -> bytes:
@@ -202,6 +204,35 @@ def test_the_answers_do_not_depend_on_the_number_of_threads_chosen(crops: np.nda
     first, *others = [engine({'crops': crops[:1]})['keypoints'] for _ in range(10)]
     for other in others:
         np.testing.assert_array_equal(other, first)
+
+
+@pytest.mark.parametrize('name', SHIPPED_MODELS)
+def test_optimizers_that_are_spared_change_no_bit(name: str) -> None:
+    path = find_model(name)
+    engine = OnnxRuntimeEngine(path, threads=1)
+    inputs = example_inputs(engine.inputs, engine.metadata)
+    assert inputs is not None
+    inputs = {key: array[:2] for key, array in inputs.items()}
+    plain = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
+    answers = [plain.run(None, {key: array[[0]] for key, array in inputs.items()})]
+    if name != 'detector':
+        answers.append(plain.run(None, {key: array[[1]] for key, array in inputs.items()}))
+    for array, rows in zip(engine(inputs).values(), zip(*answers, strict=True), strict=True):
+        np.testing.assert_array_equal(array, np.concatenate(rows))
+
+
+def test_models_of_others_are_optimized_in_every_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    skipped, open_session = [], onnxruntime.InferenceSession
+
+    def record(*arguments, **options):
+        skipped.append(options['disabled_optimizers'])
+        return open_session(*arguments, **options)
+
+    monkeypatch.setattr(onnxruntime, 'InferenceSession', record)
+    OnnxRuntimeEngine(find_model('lite'), threads=1)
+    OnnxRuntimeEngine(adder(), threads=1)
+    assert 'ConstantSharing' in skipped[0]
+    assert list(skipped[1]) == []
 
 
 def test_a_failure_of_one_person_names_the_shape_of_the_batch() -> None:
