@@ -31,8 +31,8 @@ _LOG = logging.getLogger(__name__)
 
 # Crops of a call on the CPU; they are small, and none waits for the end of a batch.
 _MANY_PEOPLE = 64
-# Optimizers that make models of this package, simplified as they are, neither faster nor other by a
-# bit, while ONNX Runtime checks the whole graph anew after each: a quarter of the time to open one.
+# Optimizers that make models exported or imported here neither faster nor other by a bit, while
+# ONNX Runtime checks the whole graph anew after each: a quarter of the time to open a network.
 _GAIN_NOTHING = (
     'CommonSubexpressionElimination',
     'ConstantSharing',
