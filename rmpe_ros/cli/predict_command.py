@@ -17,6 +17,7 @@ from rmpe_ros.cli.export_options import add_export_options, export_targets
 from rmpe_ros.cli.image_ids import ImageIds, read_image_ids
 from rmpe_ros.cli.stream_finder import StreamFinder, add_stream_option
 from rmpe_ros.core.limits import MAX_PEOPLE
+from rmpe_ros.core.percentile import percentile
 from rmpe_ros.io.file_guard import Target, derives, reads, writes
 
 if TYPE_CHECKING:
@@ -310,8 +311,7 @@ class _Prediction:
         if self.failures:
             parts.append(f'{self.failures} failed')
         if self.milliseconds:
-            half = sorted(self.milliseconds)[len(self.milliseconds) // 2]
-            parts.append(f'{half:.1f} ms per image (p50)')
+            parts.append(f'{percentile(self.milliseconds, 50):.1f} ms per image (p50)')
         parts += [f'pictures in {self.args.out}'] if self.args.out else []
         parts += [f'YOLO data set in {self.args.yolo}'] if self.args.yolo else []
         return ', '.join(parts)

@@ -2,7 +2,9 @@
 """Which of several ways to do the same thing is the fastest on this machine, now."""
 
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+
+from rmpe_ros.core.percentile import percentile
 
 # Newest times of the way in use whose median counts: what else runs comes and goes, and single
 # calls are late.
@@ -55,13 +57,8 @@ class Contest:
             recent[0] = min(recent[0], time)
         else:
             recent.append(time)
-        times = {each: _median(some) for each, some in self._recent.items()}
+        times = {each: percentile(some, 50) for each, some in self._recent.items()}
         before, self.best = self.best, min(times, key=lambda each: times[each])
         lost = way != before and way != self.best
         if lost and not is_second_try and time < _HOPELESS * times[self.best]:
             self._second_try = way
-
-
-def _median(times: Collection[float]) -> float:
-    """The lower of two in the middle: Python's `statistics` takes 4 ms to import."""
-    return sorted(times)[(len(times) - 1) // 2]

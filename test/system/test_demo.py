@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from rmpe_ros.cli.main import main
-from rmpe_ros.cli.processes.demo import DemoError, percentile, prepare_folder
+from rmpe_ros.cli.processes.demo import DemoError, prepare_folder
 from rmpe_ros.io.bags.content import read_bag
 from rmpe_ros.io.images import load_image
 
@@ -237,13 +237,3 @@ def test_a_strangers_folder_is_left_alone(tmp_path):
     with pytest.raises(DemoError, match='not a bag of the demo'):
         prepare_folder(tmp_path)
     assert precious.read_text() == 'mine'
-
-
-@pytest.mark.parametrize(('percent', 'expected'), [(0, 1.0), (50, 3.0), (95, 5.0), (100, 5.0)])
-def test_percentile(percent, expected):
-    assert percentile([5.0, 1.0, 4.0, 2.0, 3.0], percent) == expected
-
-
-@pytest.mark.parametrize(('percent', 'expected'), [(5, 1), (50, 10), (51, 11), (95, 19), (99, 20)])
-def test_nearest_rank_of_twenty(percent, expected):
-    assert percentile(list(range(20, 0, -1)), percent) == expected

@@ -8,7 +8,6 @@ back, and says in one table what was found. Needs ROS 2 and this package's messa
 from __future__ import annotations
 
 import importlib
-import math
 import os
 import re
 import statistics
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING
 from rmpe_ros.cli.errors import fail
 from rmpe_ros.cli.processes.demo_folder import DemoError, DemoFolder, prepare_folder
 from rmpe_ros.core.odd_paths import path_hint
+from rmpe_ros.core.percentile import percentile
 from rmpe_ros.io.images import ImageError, count_images, list_folder, list_sources, load_image
 from rmpe_ros.io.interruption import interrupted_by_signals
 
@@ -342,12 +342,6 @@ def summary_table(answers: Mapping[str, Answers], latencies_ms: list[float]) -> 
             f'p50 {percentile(latencies_ms, 50):.0f} ms, p95 {percentile(latencies_ms, 95):.0f} ms'
         )
     return '\n'.join(lines)
-
-
-def percentile(values: list[float], percent: float) -> float:
-    """The value that `percent` % of `values` do not exceed (nearest rank)."""
-    ordered = sorted(values)
-    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
 
 def _check_ros() -> None:
