@@ -17,6 +17,10 @@ DEFAULT_DETECTOR = 'detector'
 DEFAULT_POSE = 'lite'
 
 
+# What exported and imported models say they were made by, and the version of their contract.
+PRODUCER = 'rmpe_ros'
+FORMAT = '1'
+
 # Of a network's input, in pixels: a picture of this side is 50 MB.
 LARGEST_SIDE = 4096
 # What a model may say of itself: a mistake there would cost all memory or time.

@@ -12,10 +12,10 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 from rmpe_ros.engines import EngineError
 from rmpe_ros.engines.cuda import Gpu
+from rmpe_ros.engines.onnxruntime import OnnxRuntimeEngine
 from rmpe_ros.engines.profiles import Shape
 
 # Floating-point operations for one element of the output; what is not named moves data only.
@@ -159,8 +159,6 @@ def measure_cpu_peak(threads: int) -> Peak:
     """The peak of this CPU as measured now: a large float32 matrix product in ONNX Runtime with so
     many threads, and a copy of memory.
     """
-    from rmpe_ros.engines.onnxruntime import OnnxRuntimeEngine
-
     onnx = _import_onnx()
     helper, size = onnx.helper, 1024
     matrices = [
@@ -220,27 +218,22 @@ def _fold_ranges(model: Any, name: str) -> None:
     short.CopyFrom(model)
     del short.graph.output[:]
     short.graph.output.extend(onnx.ValueInfoProto(name=node.output[0]) for node in ranges)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    zeros = {
-        each.name: np.zeros(
-            [side.dim_value for side in each.type.tensor_type.shape.dim],
-            onnx.helper.tensor_dtype_to_np_dtype(each.type.tensor_type.elem_type),
-        )
-        for each in model.graph.input
-    }
     try:
-        session = onnxruntime.InferenceSession(
-            short.SerializeToString(), options, providers=['CPUExecutionProvider']
+        engine = OnnxRuntimeEngine(short.SerializeToString(), threads=1)
+        folded = engine(
+            {
+                each: np.zeros([s if isinstance(s, int) else 0 for s in info.shape], info.dtype)
+                for each, info in engine.inputs.items()
+            }
         )
-        folded = session.run(None, zeros)
-    except Exception as error:  # ONNX Runtime has no exception of its own that all others are
+    except EngineError as error:
         raise EngineError(
             f'{name}: how long its ranges are cannot be told before the model runs, so its cost '
             f'cannot be counted: {error}'
         ) from error
-    for node, values in zip(ranges, folded, strict=True):
-        model.graph.initializer.append(onnx.numpy_helper.from_array(values, node.output[0]))
+    for node in ranges:
+        values = onnx.numpy_helper.from_array(folded[node.output[0]], node.output[0])
+        model.graph.initializer.append(values)
         model.graph.node.remove(node)
 
 

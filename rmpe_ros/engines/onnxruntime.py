@@ -26,6 +26,7 @@ from rmpe_ros.engines.cuda_provider import (
 )
 from rmpe_ros.engines.parity import example_inputs
 from rmpe_ros.engines.side_by_side import SideBySide
+from rmpe_ros.models import PRODUCER
 
 _LOG = logging.getLogger(__name__)
 
@@ -222,8 +223,9 @@ class OnnxRuntimeEngine:
 
     def _skipped(self) -> Sequence[str]:
         """Optimizers that gain nothing: the producer's name is in a model's first bytes."""
-        is_own = self._providers == ['CPUExecutionProvider'] and b'rmpe_ros' in self._data[:32]
-        return _GAIN_NOTHING if is_own else ()
+        is_own = PRODUCER.encode() in self._data[:32]
+        on_cpu = self._providers == ['CPUExecutionProvider']
+        return _GAIN_NOTHING if is_own and on_cpu else ()
 
     def close(self) -> None:
         """Free the model's memory."""

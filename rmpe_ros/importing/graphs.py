@@ -18,9 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from rmpe_ros.engines.onnxruntime import OnnxRuntimeEngine, read_model
+from rmpe_ros.models import FORMAT, PRODUCER
 
 _OLDEST_OPSET = 11
-_FORMAT = '1'
 
 Shape = Sequence[int | str]
 
@@ -227,10 +227,8 @@ class GraphSurgery:
         ):
             del getattr(self.graph, field)[:]
             getattr(self.graph, field).extend(entries)
-        helper.set_model_props(
-            self.model, {'rmpe.format': _FORMAT, 'rmpe.color': 'RGB', **metadata}
-        )
-        self.model.producer_name = 'rmpe_ros'
+        helper.set_model_props(self.model, {'rmpe.format': FORMAT, 'rmpe.color': 'RGB', **metadata})
+        self.model.producer_name = PRODUCER
         self.model.doc_string = ''
         try:
             onnx.checker.check_model(self.model, full_check=True)

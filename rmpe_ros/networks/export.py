@@ -28,6 +28,7 @@ from rmpe_ros.engines.half_precision import to_half_precision
 from rmpe_ros.engines.onnxruntime import OnnxRuntimeEngine
 from rmpe_ros.engines.parity import example_inputs, point_differences
 from rmpe_ros.io.files import write_file
+from rmpe_ros.models import FORMAT, PRODUCER
 from rmpe_ros.networks.backbones.lite_hrnet import LiteHrnetSppe
 from rmpe_ros.networks.backbones.unshuffled import UnshuffledSppe
 from rmpe_ros.networks.localisation import ZoomLocalisation
@@ -36,7 +37,6 @@ from rmpe_ros.networks.sstn_sppe import SstnSppe
 from rmpe_ros.networks.zooming import ZoomingSstn
 
 OPSET = 17
-FORMAT = '1'
 # Pixels of a detector's input (models/detector.md says what others give).
 DETECTOR_LONG_SIDE = 448
 
@@ -147,7 +147,7 @@ def make_onnx(
     del model.metadata_props[:]
     for key, value in {'rmpe.format': FORMAT, 'rmpe.color': 'RGB', **metadata}.items():
         model.metadata_props.add(key=key, value=value)
-    model.producer_name = 'rmpe_ros'
+    model.producer_name = PRODUCER
     model.doc_string = ''
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString())
