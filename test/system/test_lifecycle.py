@@ -109,7 +109,8 @@ def test_a_failed_transition_is_explained_and_can_be_repeated(
     shutil.copy(detector_model, path)
     assert node.change(Transition.TRANSITION_CONFIGURE)
     assert node.state() == State.PRIMARY_STATE_INACTIVE
-    # Configured it tells its skeleton, but does not listen.
+    # Configured it tells its skeleton, but does not listen. The answer may come before discovery.
+    peer.wait_for(lambda: peer.node.count_publishers('/failing/skeleton'), 'a publisher')
     assert peer.node.count_publishers('/failing/skeleton') == 1
     assert node.camera.get_subscription_count() == 0
     assert node.change(Transition.TRANSITION_ACTIVATE)
